@@ -1,0 +1,1 @@
+"""cdcd keeps an ERP database and a storefront database in step."""

@@ -1,0 +1,178 @@
+"""The contract between the core and a database. An adapter is done when the suites in `cdcd.testing` pass.
+
+The core never sees a wire format, a dialect or a driver; an adapter never sees an entity, an owner or a journal.
+Positions are opaque text to the core: only the adapter that made one compares or parses it.
+
+Common to all methods: blocking, called from one thread of one process per object; a lost or refusing server is
+`errors.Unavailable` (the core closes the object, waits, and opens a new one), everything a person must mend is
+`errors.NeedsOperator`. Driver exceptions never escape. No method logs values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from cdcd.model import Batch, Event, Row, TableShape, TableWrite
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One result of a check: what is wrong where, and the exact SQL or setting that mends it."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    system: str
+    subject: str
+    message: str
+    remedy: str
+
+
+class TableNeed(msgspec.Struct, frozen=True):
+    """What the configuration needs of one table: `columns` must exist; `key` names one row uniquely.
+
+    `captured` tables are read from the log, `written` ones are delivered to. An empty `key` means the primary key;
+    empty `columns` means all there are.
+    """
+
+    table: str
+    key: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    captured: bool = True
+    written: bool = False
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """Where the server is, against what `poll` has returned so far."""
+
+    head: str
+    lag_bytes: int
+    retained_bytes: int
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What `Target.apply` found: UPDATE rows that do not exist, as (write index, row index)."""
+
+    missing: tuple[tuple[int, int], ...] = ()
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who we are to a server: names the slot, publication, server id and checkpoint row.
+
+    `lineage` is the random id of the state directory: a target whose checkpoint was written under another lineage
+    belongs to other (or lost) state.
+    """
+
+    daemon: str
+    system: str
+    lineage: str
+
+
+class Source(Protocol):
+    """Reads one system's change log. Lifecycle: `check`* · `start` · (`poll` | `confirm` | `request_chunk` | `status`)* · `close`."""
+
+    def check(self, tables: Sequence[TableNeed]) -> Sequence[Finding]:
+        """Look at log settings, privileges, tables, keys and types; change nothing. Independent of `start`."""
+        ...
+
+    def start(self, after: str | None) -> str:
+        """Start streaming all committed transactions after position `after`; return the position of the start.
+
+        None means from now on: what the log needs for that (slot, publication) is created, and the returned position
+        must be made durable by the caller before the first `poll`. Raises PositionLost when the log does not reach
+        back to `after`, or belongs to another server (Invariant 8). Idempotent about what it creates.
+        """
+        ...
+
+    def fileno(self) -> int:
+        """A file descriptor that becomes readable when `poll` may have something. May change after `poll`."""
+        ...
+
+    def poll(self) -> Sequence[Event]:
+        """Everything that has arrived, without waiting; bounded to a few MiB; empty when nothing has.
+
+        Rows of a transaction come in log order, then its Commit; transactions in commit order, each once, each
+        strictly after the position given to `start`. A transaction may span several polls. A transaction without
+        rows of our tables is an Idle. Rows of our checkpoint table are reported under `model.CHECKPOINT_TABLE`.
+        Answers the server's keepalives (with the last confirmed position). Something in the log that is not
+        understood is a DecodeError: nothing after it is returned.
+        """
+        ...
+
+    def confirm(self, position: str) -> None:
+        """Everything through `position` is durable here: the server may discard it (Invariant 1). Cheap, idempotent."""
+        ...
+
+    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+        """Read the next `row_limit` rows of `table` in identity order after `after_key`; a later `poll` returns the Chunk.
+
+        One request at a time. The adapter places the Chunk in the stream so that no row of it is older than any
+        transaction before it, by leaving out rows whose newer version the stream has already carried. Takes no lock
+        that blocks writers.
+        """
+        ...
+
+    def status(self) -> SourceStatus:
+        """Ask the server where it is. One cheap query, on a connection that does not disturb the stream."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. The slot and all positions stay. Never raises."""
+        ...
+
+
+class Target(Protocol):
+    """Writes to one system. Lifecycle: (`check` | `describe`)* · `open` · (`describe` | `apply`)* · `close`."""
+
+    def check(self, tables: Sequence[TableNeed]) -> Sequence[Finding]:
+        """Look at privileges, tables, keys, columns; change nothing."""
+        ...
+
+    def describe(self, tables: Sequence[str]) -> Mapping[str, TableShape]:
+        """Shapes of those of `tables` that exist."""
+        ...
+
+    def open(self) -> int:
+        """Take over as the one writer: create the checkpoint table and row if missing, raise the fence epoch by one.
+
+        Returns the last unit applied (0 when none). Raises NeedsOperator when the row was written under another
+        lineage.
+        """
+        ...
+
+    def apply(self, writes: Sequence[TableWrite], batch: Batch) -> Applied:
+        """Do all `writes` in order, and move the checkpoint to `batch.through`, in one transaction. Returning means durable.
+
+        The checkpoint row is written first (it marks the transaction in the log) and only where daemon, epoch and
+        lineage are ours, else Fenced and nothing is written (Invariant 4). It stores `after` and `through`.
+        Applying the same again gives the same rows (idempotent). An UPDATE of a row that is not there is not an
+        error: it is returned in `Applied.missing`. A lookup that finds nothing: the row of a DELETE is taken for
+        deleted, any other is Refused with `rows` naming it. Data that the server refuses is Refused, with nothing
+        written; deadlocks, timeouts and lost connections are Unavailable, and whether the transaction was committed
+        is then told by the checkpoint alone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+        ...
+
+
+class Adapter(Protocol):
+    """What an entry point of group `cdcd.adapters` names: an object that opens sources and targets."""
+
+    options: type[msgspec.Struct]
+    """The struct of the `[systems.NAME]` table, without `adapter`."""
+
+    def table_name(self, bare: str) -> str:
+        """How a bare table name is spelled in full here ("item" is "public.item" in PostgreSQL)."""
+        ...
+
+    def open_source(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> Source:
+        """Make a source for the captured ones of `tables` and the checkpoint table. Connects lazily."""
+        ...
+
+    def open_target(self, identity: Identity, options: msgspec.Struct) -> Target:
+        """Make a target. Connects lazily."""
+        ...

@@ -1,0 +1,152 @@
+"""What travels through the line: rows and commits from a source, table writes to a target.
+
+Values are *canonical*: a plain `None`, `bool`, `int`, `float`, `str` or `bytes` whose meaning is given by the
+canonical type of its column (see `cdcd.values`). A decimal is its text, a datetime its ISO text: nothing here
+is ever rounded, and everything here can be stored as MessagePack without losing its type.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, TypeAlias
+
+import msgspec
+
+CHECKPOINT_TABLE: Final = "cdcd_checkpoint"
+"""The table in every target that carries the checkpoint, and marks our own transactions in its log."""
+
+ABSENT: Final = msgspec.msgpack.Ext(1, b"")
+"""Stands in a row for a value the log did not carry (unchanged TOAST, minimal row image). Compare with `is`."""
+
+Value: TypeAlias = bool | int | float | str | bytes | msgspec.msgpack.Ext | None
+Row: TypeAlias = list[Value]
+
+
+class Op(enum.IntEnum):
+    """What happened to the rows of a `Rows` event."""
+
+    INSERT = 1
+    UPDATE = 2
+    DELETE = 3
+    READ = 4
+    TRUNCATE = 5
+
+
+class Relation(msgspec.Struct, frozen=True, array_like=True):
+    """The shape of a table as the log itself described it when the rows were written.
+
+    `table` is spelled as in the configuration. `types` are canonical types ("decimal(12,4)"), one per column.
+    `identity` indexes the columns that name a row in this log: primary key or replica identity.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    identity: tuple[int, ...]
+
+
+class Rows(msgspec.Struct, gc=False):
+    """A run of changes of one kind to one table, part of the transaction that the next `Commit` ends.
+
+    INSERT, UPDATE, READ: `rows` are the rows after the change. DELETE: the rows before it, as far as the log
+    carries them (identity columns always, others may be ABSENT). TRUNCATE: no rows.
+    `olds` is None, or for UPDATE one entry per row: None, or the old row when an identity column changed.
+    """
+
+    relation: Relation
+    op: Op
+    rows: list[Row]
+    olds: list[Row | None] | None = None
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Ends the transaction of the preceding `Rows`. `position` is the place just after it."""
+
+    position: str
+    committed_at_us: int
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """Everything up to `position` was read and held nothing for us. Never inside a transaction."""
+
+    position: str
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """Rows of a requested chunk of a table (op READ), at the place in the stream where they are true.
+
+    No row is older than a transaction that came before it in the stream. `last_key` is where the next chunk
+    continues (values of the identity columns); `done` says there is none.
+    """
+
+    rows: Rows
+    last_key: Row | None
+    done: bool
+
+
+Event: TypeAlias = Rows | Commit | Idle | Chunk
+
+
+class WriteKind(enum.IntEnum):
+    """UPSERT: insert, or update when the key exists. UPDATE: the row must exist. DELETE: may be gone already."""
+
+    UPSERT = 1
+    UPDATE = 2
+    DELETE = 3
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """`column` of a write holds a business key; the target must store the id of the row that has it.
+
+    The value is a scalar when `key` is one column, else a list in `key`'s order.
+    """
+
+    column: str
+    table: str
+    key: tuple[str, ...]
+    id: str
+
+
+class TableWrite(msgspec.Struct, gc=False):
+    """Rows for one table, of one kind, with one set of columns: what a set-based statement writes.
+
+    `key` columns come first in `columns`. Columns in `insert_only` are written only where the row is new.
+    """
+
+    table: str
+    kind: WriteKind
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: list[Row]
+    insert_only: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The outbox units that one target transaction covers: after `after`, through `through`."""
+
+    after: int
+    through: int
+
+
+class ColumnShape(msgspec.Struct, frozen=True):
+    """A column of a live table. `type` is the canonical type with what it can hold: "text(64)", "integer(0,255)"."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    generated: bool = False
+    has_default: bool = False
+
+
+class TableShape(msgspec.Struct, frozen=True):
+    """A live table. `unique_keys` includes the primary key."""
+
+    table: str
+    columns: tuple[ColumnShape, ...]
+    primary_key: tuple[str, ...]
+    unique_keys: tuple[tuple[str, ...], ...]
+
+    def column(self, name: str) -> ColumnShape | None:
+        """The column of that name, if the table has it."""
+        return next((column for column in self.columns if column.name == name), None)
