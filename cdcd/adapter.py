@@ -93,7 +93,8 @@ class Source(Protocol):
         """Everything that has arrived, without waiting; bounded to a few MiB; empty when nothing has.
 
         Rows of a transaction come in log order, then its Commit; transactions in commit order, each once, each
-        strictly after the position given to `start`. A transaction may span several polls. A transaction without
+        strictly after the position given to `start`, at a position that reads the same when it is read again. A
+        transaction may span several polls. A table has the same Relation in a chunk and in the stream. A transaction without
         rows of our tables is an Idle. Rows of our checkpoint table are reported under `model.CHECKPOINT_TABLE`.
         Answers the server's keepalives (with the last confirmed position). Something in the log that is not
         understood is a DecodeError: nothing after it is returned.

@@ -8,17 +8,22 @@ is ever rounded, and everything here can be stored as MessagePack without losing
 from __future__ import annotations
 
 import enum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 CHECKPOINT_TABLE: Final = "cdcd_checkpoint"
-"""The table in every target that carries the checkpoint, and marks our own transactions in its log."""
+"""The table in every target that carries the checkpoint, and marks our own transactions in its log.
+
+Columns: daemon, system (the primary key), lineage (text), epoch, batch_after, batch_through (integers); an adapter may
+add more. `batch_through` is the last unit applied.
+"""
 
 ABSENT: Final = msgspec.msgpack.Ext(1, b"")
 """Stands in a row for a value the log did not carry (unchanged TOAST, minimal row image). Compare with `is`."""
 
-Value: TypeAlias = bool | int | float | str | bytes | msgspec.msgpack.Ext | None
+Value: TypeAlias = bool | int | float | str | bytes | msgspec.msgpack.Ext | list[Any] | None
+"""A canonical value. A list is the key of several parts that a `Lookup` resolves."""
 Row: TypeAlias = list[Value]
 
 
@@ -98,7 +103,7 @@ class WriteKind(enum.IntEnum):
 class Lookup(msgspec.Struct, frozen=True):
     """`column` of a write holds a business key; the target must store the id of the row that has it.
 
-    The value is a scalar when `key` is one column, else a list in `key`'s order.
+    The value is a scalar when `key` is one column, else a list in `key`'s order; NULL stays NULL.
     """
 
     column: str
@@ -110,7 +115,7 @@ class Lookup(msgspec.Struct, frozen=True):
 class TableWrite(msgspec.Struct, gc=False):
     """Rows for one table, of one kind, with one set of columns: what a set-based statement writes.
 
-    `key` columns come first in `columns`. Columns in `insert_only` are written only where the row is new.
+    `key` columns come first in `columns`; no two rows have the same key. Columns in `insert_only` are written only where the row is new.
     """
 
     table: str

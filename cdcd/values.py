@@ -3,15 +3,15 @@
 | type           | value | form                                                                                  |
 |----------------|-------|---------------------------------------------------------------------------------------|
 | boolean        | bool  |                                                                                       |
-| integer(lo,hi) | int   | bounds optional                                                                       |
+| integer(lo,hi) | int   | bounds optional; never beyond -2^63 to 2^64-1                                          |
 | decimal(p,s)   | str   | plain notation, exactly s digits after the point: "-12.3400"; without (p,s) no trailing zeros |
 | float          | float | shortest form that reads back the same                                                |
 | text(n)        | str   | n in characters, optional                                                             |
 | bytes(n)       | bytes | n in bytes, optional                                                                  |
 | date           | str   | "2026-11-21"                                                                          |
-| time           | str   | "23:59:59.5", fraction without trailing zeros; may be negative or exceed 24 h         |
-| datetime       | str   | "2026-11-21 23:59:59.5", no zone                                                      |
-| instant        | str   | "2026-11-21 23:59:59.5Z", UTC                                                         |
+| time(f)        | str   | "23:59:59.5", at most f digits of fraction, no trailing zeros; may be negative or exceed 24 h |
+| datetime(f)    | str   | "2026-11-21 23:59:59.5", no zone                                                      |
+| instant(f)     | str   | "2026-11-21 23:59:59.5Z", UTC                                                         |
 | uuid           | str   | lower case with hyphens                                                               |
 | json           | str   | JSON text as the server gave it; compared by content                                  |
 | enum(a,b)      | str   | one of the members                                                                    |

@@ -1,0 +1,294 @@
+"""The configuration: TOML read into frozen structs, checked as a whole, with messages that say the way out.
+
+`load` reads one file. What a single value must look like is in the structs; what must fit together (owners are
+systems, keys are bound, conditions compile) is in `cdcd.config_rules`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+import msgspec
+
+from cdcd.errors import ConfigError
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+_DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)")
+_DURATION_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE: Final = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)")
+_SIZE_BYTES: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+NotOwner = Literal["revert", "ignore", "hold"]
+
+
+class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Base of all configuration structs: unknown keys are errors."""
+
+
+class Secret(_Struct, frozen=True):
+    """Where a secret is kept; exactly one of the three. It is read when it is needed and never shown."""
+
+    credential: str | None = None
+    file: str | None = None
+    env: str | None = None
+
+    def reveal(self) -> str:
+        """The secret's text without a trailing newline. Raises ConfigError when it is not there or open to others."""
+        if self.env is not None:
+            if self.env not in os.environ:
+                raise ConfigError(f"environment variable {self.env} is not set", remedy=f"export {self.env}=…")
+            return os.environ[self.env]
+        return self._read(self._path())
+
+    def _path(self) -> Path:
+        if self.file is not None:
+            return Path(self.file)
+        if self.credential is None:
+            raise ConfigError("a secret needs one of credential, file, env", remedy='password = { file = "/etc/…" }')
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if directory is None:
+            raise ConfigError(
+                f"credential {self.credential!r} is not available",
+                cause="CREDENTIALS_DIRECTORY is not set: the process was not started by systemd with LoadCredential=",
+                remedy=f"add LoadCredential={self.credential}:/path to the unit, or use {{ file = … }} or {{ env = … }}",
+            )
+        return Path(directory) / self.credential
+
+    def _read(self, path: Path) -> str:
+        try:
+            mode = path.stat().st_mode
+            text = path.read_text("utf-8")
+        except OSError as error:
+            raise ConfigError(f"secret file {path} cannot be read", cause=str(error.strerror)) from error
+        if self.file is not None and stat.S_IMODE(mode) & 0o077:
+            raise ConfigError(f"secret file {path} is open to other users", remedy=f"chmod 600 {path}")
+        return text.rstrip("\r\n")
+
+
+class Daemon(_Struct, frozen=True):
+    """Who this daemon is and where it keeps its state."""
+
+    name: Name
+    state_dir: str
+    listen: str | None = None
+
+
+class Journal(_Struct, frozen=True):
+    """How far back replay reaches, and how much room it may take."""
+
+    keep: str = "14d"
+    max_size: str = "20GiB"
+
+
+class Field(_Struct, frozen=True):
+    """A field of an entity. `owner` is a system; without it the entity's ownership rules decide."""
+
+    type: str
+    owner: Name | None = None
+
+
+class OwnershipRule(_Struct, frozen=True):
+    """While `when` (CEL over `record`) holds, `owner` owns every field that has no owner of its own."""
+
+    when: str
+    owner: Name
+
+
+class NotOwnerPolicy(_Struct, frozen=True):
+    """What a change by a system that does not own the field gets."""
+
+    default: NotOwner = "revert"
+    fields: dict[str, NotOwner] = {}
+
+
+class ChildEntity(_Struct, frozen=True):
+    """A collection that lives and dies with its parent record. `key` names one child within its parent."""
+
+    key: list[str]
+    fields: dict[str, Field]
+
+
+class Column(_Struct, frozen=True):
+    """A column with a transform. All transforms are reversible; what does not fit parks the record.
+
+    `reference` says what the column of a ref field holds: the other row's local id, or its business key.
+    """
+
+    column: str
+    reference: Literal["id", "key"] = "id"
+    map: dict[str, str] | None = None
+    scale: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    time_zone: str | None = None
+
+
+class OnDeleteArchive(_Struct, frozen=True):
+    """Set these fields instead of deleting the row."""
+
+    archive: dict[str, str | int | bool]
+
+
+class Deliver(_Struct, frozen=True):
+    """When changes of this entity go to this system."""
+
+    schedule: str = "realtime"
+
+
+class ChildBinding(_Struct, frozen=True):
+    """Where a child collection lives: `parent` is the column that holds the parent row's id."""
+
+    table: str
+    parent: str
+    columns: dict[str, str | Column]
+
+
+class Binding(_Struct, frozen=True):
+    """Where an entity lives in one system. `id` is the column others refer to; by default the primary key."""
+
+    table: str
+    columns: dict[str, str | Column]
+    key: dict[str, str] = {}
+    id: str | None = None
+    on_delete: Literal["delete", "ignore"] | OnDeleteArchive = "delete"
+    deliver: Deliver = Deliver()
+    children: dict[Name, ChildBinding] = {}
+
+
+class Entity(_Struct, frozen=True):
+    """A canonical record: its fields, who may create and delete it, who owns what, and where it lives."""
+
+    key: list[str]
+    fields: dict[str, Field]
+    bindings: dict[Name, Binding] = msgspec.field(name="in")
+    create: list[Name] = []
+    delete: list[Name] = []
+    ownership: list[OwnershipRule] = []
+    not_owner: NotOwnerPolicy = NotOwnerPolicy()
+    children: dict[Name, ChildEntity] = {}
+
+
+class Replicate(_Struct, frozen=True):
+    """Plain one-way copies of whole tables. `rename` maps a source table to another name in the target."""
+
+    source: Name = msgspec.field(name="from")
+    target: Name = msgspec.field(name="to")
+    tables: list[str] = []
+    rename: dict[str, str] = {}
+
+
+class Config(_Struct, frozen=True):
+    """One whole configuration. `systems` keeps each system's options raw: its adapter owns their shape."""
+
+    daemon: Daemon
+    systems: dict[Name, dict[str, Any]]
+    journal: Journal = Journal()
+    entities: dict[Name, Entity] = {}
+    replicate: list[Replicate] = []
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90s", "10m", "14d". Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected a duration like 10m, 24h or 14d, got {text!r}")
+    return int(match[1]) * _DURATION_SECONDS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "512MiB", "20GiB". Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected a size like 512MiB or 20GiB, got {text!r}")
+    return int(match[1]) * _SIZE_BYTES[match[2]]
+
+
+def load(path: Path) -> Config:
+    """Read and check the configuration at `path`. Raises ConfigError naming file, key, value, rule and way out."""
+    from cdcd import config_rules  # noqa: PLC0415 - the rules need the structs above
+
+    config = read(path)
+    config_rules.check(config, str(path))
+    return config
+
+
+def read(path: Path) -> Config:
+    """Read the configuration at `path` without asking whether its parts fit together. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read", cause=str(error.strerror), remedy="give --config PATH") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML", cause=str(error)) from error
+    config: Config = convert(raw, Config, str(path), "")
+    return config
+
+
+def convert(raw: object, struct: type[Any], file: str, prefix: str) -> Any:
+    """Turn `raw` into `struct`, with msgspec's complaint turned into file, key, value, rule, way out."""
+    try:
+        return msgspec.convert(raw, struct, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(error, raw, struct, file, prefix) from None
+
+
+def _explain(error: msgspec.ValidationError, raw: object, struct: type[Any], file: str, prefix: str) -> ConfigError:
+    message, _, at = str(error).partition(" - at `")
+    path = _path_parts(at.rstrip("`"))
+    key = ".".join([prefix, *path] if prefix else path)
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
+    if unknown:
+        known = _known_keys(struct, path)
+        near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return ConfigError(f"{file}: {key or 'top level'}: unknown key {unknown[1]!r}", remedy=hint, code="config-key")
+    missing = re.fullmatch(r"Object missing required field `(.*)`", message)
+    if missing:
+        return ConfigError(
+            f"{file}: {key or 'top level'}: missing key {missing[1]!r}", remedy=f"add {missing[1]} = …", code="config-key"
+        )
+    value = _value_at(raw, path)
+    shown = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
+    return ConfigError(f"{file}: {key}: {message[:1].lower()}{message[1:]}{shown}", code="config-value")
+
+
+def _path_parts(at: str) -> list[str]:
+    return [part for part in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", at) for part in part if part]
+
+
+def _value_at(raw: object, path: list[str]) -> object:
+    for part in path:
+        if isinstance(raw, dict):
+            raw = raw.get(part)
+        elif isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
+            raw = raw[int(part)]
+        else:
+            return None
+    return raw
+
+
+def _known_keys(struct: Any, path: list[str]) -> list[str]:
+    """Keys of the struct that `path` leads to (msgspec writes `[...]` for the key of a dict)."""
+    for part in path:
+        struct = _step(_first_struct(struct), part)
+    found = _first_struct(struct)
+    if not isinstance(found, type) or not issubclass(found, msgspec.Struct):
+        return []
+    return [field.encode_name for field in msgspec.structs.fields(found)]
+
+
+def _step(kind: Any, part: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return next((f.type for f in msgspec.structs.fields(kind) if f.encode_name == part), None)
+    arguments = get_args(kind)
+    return arguments[-1] if arguments else None
+
+
+def _first_struct(kind: Any) -> Any:
+    """`kind` itself, or the first struct of a union."""
+    if get_origin(kind) in (dict, list, Annotated) or not get_args(kind):
+        return kind
+    return next((a for a in get_args(kind) if isinstance(a, type) and issubclass(a, msgspec.Struct)), kind)

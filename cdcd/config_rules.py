@@ -1,0 +1,170 @@
+"""What must fit together in a configuration, checked before anything starts: all findings at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cdcd import config as c
+from cdcd.conditions import compile_condition
+from cdcd.errors import ConfigError
+from cdcd.values import parse_type
+
+
+def check(config: c.Config, file: str) -> None:
+    """Raise one ConfigError that lists everything that does not fit."""
+    problems = list(_problems(config))
+    if problems:
+        listed = "\n".join(f"{file}: {problem}" for problem in problems)
+        raise ConfigError(listed, code="config-rule", remedy="correct the file, then run 'cdcd check'")
+
+
+def _problems(config: c.Config) -> Iterator[str]:
+    yield from _quantities(config)
+    for name, options in config.systems.items():
+        if not isinstance(options.get("adapter"), str):
+            yield f"systems.{name}: missing key 'adapter'; add adapter = \"postgres\" or \"mysql\""
+    for name, entity in config.entities.items():
+        yield from _entity(config, name, entity)
+    for index, copy in enumerate(config.replicate):
+        for system in (copy.source, copy.target):
+            yield from _known(f"replicate[{index}]", "system", system, config.systems)
+        if copy.source == copy.target:
+            yield f"replicate[{index}]: from and to are both {copy.source!r}; a table cannot be copied onto itself"
+        if not copy.tables:
+            yield f"replicate[{index}].tables: empty; name at least one table"
+    yield from _tables_written_twice(config)
+
+
+def _quantities(config: c.Config) -> Iterator[str]:
+    for key, parse, text in (
+        ("journal.keep", c.parse_duration, config.journal.keep),
+        ("journal.max-size", c.parse_size, config.journal.max_size),
+    ):
+        try:
+            parse(text)
+        except ValueError as error:
+            yield f"{key}: {error}"
+    if config.daemon.listen is not None and not re.fullmatch(r".+:\d+", config.daemon.listen):
+        yield f"daemon.listen: expected host:port, got {config.daemon.listen!r}; for example 127.0.0.1:9145"
+
+
+def _known(at: str, what: str, name: str, known: Iterable[str]) -> Iterator[str]:
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+        yield f"{at}: unknown {what} {name!r}; {hint}"
+
+
+def _entity(config: c.Config, name: str, entity: c.Entity) -> Iterator[str]:
+    at = f"entities.{name}"
+    if not entity.key:
+        yield f"{at}.key: empty; name the fields that identify one record in every system"
+    for field in entity.key:
+        yield from _known(f"{at}.key", "field", field, entity.fields)
+    for right, systems in (("create", entity.create), ("delete", entity.delete)):
+        for system in systems:
+            yield from _known(f"{at}.{right}", "system of this entity", system, entity.bindings)
+    yield from _fields(config, at, entity, entity.fields, entity.key)
+    yield from _conditions(at, entity)
+    for field in entity.not_owner.fields:
+        yield from _known(f"{at}.not-owner.fields", "field", field, entity.fields)
+    for child_name, child in entity.children.items():
+        for field in child.key:
+            yield from _known(f"{at}.children.{child_name}.key", "field", field, child.fields)
+        yield from _fields(config, f"{at}.children.{child_name}", entity, child.fields, child.key)
+    for system, binding in entity.bindings.items():
+        yield from _known(f"{at}.in", "system", system, config.systems)
+        yield from _binding(f"{at}.in.{system}", entity, binding)
+
+
+def _fields(
+    config: c.Config, at: str, entity: c.Entity, fields: dict[str, c.Field], key: list[str]
+) -> Iterator[str]:
+    for name, field in fields.items():
+        try:
+            kind = parse_type(field.type)
+        except ValueError as error:
+            yield f"{at}.fields.{name}.type: {error}"
+            continue
+        if kind.kind == "ref":
+            yield from _known(f"{at}.fields.{name}.type", "entity", kind.arguments[0], config.entities)
+        if field.owner is not None:
+            yield from _known(f"{at}.fields.{name}.owner", "system of this entity", field.owner, entity.bindings)
+        elif not entity.ownership and name not in key:
+            yield f"{at}.fields.{name}: has no owner; add owner = … or [[{at}.ownership]] rules"
+
+
+def _conditions(at: str, entity: c.Entity) -> Iterator[str]:
+    for index, rule in enumerate(entity.ownership):
+        yield from _known(f"{at}.ownership[{index}].owner", "system of this entity", rule.owner, entity.bindings)
+        try:
+            compile_condition(rule.when)
+        except ValueError as error:
+            yield f"{at}.ownership[{index}].when: not a CEL expression: {str(error).splitlines()[0]}"
+        for field in re.findall(r"\brecord\.([A-Za-z_]\w*)", rule.when):
+            yield from _known(f"{at}.ownership[{index}].when", "field", field, entity.fields)
+
+
+def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
+    yield from _columns(f"{at}.columns", entity.fields, binding.columns)
+    for field in entity.key:
+        if field not in binding.columns and field not in binding.key:
+            yield f"{at}.columns: key field {field!r} is not bound; add {field} = \"column\""
+    for field in binding.key:
+        yield from _known(f"{at}.key", "key field", field, entity.key)
+    if isinstance(binding.on_delete, c.OnDeleteArchive):
+        for field in binding.on_delete.archive:
+            yield from _known(f"{at}.on-delete.archive", "bound field", field, binding.columns)
+    yield from _schedule(at, binding.deliver.schedule)
+    for child, where in binding.children.items():
+        if child not in entity.children:
+            yield from _known(f"{at}.children", "child collection", child, entity.children)
+            continue
+        yield from _columns(f"{at}.children.{child}.columns", entity.children[child].fields, where.columns)
+        for field in entity.children[child].key:
+            if field not in where.columns:
+                yield f"{at}.children.{child}.columns: key field {field!r} is not bound; add {field} = \"column\""
+
+
+def _columns(at: str, fields: dict[str, c.Field], columns: dict[str, str | c.Column]) -> Iterator[str]:
+    for field, column in columns.items():
+        yield from _known(at, "field", field, fields)
+        if field not in fields or isinstance(column, str):
+            continue
+        if column.map is not None and len(set(column.map.values())) != len(column.map):
+            yield f"{at}.{field}.map: two column values map to one field value, so it cannot be reversed"
+        if column.scale is not None and not fields[field].type.startswith("decimal"):
+            yield f"{at}.{field}.scale: only decimal fields scale, {field!r} is {fields[field].type}"
+        if column.time_zone is not None:
+            try:
+                ZoneInfo(column.time_zone)
+            except (ZoneInfoNotFoundError, ValueError):
+                yield f"{at}.{field}.time-zone: unknown zone {column.time_zone!r}; use an IANA name such as Europe/Berlin"
+
+
+def _schedule(at: str, schedule: str) -> Iterator[str]:
+    if schedule != "realtime":
+        yield f"{at}.deliver.schedule: expected \"realtime\", got {schedule!r}; this version delivers in real time only"
+
+
+def _tables_written_twice(config: c.Config) -> Iterator[str]:
+    """A table both bound to an entity and replicated onto, or replicated both ways, would be fought over."""
+    bound = {(s, b.table) for e in config.entities.values() for s, b in e.bindings.items()}
+    copied: dict[tuple[str, str], int] = {}
+    for index, copy in enumerate(config.replicate):
+        for table in copy.tables:
+            bare = copy.rename.get(table, table).rpartition(".")[2]
+            here = (copy.target, bare)
+            if any(s == copy.target and t.rpartition(".")[2] == bare for s, t in bound):
+                yield f"replicate[{index}].tables: {table!r} would overwrite a table that an entity owns in {copy.target!r}"
+            if here in copied:
+                yield f"replicate[{index}].tables: {table!r} is already copied to {copy.target!r} by replicate[{copied[here]}]"
+            copied[here] = index
+    for index, copy in enumerate(config.replicate):
+        for table in copy.tables:
+            if (copy.source, table.rpartition(".")[2]) in copied:
+                yield f"replicate[{index}].tables: {table!r} is copied both ways; use an entity with owners instead"

@@ -1,0 +1,92 @@
+"""Whether the daemon is alive and ready, and if not, why: functions of its status.
+
+Alive is about us, not about the servers we talk to: a target that is down for a weekend makes nothing here unhealthy.
+Restarting helps against what is stuck (`Reason.stuck`), and not against what waits for a person; systemd's watchdog
+is starved for the former only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cdcd.report import DeliverFigures
+from cdcd.status import SILENT_SECONDS, DaemonStatus, WorkerStatus
+
+STALLED_SECONDS: Final = 300.0
+DOWN_SECONDS: Final = 30.0
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why something is not as it should be."""
+
+    role: str
+    code: str
+    message: str
+    stuck: bool = False
+
+
+def health(status: DaemonStatus) -> list[Reason]:
+    """Why the daemon is not alive and progressing; empty when it is."""
+    backlogs = status.backlogs()
+    found = []
+    for role, worker in status.workers().items():
+        reason = _reason(role, worker, backlogs[role], status.at_us)
+        if reason is not None:
+            found.append(reason)
+    return found
+
+
+def _reason(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reason | None:
+    silent_seconds = (now_us - worker.reported_at_us) / 1e6
+    still_seconds = (now_us - worker.moved_at_us) / 1e6
+    if worker.state == "down":
+        down_seconds = (now_us - worker.since_us) / 1e6
+        stuck = down_seconds > DOWN_SECONDS
+        return Reason(role, "worker-down", f"its process ended and is restarted ({worker.restarts} restarts)", stuck)
+    if silent_seconds > SILENT_SECONDS:
+        return Reason(role, "worker-silent", f"no report for {silent_seconds:.0f} s", stuck=True)
+    if worker.state == "stopped":
+        error = worker.error
+        return Reason(role, error.code if error else "stopped", error.what if error else "waits for a person")
+    if worker.state == "journal-full":
+        return Reason(role, "journal-full", "capture waits until the journal has room")
+    if worker.state == "running" and backlog > 0 and still_seconds > STALLED_SECONDS and not _scheduled(worker, now_us):
+        return Reason(role, "worker-stalled", f"work waits, and nothing was done for {still_seconds:.0f} s", stuck=True)
+    return None
+
+
+def _scheduled(worker: WorkerStatus, now_us: int) -> bool:
+    """Whether a delivery waits for its time, or has only just had it."""
+    due_at_us = worker.figures.due_at_us if isinstance(worker.figures, DeliverFigures) else 0
+    return due_at_us > now_us - STALLED_SECONDS * 1e6
+
+
+def readiness(status: DaemonStatus) -> list[Reason]:
+    """Why capture, resolve or delivery do not run; empty when all do (or are paused on purpose)."""
+    return [
+        Reason(role, f"worker-{worker.state}", worker.error.what if worker.error else f"it is {worker.state}")
+        for role, worker in status.workers().items()
+        if worker.state not in ("running", "paused")
+    ]
+
+
+def settled(status: DaemonStatus) -> bool:
+    """Whether every worker has come to know its state, good or bad: the daemon has started."""
+    return all(worker.state not in ("down", "starting") for worker in status.workers().values())
+
+
+def headline(status: DaemonStatus) -> str:
+    """One line for systemd: per system, what is the matter or how far behind it is."""
+    parts = []
+    for name, system in status.systems.items():
+        if system.capture is not None:
+            parts.append(f"from {name} {_lag(system.capture.worker, system.capture.lag_seconds)}")
+        if system.deliver is not None:
+            parts.append(f"to {name} {_lag(system.deliver.worker, system.deliver.lag_seconds)}")
+    return ", ".join(parts)
+
+
+def _lag(worker: WorkerStatus, lag_seconds: float) -> str:
+    return f"{lag_seconds:.0f} s" if worker.state == "running" else worker.state

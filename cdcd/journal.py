@@ -1,0 +1,412 @@
+"""The journal: every captured transaction, numbered by `seq` in one total order over all sources.
+
+It is the queue between capture and resolve, the audit trail, and what one rewinds in. Several processes append
+(one capture per source, the supervisor for commands), resolve reads. A transaction is visible only when it is
+complete (Invariant 2): large ones are stored in parts under a stage, which the commit makes visible at once.
+
+    entries    seq -> source, kind, position, body or stage
+    stages     the parts of large transactions
+    relations  the table shapes that bodies refer to by number
+    sources    how far each source is journalled: written in the same commit as its entries
+    backfills  which tables are being copied, and how far
+    controls   switches that outlive a restart (pauses)
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.errors import NeedsOperator
+from cdcd.model import ABSENT, Op, Relation, Row, Rows
+from cdcd.storage import Database
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind INTEGER NOT NULL, position TEXT NOT NULL,
+    committed_at_us INTEGER NOT NULL, journaled_at_us INTEGER NOT NULL, changes INTEGER NOT NULL,
+    mark_after INTEGER, mark_through INTEGER, note BLOB, stage INTEGER, body BLOB, checksum INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS stages (
+    stage INTEGER NOT NULL, part INTEGER NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (stage, part)) STRICT;
+CREATE TABLE IF NOT EXISTS relations (
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (source, body)) STRICT;
+CREATE TABLE IF NOT EXISTS sources (
+    source TEXT PRIMARY KEY, position TEXT NOT NULL, committed_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS backfills (
+    source TEXT NOT NULL, "table" TEXT NOT NULL, ordinal INTEGER NOT NULL, run INTEGER NOT NULL, done INTEGER NOT NULL,
+    last_key BLOB, rows INTEGER NOT NULL, PRIMARY KEY (source, "table")) STRICT;
+CREATE TABLE IF NOT EXISTS controls (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+READ_BYTES: Final = 4 * 2**20
+
+
+class Kind(enum.IntEnum):
+    """What an entry holds: a transaction from a log, a chunk of a table copy, or an operator's command."""
+
+    LOG = 1
+    CHUNK = 2
+    COMMAND = 3
+
+
+class ChunkNote(msgspec.Struct, frozen=True):
+    """Belongs to an entry of kind CHUNK: which table, which run of its copy, and whether it was the last."""
+
+    table: str
+    run: int
+    done: bool
+
+
+class Command(msgspec.Struct, frozen=True):
+    """An operator's request, journalled so that resolve stays a function of the journal (Invariant 3)."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class Draft(msgspec.Struct, gc=False):
+    """An entry about to be appended. `body` are encoded parts; those already in a stage are only named by it."""
+
+    kind: Kind
+    position: str
+    committed_at_us: int
+    changes: int
+    body: bytes = b""
+    stage: int | None = None
+    mark: tuple[int, int] | None = None
+    note: bytes | None = None
+
+
+class Backfill(msgspec.Struct, frozen=True):
+    """A table copy: rows after `last_key` are still to be read, unless it is done."""
+
+    table: str
+    run: int
+    done: bool
+    last_key: Row | None
+    rows: int
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One journalled transaction. `mark` is set when cdcd itself wrote it: the outbox units (after, through]."""
+
+    seq: int
+    source: str
+    kind: Kind
+    committed_at_us: int
+    changes: int
+    mark: tuple[int, int] | None
+    note: bytes | None
+    stage: int | None
+    body: bytes | None
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT)
+_relation_decoder: Final = msgspec.msgpack.Decoder(Relation)
+
+
+def encode_note(note: ChunkNote | Command) -> bytes:
+    """The stored form of a note."""
+    return _encoder.encode(note)
+
+
+def decode_command(note: bytes) -> Command:
+    """The command of an entry of kind COMMAND."""
+    return msgspec.msgpack.decode(note, type=Command)
+
+
+def decode_chunk_note(note: bytes) -> ChunkNote:
+    """The note of an entry of kind CHUNK."""
+    return msgspec.msgpack.decode(note, type=ChunkNote)
+
+
+class Journal:
+    """The journal of one state directory, as one process sees it."""
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.database = Database(path, SCHEMA, durable=durable)
+        self._connection = self.database.connection
+        self._relation_ids: dict[tuple[str, Relation], int] = {}
+        self._relations: dict[int, Relation] = {}
+
+    # ---- append ------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        source: str,
+        drafts: Sequence[Draft],
+        position: str | None,
+        *,
+        backfill: Backfill | None = None,
+    ) -> int:
+        """Store entries, the source's position and the progress of a copy in one durable commit; return the last seq.
+
+        `position` None leaves the source's position as it is (commands, chunks).
+        """
+        now_us = time.time_ns() // 1000
+        with self.database.transaction() as connection:
+            cursor = connection.executemany(
+                "INSERT INTO entries (source, kind, position, committed_at_us, journaled_at_us, changes, mark_after,"
+                " mark_through, note, stage, body, checksum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                [_parameters(source, draft, now_us) for draft in drafts],
+            )
+            if position is not None:
+                committed_at_us = drafts[-1].committed_at_us if drafts else now_us
+                connection.execute(
+                    "INSERT INTO sources VALUES (?,?,?,?) ON CONFLICT (source) DO UPDATE SET position=excluded.position,"
+                    " committed_at_us=excluded.committed_at_us, updated_at_us=excluded.updated_at_us",
+                    (source, position, committed_at_us, now_us),
+                )
+            if backfill is not None:
+                connection.execute(
+                    'UPDATE backfills SET done=?, last_key=?, rows=? WHERE source=? AND "table"=? AND run=?',
+                    (
+                        backfill.done,
+                        _encoder.encode(backfill.last_key),
+                        backfill.rows,
+                        source,
+                        backfill.table,
+                        backfill.run,
+                    ),
+                )
+            last = connection.execute("SELECT max(seq) FROM entries").fetchone()[0] if drafts else 0
+            del cursor
+        return int(last or 0)
+
+    def encode(self, source: str, runs: Iterable[Rows]) -> bytes:
+        """The stored form of runs of rows; their relations are registered on first sight."""
+        return _encoder.encode([[self._relation_id(source, run.relation), run.op, run.rows, run.olds] for run in runs])
+
+    def stage(self, source: str, stage: int | None, part: int, body: bytes) -> int:
+        """Put aside a part of a transaction that is still open; return its stage. Invisible until an entry names it."""
+        with self.database.transaction() as connection:
+            if stage is None:
+                stage = int(connection.execute("SELECT coalesce(max(stage), 0) + 1 FROM stages").fetchone()[0])
+            connection.execute("INSERT INTO stages VALUES (?,?,?,?,?)", (stage, part, source, body, zlib.crc32(body)))
+        return stage
+
+    def drop_unfinished(self, source: str) -> None:
+        """Forget parts of transactions that this source's capture had not finished when it died."""
+        with self.database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM stages WHERE source=? AND stage NOT IN (SELECT stage FROM entries WHERE stage IS NOT NULL)",
+                (source,),
+            )
+
+    def _relation_id(self, source: str, relation: Relation) -> int:
+        known = self._relation_ids.get((source, relation))
+        if known is not None:
+            return known
+        body = _encoder.encode(relation)
+        with self.database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO relations (source, body) VALUES (?,?)", (source, body))
+            row = connection.execute("SELECT id FROM relations WHERE source=? AND body=?", (source, body)).fetchone()
+        self._relation_ids[source, relation] = int(row[0])
+        return int(row[0])
+
+    def command(self, command: Command, tables: Sequence[tuple[str, str]] = ()) -> int:
+        """Journal an operator's command, and start copies of `tables` (source, table) in the same commit; return its seq."""
+        note = encode_note(command)
+        now_us = time.time_ns() // 1000
+        draft = Draft(Kind.COMMAND, "", now_us, 0, note=note)
+        with self.database.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO entries (source, kind, position, committed_at_us, journaled_at_us, changes, mark_after,"
+                " mark_through, note, stage, body, checksum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                _parameters("operator", draft, now_us),
+            )
+            seq = int(cursor.lastrowid or 0)
+            for ordinal, (source, table) in enumerate(tables):
+                _put_backfill(connection, source, table, ordinal, seq)
+        return seq
+
+    # ---- read --------------------------------------------------------------------------------------------
+
+    def read(self, after: int, limit: int = 1000) -> list[Entry]:
+        """Entries with seq > `after` in order: at most `limit`, and at most a few MiB but always one if there is one."""
+        rows = self._connection.execute(
+            "SELECT seq, source, kind, committed_at_us, changes, mark_after, mark_through, note, stage, body, checksum"
+            " FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after, limit),
+        )
+        found: list[Entry] = []
+        size_bytes = 0
+        for seq, source, kind, committed_at_us, changes, mark_after, mark_through, note, stage, body, checksum in rows:
+            assert seq > after, f"journal returned {seq}, asked for later than {after}"
+            if body is not None:
+                _verify(body, checksum, seq)
+                size_bytes += len(body)
+            mark = None if mark_through is None else (mark_after, mark_through)
+            found.append(Entry(seq, source, Kind(kind), committed_at_us, changes, mark, note, stage, body))
+            if size_bytes > READ_BYTES or stage is not None:
+                break
+        return found
+
+    def rows(self, entry: Entry) -> Iterator[Rows]:
+        """The runs of rows of an entry, a part at a time: memory stays bounded for any transaction."""
+        if entry.stage is not None:
+            # Fetched part by part: an open cursor would keep the WAL from being reset for as long as we take.
+            part = 0
+            while True:
+                row = self._connection.execute(
+                    "SELECT body, checksum FROM stages WHERE stage=? AND part=?", (entry.stage, part)
+                ).fetchone()
+                if row is None:
+                    break
+                _verify(row[0], row[1], entry.seq)
+                yield from self._decode(row[0])
+                part += 1
+        if entry.body:
+            yield from self._decode(entry.body)
+
+    def _decode(self, body: bytes) -> Iterator[Rows]:
+        for relation_id, op, rows, olds in _decoder.decode(body):
+            yield Rows(self.relation(relation_id), Op(op), rows, olds)
+
+    def relation(self, relation_id: int) -> Relation:
+        """The shape registered under that number."""
+        relation = self._relations.get(relation_id)
+        if relation is None:
+            (body,) = self._connection.execute("SELECT body FROM relations WHERE id=?", (relation_id,)).fetchone()
+            relation = self._relations[relation_id] = _relation_decoder.decode(body)
+        return relation
+
+    def relation_number(self, source: str, relation: Relation) -> int:
+        """The number under which that shape is registered; the shape must have come from this journal."""
+        known = self._relation_ids.get((source, relation))
+        if known is None:
+            body = _encoder.encode(relation)
+            row = self._connection.execute("SELECT id FROM relations WHERE source=? AND body=?", (source, body)).fetchone()
+            known = self._relation_ids[source, relation] = int(row[0])
+        return known
+
+    def position(self, source: str) -> str | None:
+        """How far this source is journalled, None before its first start."""
+        row = self._connection.execute("SELECT position FROM sources WHERE source=?", (source,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def captured_at_us(self, source: str) -> int | None:
+        """Commit time of the newest journalled transaction of this source (or when it was last known idle)."""
+        row = self._connection.execute("SELECT committed_at_us FROM sources WHERE source=?", (source,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def last_seq(self) -> int:
+        """The newest seq ever given, 0 for an empty journal."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='entries'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def seq_at(self, moment_us: int) -> int:
+        """The last seq journalled before that moment (0 when all are later)."""
+        low, high = 0, self.last_seq()
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._connection.execute(
+                "SELECT seq, journaled_at_us FROM entries WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)
+            ).fetchone()
+            if row is None or row[1] >= moment_us:
+                high = middle - 1
+            else:
+                low = row[0]
+        return low
+
+    # ---- copies of tables --------------------------------------------------------------------------------
+
+    def ensure_backfills(self, source: str, tables: Sequence[str]) -> None:
+        """Start a copy (run 0) of every table that was never copied, in the given order."""
+        known = {backfill.table for backfill in self.backfills(source)}
+        with self.database.transaction() as connection:
+            for ordinal, table in enumerate(tables):
+                if table not in known:
+                    _put_backfill(connection, source, table, ordinal, 0)
+
+    def backfills(self, source: str) -> list[Backfill]:
+        """All copies of this source, in their order."""
+        found = self._connection.execute(
+            'SELECT "table", run, done, last_key, rows FROM backfills WHERE source=? ORDER BY run, ordinal, "table"',
+            (source,),
+        )
+        return [
+            Backfill(table, run, bool(done), None if key is None else _decoder.decode(key), rows)
+            for table, run, done, key, rows in found
+        ]
+
+    # ---- controls ----------------------------------------------------------------------------------------
+
+    def set_control(self, name: str, value: str | None) -> None:
+        """Set a switch that outlives restarts; None removes it."""
+        with self.database.transaction() as connection:
+            if value is None:
+                connection.execute("DELETE FROM controls WHERE name=?", (name,))
+            else:
+                connection.execute("INSERT OR REPLACE INTO controls VALUES (?,?)", (name, value))
+
+    def controls(self) -> dict[str, str]:
+        """All switches."""
+        return dict(self._connection.execute("SELECT name, value FROM controls"))
+
+    # ---- keeping -----------------------------------------------------------------------------------------
+
+    def trim(self, through: int, before_us: int, limit: int = 10_000) -> int:
+        """Delete entries with seq <= `through` that were journalled before `before_us`; return how many.
+
+        `through` must be a position that resolve has passed durably. At most `limit` at a time, so that appends
+        never wait long. Space is reused, not returned to the disk.
+        """
+        with self.database.transaction() as connection:
+            doomed = connection.execute(
+                "SELECT seq, stage FROM entries WHERE seq <= ? AND journaled_at_us < ? ORDER BY seq LIMIT ?",
+                (through, before_us, limit),
+            ).fetchall()
+            connection.executemany("DELETE FROM stages WHERE stage=?", [(s,) for _, s in doomed if s is not None])
+            connection.executemany("DELETE FROM entries WHERE seq=?", [(seq,) for seq, _ in doomed])
+        return len(doomed)
+
+    def size_bytes(self) -> int:
+        """Bytes the journal occupies."""
+        return self.database.size_bytes()
+
+    def close(self) -> None:
+        """Close the file. Safe to repeat."""
+        self.database.close()
+
+
+def _put_backfill(connection: Any, source: str, table: str, ordinal: int, run: int) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO backfills VALUES (?,?,?,?,0,NULL,0)", (source, table, ordinal, run)
+    )
+
+
+def _parameters(source: str, draft: Draft, now_us: int) -> tuple[Any, ...]:
+    after, through = draft.mark or (None, None)
+    body = draft.body or None
+    return (
+        source,
+        draft.kind,
+        draft.position,
+        draft.committed_at_us,
+        now_us,
+        draft.changes,
+        after,
+        through,
+        draft.note,
+        draft.stage,
+        body,
+        zlib.crc32(body) if body else 0,
+    )
+
+
+def _verify(body: bytes, checksum: int, seq: int) -> None:
+    if zlib.crc32(body) != checksum:
+        raise NeedsOperator(
+            f"journal entry {seq} is damaged",
+            code="journal-damaged",
+            cause="its checksum does not match: the disk or a copy of the file changed it",
+            remedy="stop the daemon and restore the state directory, or resync the entities concerned",
+        )

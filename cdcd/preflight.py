@@ -1,0 +1,161 @@
+"""The checks before a start: the configuration, and every precondition of every server, all findings at once.
+
+They run as a process of their own (`python -m cdcd.preflight CONFIG`, the outcome as MessagePack on stdout), so that
+the supervisor never loads a driver and a check that hangs or crashes takes nothing with it. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cdcd import blueprint as b
+from cdcd import config as c
+from cdcd import plugins
+from cdcd.adapter import Finding, Identity
+from cdcd.control import Failure, RemoteError, failure
+from cdcd.errors import CdcdError, NeedsOperator, Unavailable
+from cdcd.report import ErrorNote, error_note
+from cdcd.state_directory import StateDirectory
+
+if TYPE_CHECKING:
+    from cdcd.adapter import Adapter
+
+PREFLIGHT_SECONDS: Final = 300
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the checks found. `unreachable` systems could not be checked: they may simply be down."""
+
+    blueprint: b.Blueprint
+    findings: tuple[Finding, ...] = ()
+    unreachable: dict[str, ErrorNote] = {}
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that forbid a start."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What the process of its own prints: one of the two."""
+
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+
+
+def check(path: Path) -> Outcome:
+    """Read the configuration at `path` and check every system. Raises ConfigError."""
+    config = c.load(path)
+    blueprint = b.draw(config, str(path))
+    directory = StateDirectory(Path(config.daemon.state_dir))
+    findings = list(_check_state_directory(directory))
+    unreachable: dict[str, ErrorNote] = {}
+    lineage = _lineage(directory)
+    for name in config.systems:
+        try:
+            findings += _check_system(blueprint, Identity(config.daemon.name, name, lineage))
+        except Unavailable as error:
+            unreachable[name] = error_note(error)
+        except NeedsOperator as error:
+            findings.append(Finding("error", error.code, name, "", _sentence(error), error.remedy))
+    return Outcome(blueprint, _unique(findings), unreachable)
+
+
+def _check_system(blueprint: b.Blueprint, identity: Identity) -> Sequence[Finding]:
+    system = blueprint.systems[identity.system]
+    adapter = plugins.load(system.reference, extra=system.adapter)
+    options = plugins.options(blueprint.config, blueprint.file, identity.system, adapter)
+    findings: list[Finding] = []
+    if system.is_source:
+        findings += _check_source(adapter, identity, options, system)
+    if system.is_target:
+        with closing(adapter.open_target(identity, options)) as target:
+            findings += target.check([need for need in system.tables if need.written])
+    return findings
+
+
+def _check_source(
+    adapter: Adapter, identity: Identity, options: msgspec.Struct, system: b.SystemBlueprint
+) -> Sequence[Finding]:
+    tables = [need for need in system.tables if need.captured]
+    with closing(adapter.open_source(identity, options, tables)) as source:
+        return source.check(tables)
+
+
+def _check_state_directory(directory: StateDirectory) -> Iterator[Finding]:
+    """The directory, or the nearest one above it that exists, must let us write."""
+    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        yield Finding(
+            "error",
+            "state-dir",
+            "",
+            "daemon.state-dir",
+            f"{directory.path} cannot be written by this account",
+            f"chown it to the account the daemon runs as (we are uid {os.getuid()}), or change daemon.state-dir",
+        )
+
+
+def _lineage(directory: StateDirectory) -> str:
+    """The identity of existing state, "" when there is none yet."""
+    if not directory.state.exists():
+        return ""
+    from cdcd.state import State  # noqa: PLC0415
+
+    with closing(State(directory.state)) as state:
+        return state.lineage
+
+
+def _unique(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Without what the source's and the target's check of one system both found."""
+    return tuple({(f.code, f.system, f.subject): f for f in findings}.values())
+
+
+def _sentence(error: CdcdError) -> str:
+    return f"{error.what}: {error.cause}" if error.cause else error.what
+
+
+def check_apart(path: Path) -> Outcome:
+    """`check` in a process of its own. Raises what it raised."""
+    command = [sys.executable, "-P", "-m", "cdcd.preflight", str(path)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=PREFLIGHT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise CdcdError(
+            "the checks did not end",
+            code="preflight-hung",
+            cause=f"no result after {PREFLIGHT_SECONDS} s",
+            remedy="run 'cdcd check' to see which server does not answer",
+        ) from error
+    if not done.stdout:
+        raise CdcdError("the checks crashed", code="preflight", cause=f"exit code {done.returncode}, see its log lines")
+    result = msgspec.msgpack.decode(done.stdout, type=Result)
+    if result.failure is not None:
+        raise RemoteError(result.failure)
+    assert result.outcome is not None
+    return result.outcome
+
+
+def main(arguments: list[str]) -> int:
+    """Check and print the outcome."""
+    from cdcd import logs  # noqa: PLC0415
+
+    logs.setup("preflight")
+    try:
+        result = Result(outcome=check(Path(arguments[0])))
+    except CdcdError as error:
+        result = Result(failure=failure(error).error)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""Golden records and the crosswalk: read through a step's cache, written back in the step's one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.model import ABSENT
+from cdcd.resolve.keys import after_prefix
+from cdcd.state import State
+
+CACHE_RECORDS: Final = 20_000
+_LOOKUP_KEYS: Final = 400
+
+
+class Record(msgspec.Struct, array_like=True, gc=False):
+    """The one true state of a record. `values` by slot; ABSENT is a value that nobody has told.
+
+    `present` and `sent` are systems as bits: it was seen in that system's log; it was sent there. `existence_by` is
+    the system that last created or deleted it.
+
+    Where ownership moves with the record's state, two more things are kept. `origins`: for each slot the system that
+    last changed it, which has the value although no outbox unit ever carried it there. `shadows`: what each system's
+    own log last showed, because a row image also holds values that its transaction did not touch, and writes on their
+    way there make those differ from `values`.
+    """
+
+    values: list[Any]
+    present: int
+    sent: int
+    alive: bool
+    existence_by: int
+    changed_seq: int
+    changed_at_us: int
+    origins: list[int] | None = None
+    shadows: dict[int, list[Any]] | None = None
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Record, ext_hook=lambda _code, _data: ABSENT).decode
+
+
+class GoldenRecords:
+    """Golden records by (entity number, key). Changed records must be reported with `touch`."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._cache: dict[tuple[int, bytes], Record | None] = {}
+        self._dirty: dict[tuple[int, bytes], Record] = {}
+
+    def preload(self, entity: int, keys: Iterable[bytes]) -> None:
+        """Read many records with few statements, for a run of changes."""
+        cache = self._cache
+        wanted = [key for key in dict.fromkeys(keys) if (entity, key) not in cache]
+        for start in range(0, len(wanted), _LOOKUP_KEYS):
+            part = wanted[start : start + _LOOKUP_KEYS]
+            cache.update(dict.fromkeys([(entity, key) for key in part]))
+            marks = ",".join("?" * len(part))
+            for key, body in self._connection.execute(
+                f"SELECT key, body FROM golden WHERE entity=? AND key IN ({marks})", (entity, *part)
+            ):
+                cache[entity, key] = _decode(body)
+
+    def get(self, entity: int, key: bytes) -> Record | None:
+        """The record, also a deleted one; None when it never was."""
+        try:
+            return self._cache[entity, key]
+        except KeyError:
+            pass
+        row = self._connection.execute("SELECT body FROM golden WHERE entity=? AND key=?", (entity, key)).fetchone()
+        record = None if row is None else _decode(row[0])
+        self._cache[entity, key] = record
+        return record
+
+    def put(self, entity: int, key: bytes, record: Record) -> None:
+        """Store a new or changed record with the step's commit."""
+        self._cache[entity, key] = self._dirty[entity, key] = record
+
+    def with_prefix(self, entity: int, prefix: bytes) -> Iterator[tuple[bytes, Record]]:
+        """All records of a child entity under one parent key."""
+        self.flush()
+        rows = self._connection.execute(
+            "SELECT key FROM golden WHERE entity=? AND key>=? AND key<?", (entity, prefix, after_prefix(prefix))
+        ).fetchall()
+        for (key,) in rows:
+            record = self.get(entity, key)
+            assert record is not None
+            yield key, record
+
+    def page(self, entity: int, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
+        """Records of an entity in key order, a page at a time."""
+        self.flush()
+        rows = self._connection.execute(
+            "SELECT key, body FROM golden WHERE entity=? AND key>? ORDER BY key LIMIT ?", (entity, after, limit)
+        ).fetchall()
+        return [(key, self._cache.get((entity, key)) or _decode(body)) for key, body in rows]
+
+    def flush(self) -> None:
+        """Write changed records into the state's open transaction."""
+        if self._dirty:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO golden VALUES (?,?,?)",
+                [(entity, key, _encode(record)) for (entity, key), record in self._dirty.items()],
+            )
+            self._dirty.clear()
+        if len(self._cache) > CACHE_RECORDS:
+            self._cache.clear()
+
+    def discard(self) -> None:
+        """Forget everything cached, after a step that failed."""
+        self._cache.clear()
+        self._dirty.clear()
+
+
+class Crosswalk:
+    """A row's id in one system -> its record's key, learned from the log and from copies."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._cache: dict[tuple[int, bytes], bytes | None] = {}
+        self._dirty: dict[tuple[int, bytes], bytes] = {}
+
+    def key_of(self, binding: int, row_id: bytes) -> bytes | None:
+        """The key of the record that row `row_id` was last seen to hold."""
+        try:
+            return self._cache[binding, row_id]
+        except KeyError:
+            pass
+        row = self._connection.execute("SELECT key FROM crosswalk WHERE binding=? AND id=?", (binding, row_id)).fetchone()
+        key = None if row is None else bytes(row[0])
+        self._cache[binding, row_id] = key
+        return key
+
+    def preload(self, binding: int, row_ids: Sequence[bytes]) -> None:
+        """Read many ids with few statements."""
+        cache = self._cache
+        wanted = [row_id for row_id in dict.fromkeys(row_ids) if (binding, row_id) not in cache]
+        for start in range(0, len(wanted), _LOOKUP_KEYS):
+            part = wanted[start : start + _LOOKUP_KEYS]
+            cache.update(dict.fromkeys([(binding, row_id) for row_id in part]))
+            marks = ",".join("?" * len(part))
+            for row_id, key in self._connection.execute(
+                f"SELECT id, key FROM crosswalk WHERE binding=? AND id IN ({marks})", (binding, *part)
+            ):
+                cache[binding, row_id] = key
+
+    def learn(self, binding: int, row_id: bytes, key: bytes) -> None:
+        """Remember which record a row holds. A deleted row is remembered too: its children's deletes come later."""
+        if self._cache.get((binding, row_id)) != key:
+            self._cache[binding, row_id] = self._dirty[binding, row_id] = key
+
+    def flush(self) -> None:
+        """Write what was learned into the state's open transaction."""
+        if self._dirty:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO crosswalk VALUES (?,?,?)",
+                [(binding, row_id, key) for (binding, row_id), key in self._dirty.items()],
+            )
+            self._dirty.clear()
+        if len(self._cache) > CACHE_RECORDS:
+            self._cache.clear()
+
+    def discard(self) -> None:
+        """Forget everything cached, after a step that failed."""
+        self._cache.clear()
+        self._dirty.clear()

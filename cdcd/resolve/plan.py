@@ -1,0 +1,319 @@
+"""The configuration compiled once: entities and bindings by number, tables by system, in dependency order.
+
+Child collections become entities of their own here ("order.lines"), whose key starts with their parent's key.
+Numbers (entities, field slots, systems, routes) are kept in the state database as a vocabulary that only grows,
+so that stored records and outbox units stay readable when the configuration is reordered or extended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from cdcd.adapter import TableNeed
+from cdcd.config import Binding, ChildBinding, Column, Config, Entity, Field, NotOwner, OnDeleteArchive, OwnershipRule
+from cdcd.errors import ConfigError
+from cdcd.values import ValueType, parse_type
+
+DEAD: Final = ValueType("native", ("dropped",))
+
+
+class Vocabulary(msgspec.Struct, frozen=True):
+    """Names in the order in which they were first seen: their place is their number for ever."""
+
+    systems: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
+    fields: dict[str, tuple[str, ...]] = {}
+    routes: tuple[str, ...] = ()
+
+
+class FieldPlan(msgspec.Struct, frozen=True):
+    """A field of an entity; its place in `EntityPlan.fields` is its slot in stored records."""
+
+    name: str
+    type: ValueType
+    owner: str | None
+    not_owner: NotOwner
+
+    @property
+    def refers_to(self) -> str | None:
+        """The entity whose key this field holds."""
+        return self.type.arguments[0] if self.type.kind == "ref" else None
+
+
+class ColumnPlan(msgspec.Struct, frozen=True):
+    """A bound column: which slot it fills, and the transform between them."""
+
+    slot: int
+    column: str
+    transform: Column | None
+
+
+class BindingPlan(msgspec.Struct, frozen=True):
+    """Where an entity lives in one system. `parent_column` is set for children: it holds the parent row's id."""
+
+    system: str
+    entity: str
+    table: str
+    columns: tuple[ColumnPlan, ...]
+    parent_column: str | None
+    id_column: str | None
+    archive: dict[int, str | int | bool] | None
+    ignore_delete: bool
+    schedule: str
+
+    def bound_mask(self) -> int:
+        """The slots this binding has a column for, as bits."""
+        return sum(1 << column.slot for column in self.columns)
+
+    def column_of(self, slot: int) -> str:
+        """The column bound to a slot."""
+        return next(column.column for column in self.columns if column.slot == slot)
+
+
+class EntityPlan(msgspec.Struct, frozen=True):
+    """An entity. `key` are slots; for a child they name it within its parent, whose key comes before them."""
+
+    number: int
+    name: str
+    fields: tuple[FieldPlan, ...]
+    key: tuple[int, ...]
+    parent: str | None
+    rules: tuple[OwnershipRule, ...]
+    create: frozenset[str]
+    delete: frozenset[str]
+    bindings: dict[str, BindingPlan]
+    key_width: int
+
+    @property
+    def live_slots(self) -> tuple[int, ...]:
+        """Slots of fields that the configuration still has."""
+        return tuple(slot for slot, field in enumerate(self.fields) if field.type != DEAD)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A plain one-way copy of one table."""
+
+    number: int
+    source: str
+    target: str
+    source_table: str
+    target_table: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The compiled configuration. `entities` are ordered so that what is referred to comes first."""
+
+    daemon: str
+    systems: tuple[str, ...]
+    entities: dict[str, EntityPlan]
+    routes: tuple[Route, ...]
+    vocabulary: Vocabulary
+
+    def by_table(self, system: str) -> dict[str, list[BindingPlan]]:
+        """The bindings of each table of a system."""
+        found: dict[str, list[BindingPlan]] = {}
+        for entity in self.entities.values():
+            if system in entity.bindings:
+                found.setdefault(entity.bindings[system].table, []).append(entity.bindings[system])
+        return found
+
+    def routes_from(self, system: str) -> dict[str, list[Route]]:
+        """The plain copies out of each table of a system."""
+        found: dict[str, list[Route]] = {}
+        for route in self.routes:
+            if route.source == system:
+                found.setdefault(route.source_table, []).append(route)
+        return found
+
+    def is_source(self, system: str) -> bool:
+        """Whether any table of the system is captured."""
+        return bool(self.by_table(system)) or bool(self.routes_from(system))
+
+    def is_target(self, system: str) -> bool:
+        """Whether anything is ever written to the system."""
+        return bool(self.by_table(system)) or any(route.target == system for route in self.routes)
+
+    def tables(self, system: str) -> list[TableNeed]:
+        """What is needed of each table of a system, in the order in which tables are first copied."""
+        needs: dict[str, TableNeed] = {}
+        for need in self._needs(system):
+            known = needs.get(need.table)
+            needs[need.table] = need if known is None else _merge(known, need)
+        return list(needs.values())
+
+    def _needs(self, system: str) -> Iterator[TableNeed]:
+        for entity in self.entities.values():
+            binding = entity.bindings.get(system)
+            if binding is not None:
+                parent = () if binding.parent_column is None else (binding.parent_column,)
+                key = parent + tuple(binding.column_of(slot) for slot in entity.key)
+                columns = dict.fromkeys(parent + tuple(column.column for column in binding.columns))
+                yield TableNeed(binding.table, key, tuple(columns), captured=True, written=True)
+        for route in self.routes:
+            if route.source == system:
+                yield TableNeed(route.source_table, captured=True, written=False)
+            if route.target == system:
+                yield TableNeed(route.target_table, captured=False, written=True)
+
+    def referred_to(self) -> frozenset[str]:
+        """Entities whose rows other rows refer to: by a ref field or as a parent."""
+        refs = {field.refers_to for entity in self.entities.values() for field in entity.fields}
+        parents = {entity.parent for entity in self.entities.values()}
+        return frozenset(name for name in refs | parents if name is not None)
+
+    def entities_tables(self, entity: str) -> list[tuple[str, str]]:
+        """The (system, table) pairs an entity and its children live in, parents first."""
+        names = [name for name, plan in self.entities.items() if entity in (name, plan.parent)]
+        return [(s, b.table) for name in names for s, b in self.entities[name].bindings.items()]
+
+
+def _merge(one: TableNeed, other: TableNeed) -> TableNeed:
+    columns = tuple(dict.fromkeys(one.columns + other.columns)) if one.columns and other.columns else ()
+    return TableNeed(one.table, one.key or other.key, columns, one.captured or other.captured, one.written or other.written)
+
+
+def build(config: Config, table_name: Callable[[str, str], str], known: Vocabulary | None = None) -> Plan:
+    """Compile `config`. `table_name(system, table)` spells a table in full; `known` keeps earlier numbers."""
+    known = known or Vocabulary()
+    flat = dict(_flatten(config))
+    order = _dependency_order(flat)
+    routes = list(_routes(config, table_name))
+    fields = {
+        name: _extend(known.fields.get(name, ()), spec.fields) for name, spec in ((n, flat[n]) for n in flat)
+    }
+    vocabulary = Vocabulary(
+        _extend(known.systems, config.systems),
+        _extend(known.entities, order),
+        {**known.fields, **fields},
+        _extend(known.routes, [_route_name(*route) for route in routes]),
+    )
+    entities: dict[str, EntityPlan] = {}
+    for name in order:
+        entities[name] = _entity_plan(name, flat[name], vocabulary, entities, table_name)
+    numbered = tuple(Route(vocabulary.routes.index(_route_name(*route)), *route) for route in routes)
+    return Plan(config.daemon.name, tuple(config.systems), entities, numbered, vocabulary)
+
+
+class _Flat(msgspec.Struct, frozen=True):
+    """An entity or child collection before numbering."""
+
+    entity: Entity
+    key: list[str]
+    fields: dict[str, Field]
+    parent: str | None
+    bindings: dict[str, Binding | ChildBinding]
+
+
+def _flatten(config: Config) -> Iterator[tuple[str, _Flat]]:
+    for name, entity in config.entities.items():
+        yield name, _Flat(entity, entity.key, entity.fields, None, dict(entity.bindings))
+        for child_name, child in entity.children.items():
+            bindings: dict[str, Binding | ChildBinding] = {
+                system: binding.children[child_name]
+                for system, binding in entity.bindings.items()
+                if child_name in binding.children
+            }
+            yield f"{name}.{child_name}", _Flat(entity, child.key, child.fields, name, bindings)
+
+
+def _dependency_order(flat: Mapping[str, _Flat]) -> list[str]:
+    """Entities so that parents and referred-to ones come first; a circle of references keeps configuration order."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in ordered or name in path:
+            return
+        spec = flat[name]
+        wanted = [spec.parent] if spec.parent else []
+        wanted += [t.arguments[0] for f in spec.fields.values() if (t := parse_type(f.type)).kind == "ref"]
+        for other in wanted:
+            visit(other, (*path, name))
+        ordered[name] = None
+
+    for name in flat:
+        visit(name, ())
+    return list(ordered)
+
+
+def _extend(known: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*known, *names]))
+
+
+def _entity_plan(
+    name: str,
+    spec: _Flat,
+    vocabulary: Vocabulary,
+    done: Mapping[str, EntityPlan],
+    table_name: Callable[[str, str], str],
+) -> EntityPlan:
+    slots = {field: slot for slot, field in enumerate(vocabulary.fields[name])}
+    policy = spec.entity.not_owner
+    fields = tuple(
+        FieldPlan(field, parse_type(spec.fields[field].type), spec.fields[field].owner, policy.fields.get(field, policy.default))
+        if field in spec.fields
+        else FieldPlan(field, DEAD, None, "ignore")
+        for field in slots
+    )
+    bindings = {
+        system: _binding_plan(system, name, binding, slots, table_name) for system, binding in spec.bindings.items()
+    }
+    parent_width = done[spec.parent].key_width if spec.parent else 0
+    return EntityPlan(
+        number=vocabulary.entities.index(name),
+        name=name,
+        fields=fields,
+        key=tuple(slots[field] for field in spec.key),
+        parent=spec.parent,
+        rules=tuple(spec.entity.ownership),
+        create=frozenset(spec.entity.create),
+        delete=frozenset(spec.entity.delete),
+        bindings=bindings,
+        key_width=parent_width + len(spec.key),
+    )
+
+
+def _binding_plan(
+    system: str,
+    entity: str,
+    binding: Binding | ChildBinding,
+    slots: Mapping[str, int],
+    table_name: Callable[[str, str], str],
+) -> BindingPlan:
+    named = dict(binding.columns)
+    if isinstance(binding, Binding):
+        named.update({field: column for field, column in binding.key.items() if field not in named})
+    columns = tuple(
+        ColumnPlan(slots[field], spec, None) if isinstance(spec, str) else ColumnPlan(slots[field], spec.column, spec)
+        for field, spec in named.items()
+    )
+    table = table_name(system, binding.table)
+    if isinstance(binding, ChildBinding):
+        return BindingPlan(system, entity, table, columns, binding.parent, None, None, ignore_delete=False, schedule="")
+    archive = binding.on_delete.archive if isinstance(binding.on_delete, OnDeleteArchive) else None
+    return BindingPlan(
+        system,
+        entity,
+        table,
+        columns,
+        None,
+        binding.id,
+        None if archive is None else {slots[field]: value for field, value in archive.items()},
+        ignore_delete=binding.on_delete == "ignore",
+        schedule=binding.deliver.schedule,
+    )
+
+
+def _routes(config: Config, table_name: Callable[[str, str], str]) -> Iterator[tuple[str, str, str, str]]:
+    for copy in config.replicate:
+        for table in copy.tables:
+            target = copy.rename.get(table, table.rpartition(".")[2])
+            if not target:
+                raise ConfigError(f"replicate: table {table!r} has no name in {copy.target!r}", code="config-rule")
+            yield copy.source, copy.target, table_name(copy.source, table), table_name(copy.target, target)
+
+
+def _route_name(source: str, target: str, source_table: str, target_table: str) -> str:
+    return f"{source}:{source_table}>{target}:{target_table}"

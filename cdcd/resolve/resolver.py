@@ -1,0 +1,533 @@
+"""The resolve loop: journal entries in order -> golden records, crosswalk, outbox units, position; one commit a step.
+
+An entry is a transaction of a log, a chunk of a copy, or an operator's command. Its rows are mapped to records and
+handed to the deciders; what it means for each target becomes one outbox unit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from cdcd import outbox
+from cdcd.errors import NeedsOperator
+from cdcd.journal import ChunkNote, Command, Entry, Journal, Kind, decode_chunk_note, decode_command
+from cdcd.model import ABSENT, Op, Relation, Row, Rows
+from cdcd.outbox import AppliedMark, OutboxWriter
+from cdcd.resolve.decide import Conflict, EntityDecider, Moment, slots_of
+from cdcd.resolve.golden import Crosswalk, GoldenRecords
+from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference
+from cdcd.resolve.plan import Plan, Route
+from cdcd.resolve.seeding import Seeds, Settler
+from cdcd.state import State
+from cdcd.values import ValueRefused
+
+STEP_ENTRIES: Final = 1_000
+TRIM_SECONDS: Final = 1.0
+_log: Final = logging.getLogger(__name__)
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
+_decode_relation: Final = msgspec.msgpack.Decoder(Relation).decode
+
+
+class _Readers(msgspec.Struct):
+    """What is to be done with the rows of one relation. `relation` is kept so that its id() stays taken."""
+
+    relation: Relation
+    routes: list[Route]
+    mappers: list[RowMapper]
+
+
+class Resolver:
+    """Resolve of one daemon. Single-threaded; the only writer of the state database."""
+
+    def __init__(self, plan: Plan, journal: Journal, state: State, applied: Mapping[str, AppliedMark]) -> None:
+        """`applied` are the targets' marks, read for trimming only."""
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.news: set[str] = set()
+        self._plan = plan
+        self._journal = journal
+        self._state = state
+        self._applied = applied
+        self._systems = plan.vocabulary.systems
+        self._golden = GoldenRecords(state)
+        self._crosswalk = Crosswalk(state)
+        self._seeds = Seeds(state)
+        self._outbox = OutboxWriter(state)
+        self._deciders = {
+            name: EntityDecider(plan, entity, self._golden, self._outbox, self._report, self.counts)
+            for name, entity in plan.entities.items()
+        }
+        for name, entity in plan.entities.items():
+            if entity.parent is not None:
+                self._deciders[entity.parent].children.append(self._deciders[name])
+        self._bindings = {system: plan.by_table(system) for system in plan.systems}
+        self._routes = {system: plan.routes_from(system) for system in plan.systems}
+        self._readers: dict[tuple[str, int], _Readers] = {}
+        self._position = state.position
+        self._echoed: dict[str, int] = {}
+        self._seeding: set[str] = set()
+        self._resyncs: dict[str, int] = {}
+        self._snapshots: set[tuple[str, str]] = set()
+        self._waiting = self._held = 0
+        self._trimmed_at = 0.0
+        self._moment = Moment(0, 0, {})
+        self._conflicts: list[Conflict] = []
+
+    @property
+    def position(self) -> int:
+        """The journal seq through which everything is resolved."""
+        return self._position
+
+    def start(self) -> None:
+        """Publish the vocabulary, and take up the phases where they were."""
+        with self._state.transaction() as connection:
+            self._state.put("vocabulary", _encode(self._plan.vocabulary))
+            for name in self._plan.entities:
+                connection.execute("INSERT OR IGNORE INTO phases VALUES (?, 'seeding')", (name,))
+        self._load()
+
+    def _load(self) -> None:
+        execute = self._state.connection.execute
+        self._seeding = {
+            name for name, phase in execute("SELECT entity, phase FROM phases") if phase == "seeding"
+        } & set(self._plan.entities)
+        self._snapshots = {(s, t) for s, t in execute('SELECT system, "table" FROM snapshots')}
+        self._waiting = execute("SELECT count(*) FROM waiting").fetchone()[0]
+        self._held = execute("SELECT count(*) FROM held").fetchone()[0]
+        self._echoed = {s: int(self._state.get(f"echoed:{s}") or 0) for s in self._plan.systems}
+        self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
+
+    # ---- the step ----------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Resolve what is waiting in the journal, in one commit; return whether there was anything.
+
+        `news` holds the targets that were given units. A step that fails changes nothing.
+        """
+        entries = self._journal.read(self._position, STEP_ENTRIES)
+        if not entries:
+            return False
+        try:
+            with self._state.transaction():
+                for entry in entries:
+                    self._resolve(entry)
+                self._flush(entries[-1].seq)
+        except BaseException:
+            self._discard()
+            raise
+        self._position = entries[-1].seq
+        return True
+
+    def _flush(self, position: int) -> None:
+        assert position > self._position, f"resolve would go back: {self._position} -> {position}"
+        self._golden.flush()
+        self._crosswalk.flush()
+        self._seeds.flush()
+        self._write_conflicts()
+        self.news |= self._outbox.flush()
+        self._state.put("units", self._outbox.units)
+        self._state.put("position", position)
+        self._trim()
+
+    def _discard(self) -> None:
+        self._golden.discard()
+        self._crosswalk.discard()
+        self._seeds.discard()
+        self._outbox.discard(self._state.units)
+        self._conflicts.clear()
+        self._load()
+
+    def _resolve(self, entry: Entry) -> None:
+        self._moment = Moment(entry.seq, entry.committed_at_us, {})
+        if entry.kind == Kind.COMMAND:
+            assert entry.note is not None
+            self._command(decode_command(entry.note))
+        else:
+            self._rows_of(entry)
+            if entry.kind == Kind.CHUNK:
+                assert entry.note is not None
+                self._chunk_done(entry.source, decode_chunk_note(entry.note))
+        if entry.mark is not None:
+            self._echoed[entry.source] = entry.mark[1]
+            self._state.put(f"echoed:{entry.source}", entry.mark[1])
+        self._outbox.end_unit()
+
+    def _rows_of(self, entry: Entry) -> None:
+        written = _Written(self._state, entry.source, entry.mark) if entry.mark is not None else None
+        for rows in self._journal.rows(entry):
+            readers = self._readers_of(entry.source, rows.relation)
+            if written is None:
+                for route in readers.routes:
+                    self._copy(route, rows)
+            for mapper in readers.mappers:
+                self._records(entry.source, mapper, rows, written)
+            if not readers.routes and not readers.mappers:
+                self.counts[entry.source, rows.relation.table, "unmapped"] += len(rows.rows)
+
+    def _readers_of(self, source: str, relation: Relation) -> _Readers:
+        known = self._readers.get((source, id(relation)))
+        if known is None:
+            bindings = self._bindings[source].get(relation.table, [])
+            mappers = [
+                RowMapper(self._plan, self._plan.entities[b.entity], b, relation, self._crosswalk.key_of)
+                for b in bindings
+            ]
+            known = _Readers(relation, self._routes[source].get(relation.table, []), mappers)
+            self._readers[source, id(relation)] = known
+        return known
+
+    # ---- plain copies ------------------------------------------------------------------------------------
+
+    def _copy(self, route: Route, rows: Rows) -> None:
+        if rows.op == Op.TRUNCATE:
+            raise _truncated(route.source, route.source_table)
+        relation = self._journal.relation_number(route.source, rows.relation)
+        item = [-1 - route.number, rows.op, relation, rows.rows, rows.olds]
+        self._outbox.add(route.target, item, self._moment.committed_at_us, len(rows.rows))
+        self.counts[route.source, route.source_table, "copied"] += len(rows.rows)
+
+    # ---- records -----------------------------------------------------------------------------------------
+
+    def _records(self, source: str, mapper: RowMapper, rows: Rows, written: _Written | None) -> None:
+        system = self._systems.index(source)
+        entity = mapper.entity.name
+        if rows.op == Op.TRUNCATE:
+            raise _truncated(source, rows.relation.table)
+        if rows.op == Op.DELETE:
+            for row in rows.rows:
+                self._row_deleted(system, entity, mapper, row, written)
+            return
+        if mapper.learns:
+            self._crosswalk.preload(mapper.number, [mapper.row_id(row) for row in rows.rows])
+        mapped = [self._map(source, mapper, rows, index) for index in range(len(rows.rows))]
+        decider = self._deciders[entity]
+        if entity not in self._seeding:
+            self._golden.preload(decider.number, [m.key for m in mapped if m is not None])
+        for index, found in enumerate(mapped):
+            if found is not None:
+                old_key = self._key_before(mapper, rows, index, found.key)
+                if old_key is not None:
+                    self._key_gone(system, entity, old_key, written)
+                self._record(system, entity, found, Op.INSERT if old_key is not None else rows.op, written)
+                self._learned(source, mapper, rows.rows[index], found.key)
+
+    def _record(self, system: int, entity: str, mapped: Mapped, op: Op, written: _Written | None) -> None:
+        decider = self._deciders[entity]
+        if entity in self._seeding:
+            self._seeds.put(decider.number, mapped.key, system, mapped.values)
+            return
+        if self._resyncs.get(f"{self._systems[system]}:{entity}") is not None:
+            self._state.connection.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?,?,?)", (decider.number, mapped.key, system)
+            )
+        if written is not None:
+            decider.echoed(self._moment, system, mapped.key, mapped.values, written.fields)
+        else:
+            decider.changed(self._moment, system, mapped.key, mapped.values, op)
+
+    def _key_gone(self, system: int, entity: str, key: bytes, written: _Written | None) -> None:
+        decider = self._deciders[entity]
+        if entity in self._seeding:
+            self._seeds.delete(decider.number, key, system)
+        elif written is not None:
+            decider.echoed_delete(self._moment, system, key)
+        else:
+            decider.deleted(self._moment, system, key)
+
+    def _row_deleted(
+        self, system: int, entity: str, mapper: RowMapper, row: Row, written: _Written | None
+    ) -> None:
+        key = mapper.key_of_deleted(row)
+        if self._waiting and mapper.has_id:
+            self._stop_waiting(mapper.number, mapper.row_id(row))
+        if key is None:
+            self.counts[self._systems[system], entity, "unmapped"] += 1
+            return
+        self._key_gone(system, entity, key, written)
+
+    def _key_before(self, mapper: RowMapper, rows: Rows, index: int, key: bytes) -> bytes | None:
+        """The key under which this row was known, when it was another one."""
+        old = rows.olds[index] if rows.olds is not None else None
+        if mapper.learns:
+            row_id = mapper.row_id(old if old is not None else rows.rows[index])
+            known = self._crosswalk.key_of(mapper.number, row_id)
+            return known if known is not None and known != key and rows.op == Op.UPDATE else None
+        if old is None:
+            return None
+        known = mapper.key_of_deleted(old)
+        return known if known != key else None
+
+    # ---- rows that cannot be mapped (yet) ----------------------------------------------------------------
+
+    def _map(self, source: str, mapper: RowMapper, rows: Rows, index: int) -> Mapped | None:
+        row = rows.rows[index]
+        if self._waiting and mapper.has_id:
+            self._stop_waiting(mapper.number, mapper.row_id(row))
+        try:
+            mapped = mapper.map(row)
+        except UnresolvedReference as unresolved:
+            self._wait(mapper, rows.relation, row, unresolved)
+            return None
+        except ValueRefused as refused:
+            self._hold(source, mapper, row, refused)
+            return None
+        if self._held:
+            self._understood(source, mapper, row)
+        return mapped
+
+    def _understood(self, source: str, mapper: RowMapper, row: Row) -> None:
+        """An earlier version of the row was held; this one can be understood and takes its place."""
+        done = self._state.connection.execute(
+            "DELETE FROM held WHERE entity=? AND key=? AND system=?",
+            (mapper.entity.number, _row_name(mapper, row), self._systems.index(source)),
+        )
+        self._held -= done.rowcount
+
+    def _wait(self, mapper: RowMapper, relation: Relation, row: Row, unresolved: UnresolvedReference) -> None:
+        """Keep the row until the row it refers to is seen; a later version of it takes its place."""
+        own = _row_name(mapper, row) or _encode(row)
+        self._state.connection.execute(
+            "INSERT OR REPLACE INTO waiting VALUES (?,?,?,?,?,?,?)",
+            (
+                mapper.number,
+                own,
+                unresolved.binding,
+                unresolved.row_id,
+                self._moment.seq,
+                _encode(relation),
+                _encode(row),
+            ),
+        )
+        self._waiting += 1
+        self.counts[mapper.binding.system, mapper.entity.name, "waiting"] += 1
+
+    def _stop_waiting(self, binding: int, row_id: bytes) -> None:
+        done = self._state.connection.execute("DELETE FROM waiting WHERE binding=? AND row=?", (binding, row_id))
+        self._waiting -= done.rowcount
+
+    def _learned(self, source: str, mapper: RowMapper, row: Row, key: bytes) -> None:
+        """Remember the row's id, and let rows that waited for it go on."""
+        if not mapper.learns:
+            return
+        row_id = mapper.row_id(row)
+        self._crosswalk.learn(mapper.number, row_id, key)
+        if not self._waiting:
+            return
+        waiting = self._state.connection.execute(
+            "SELECT binding, row, relation, body FROM waiting WHERE for_binding=? AND for_id=? ORDER BY seq",
+            (mapper.number, row_id),
+        ).fetchall()
+        for binding, own, relation_body, body in waiting:
+            self._stop_waiting(binding, own)
+            relation = _decode_relation(relation_body)
+            rows = Rows(relation, Op.UPDATE, [_decode(body)])
+            for other in self._readers_of(source, relation).mappers:
+                if other.number == binding:
+                    self._records(source, other, Rows(rows.relation, Op.INSERT, rows.rows), None)
+
+    def _hold(self, source: str, mapper: RowMapper, row: Row, refused: ValueRefused) -> None:
+        """The row cannot be understood: note it by record; its next version that can be clears the note."""
+        self._understood(source, mapper, row)
+        self._held += 1
+        self._state.connection.execute(
+            "INSERT OR REPLACE INTO held VALUES (?,?,?,?,?,?,?)",
+            (
+                mapper.entity.number,
+                _row_name(mapper, row),
+                self._systems.index(source),
+                self._moment.seq,
+                refused.code,
+                f"{refused.what}: {refused.cause}",
+                self._moment.committed_at_us,
+            ),
+        )
+        self.counts[source, mapper.entity.name, "held"] += 1
+        _log.warning("held system=%s entity=%s code=%s seq=%d", source, mapper.entity.name, refused.code, self._moment.seq)
+
+    def _report(self, conflict: Conflict) -> None:
+        self._conflicts.append(conflict)
+
+    def _write_conflicts(self) -> None:
+        self._state.connection.executemany(
+            "INSERT OR REPLACE INTO conflicts (entity, key, system, slot, kind, seq, at_us, value) VALUES (?,?,?,?,?,?,?,?)",
+            [
+                (c.entity, c.key, c.system, c.slot, c.kind, self._moment.seq, self._moment.committed_at_us, _encode(c.value))
+                for c in self._conflicts
+            ],
+        )
+        self._conflicts.clear()
+
+    # ---- copies of tables --------------------------------------------------------------------------------
+
+    def _chunk_done(self, source: str, note: ChunkNote) -> None:
+        if not note.done:
+            return
+        first = (source, note.table) not in self._snapshots
+        self._snapshots.add((source, note.table))
+        self._state.connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?,?,?)", (source, note.table, note.run))
+        for binding in self._bindings[source].get(note.table, []):
+            if binding.entity not in self._seeding:
+                self._sweep(source, binding.entity, note, first=first)
+        self._settle_ready()
+
+    def _settle_ready(self) -> None:
+        """Settle every entity whose tables have all been read and whose parents and references are settled."""
+        for name, entity in self._plan.entities.items():
+            tables = {(s, b.table) for s, b in entity.bindings.items()}
+            wanted = {field.refers_to for field in entity.fields if field.refers_to} | {entity.parent} - {None, name}
+            if name in self._seeding and tables <= self._snapshots and not (wanted - {name}) & self._seeding:
+                self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        settler = Settler(self._deciders[name], self._golden, self._seeds)
+        while settler.settle_page(self._moment):
+            self._outbox.end_unit()
+            self._golden.flush()
+        self._seeding.discard(name)
+        self._state.connection.execute("UPDATE phases SET phase='live' WHERE entity=?", (name,))
+        _log.info("live entity=%s seq=%d", name, self._moment.seq)
+
+    def _sweep(self, source: str, entity: str, note: ChunkNote, *, first: bool) -> None:
+        """After a whole copy: what the system no longer has was deleted there, what it never had is created."""
+        at = f"{source}:{entity}"
+        if not first and self._resyncs.get(at) != note.run:
+            return
+        decider = self._deciders[entity]
+        system = self._systems.index(source)
+        execute = self._state.connection.execute
+        after = b""
+        while page := self._golden.page(decider.number, after, STEP_ENTRIES):
+            for key, record in page:
+                seen = execute(
+                    "SELECT 1 FROM seen WHERE entity=? AND system=? AND key=?", (decider.number, system, key)
+                ).fetchone()
+                if not record.alive or seen is not None:
+                    continue
+                if record.present >> system & 1 and not first:
+                    decider.deleted(self._moment, system, key)
+                elif not record.sent >> system & 1:
+                    decider.ensure(self._moment, system, key, record)
+                    self._golden.put(decider.number, key, record)
+            after = page[-1][0]
+            self._outbox.end_unit()
+        execute("DELETE FROM seen WHERE entity=? AND system=?", (decider.number, system))
+        if self._resyncs.pop(at, None) is not None:
+            self._state.put("resyncs", json.dumps(self._resyncs).encode())
+
+    # ---- commands ----------------------------------------------------------------------------------------
+
+    def _command(self, command: Command) -> None:
+        if command.name == "resync":
+            self._start_resync(str(command.arguments["entity"]))
+        elif command.name == "rewind":
+            self._rewind(str(command.arguments["system"]), int(command.arguments["since_us"]))
+        elif command.name == "retry":
+            self._retry(str(command.arguments["system"]), command.arguments["records"])
+        else:
+            raise NeedsOperator(f"journal entry {self._moment.seq} holds an unknown command {command.name!r}")
+
+    def _start_resync(self, entity: str) -> None:
+        for name, plan in self._plan.entities.items():
+            if entity in (name, plan.parent):
+                for system in plan.bindings:
+                    self._resyncs[f"{system}:{name}"] = self._moment.seq
+                    self._state.connection.execute(
+                        "DELETE FROM seen WHERE entity=? AND system=?", (plan.number, self._systems.index(system))
+                    )
+        self._state.put("resyncs", json.dumps(self._resyncs).encode())
+
+    def _rewind(self, system: str, since_us: int) -> None:
+        """Tell `system` the present truth about every record touched since: never an old value over a newer one."""
+        number = self._systems.index(system)
+        for name, entity in self._plan.entities.items():
+            if system not in entity.bindings or name in self._seeding:
+                continue
+            after = b""
+            while page := self._golden.page(entity.number, after, STEP_ENTRIES):
+                for key, record in page:
+                    if record.changed_at_us >= since_us:
+                        self._tell_truth(name, number, key)
+                after = page[-1][0]
+                self._outbox.end_unit()
+
+    def _retry(self, system: str, records: list[list[Any]]) -> None:
+        names = {entity.number: name for name, entity in self._plan.entities.items()}
+        for entity, key in records:
+            if entity in names and names[entity] not in self._seeding:
+                self._tell_truth(names[entity], self._systems.index(system), bytes(key))
+
+    def _tell_truth(self, entity: str, system: int, key: bytes) -> None:
+        decider = self._deciders[entity]
+        record = self._golden.get(decider.number, key)
+        if record is None or not record.alive:
+            decider.delete_at(self._moment, system, key)
+        elif (record.present | record.sent) >> system & 1:
+            decider.ensure(self._moment, system, key, record)
+            self._golden.put(decider.number, key, record)
+        self.counts[self._systems[system], entity, "redelivered"] += 1
+
+    # ---- keeping -----------------------------------------------------------------------------------------
+
+    def _trim(self) -> None:
+        """Drop outbox rows that are applied and, where the target is also a source, read back."""
+        now = time.monotonic()
+        if now - self._trimmed_at < TRIM_SECONDS:
+            return
+        self._trimmed_at = now
+        for system, mark in self._applied.items():
+            through = mark.read()
+            if self._plan.is_source(system):
+                through = min(through, self._echoed.get(system, 0))
+            outbox.trim(self._state, system, through)
+
+    def close(self) -> None:
+        """Close the state database. Safe to repeat."""
+        self._state.close()
+
+
+class _Written:
+    """What one of our own transactions wrote, looked up only when something differs from the golden record."""
+
+    def __init__(self, state: State, system: str, mark: tuple[int, int]) -> None:
+        self._state = state
+        self._system = system
+        self._mark = mark
+        self._fields: dict[tuple[int, bytes], dict[int, Any]] | None = None
+
+    def fields(self, entity: int, key: bytes) -> dict[int, Any] | None:
+        """Values by slot that the transaction's units held for a record, the last one winning."""
+        if self._fields is None:
+            self._fields = self._load()
+        return self._fields.get((entity, key))
+
+    def _load(self) -> dict[tuple[int, bytes], dict[int, Any]]:
+        found: dict[tuple[int, bytes], dict[int, Any]] = {}
+        for unit in outbox.between(self._state, self._system, *self._mark):
+            for item in unit.items:
+                if item[0] >= 0:
+                    entity, _kind, key, mask, values, initial, initial_values = item
+                    fields = found.setdefault((entity, key), {})
+                    fields.update(zip(slots_of(initial), initial_values, strict=True))
+                    fields.update(zip(slots_of(mask), values, strict=True))
+        return found
+
+
+def _row_name(mapper: RowMapper, row: Row) -> bytes:
+    """What a held row is known by: its local id (a row without one cannot be told from others of its table)."""
+    return mapper.row_id(row) if mapper.has_id else b""
+
+
+def _truncated(system: str, table: str) -> NeedsOperator:
+    return NeedsOperator(
+        f"table {table} was truncated in {system!r}",
+        code="truncate",
+        cause="a TRUNCATE says nothing about rows, so ownership cannot be judged",
+        remedy=f"restore the rows, then run 'cdcd resync' for what lives in {table}",
+    )

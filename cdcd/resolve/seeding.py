@@ -1,0 +1,148 @@
+"""The first copy of an entity: what each system holds is put side by side, then ownership says what is true.
+
+Until every system that has the entity has been read whole, nothing is delivered for it: a target's own fields would
+be overwritten before they were known. Rows of copies and changes of the log both go into the seeds; the journal's
+order makes the later one win. Then each record is settled once and only real differences are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.model import ABSENT
+from cdcd.resolve.decide import Conflict, EntityDecider, Moment
+from cdcd.resolve.golden import GoldenRecords, Record
+from cdcd.resolve.ownership import NOBODY
+from cdcd.state import State
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
+PAGE_RECORDS: Final = 1_000
+
+
+class Seeds:
+    """What each system holds of entities that are still being copied."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._dirty: dict[tuple[int, bytes, int], list[Any] | None] = {}
+
+    def put(self, entity: int, key: bytes, system: int, values: list[Any]) -> None:
+        """A row of `system` holds these values now; ABSENT leaves what was there."""
+        if any(value is ABSENT for value in values):
+            known = self._get(entity, key, system)
+            if known is not None:
+                values = [old if new is ABSENT else new for new, old in zip(values, known, strict=True)]
+        self._dirty[entity, key, system] = values
+
+    def delete(self, entity: int, key: bytes, system: int) -> None:
+        """The row is gone from `system`."""
+        self._dirty[entity, key, system] = None
+
+    def _get(self, entity: int, key: bytes, system: int) -> list[Any] | None:
+        at = (entity, key, system)
+        if at in self._dirty:
+            return self._dirty[at]
+        row = self._connection.execute("SELECT body FROM seeds WHERE entity=? AND key=? AND system=?", at).fetchone()
+        return None if row is None else list(_decode(row[0]))
+
+    def flush(self) -> None:
+        """Write into the state's open transaction."""
+        gone = [at for at, values in self._dirty.items() if values is None]
+        kept = [(*at, _encode(values)) for at, values in self._dirty.items() if values is not None]
+        self._connection.executemany("DELETE FROM seeds WHERE entity=? AND key=? AND system=?", gone)
+        self._connection.executemany("INSERT OR REPLACE INTO seeds VALUES (?,?,?,?)", kept)
+        self._dirty.clear()
+
+    def discard(self) -> None:
+        """Forget what is not written, after a step that failed."""
+        self._dirty.clear()
+
+    def take_page(self, entity: int, limit: int = PAGE_RECORDS) -> list[tuple[bytes, dict[int, list[Any]]]]:
+        """The next records in key order with what each system holds; they are removed from the seeds."""
+        self.flush()
+        rows = self._connection.execute(
+            "SELECT key, system, body FROM seeds WHERE entity=? AND key IN"
+            " (SELECT DISTINCT key FROM seeds WHERE entity=? ORDER BY key LIMIT ?) ORDER BY key",
+            (entity, entity, limit),
+        ).fetchall()
+        page: dict[bytes, dict[int, list[Any]]] = {}
+        for key, system, body in rows:
+            page.setdefault(key, {})[system] = list(_decode(body))
+        if page:
+            last = next(reversed(page))
+            self._connection.execute("DELETE FROM seeds WHERE entity=? AND key<=?", (entity, last))
+        return list(page.items())
+
+
+class Settler:
+    """Turns seeds into golden records and tells each system what it lacks."""
+
+    def __init__(self, decider: EntityDecider, golden: GoldenRecords, seeds: Seeds) -> None:
+        self._decider = decider
+        self._golden = golden
+        self._seeds = seeds
+
+    def settle_page(self, moment: Moment) -> bool:
+        """Settle the next page of records; return whether there was one."""
+        page = self._seeds.take_page(self._decider.number)
+        for key, held in page:
+            self._settle(moment, key, held)
+        return bool(page)
+
+    def _settle(self, moment: Moment, key: bytes, held: dict[int, list[Any]]) -> None:
+        decider = self._decider
+        values, believed = self._believe(key, held)
+        record = decider.new_record(moment, values, held, believed)
+        if not decider.legitimate(key, held.keys(), believed):
+            self._unmatched(moment, key, record, held)
+            return
+        decider.settle(moment, key, record, held)
+        self._golden.put(decider.number, key, record)
+
+    def _unmatched(self, moment: Moment, key: bytes, record: Record, held: dict[int, list[Any]]) -> None:
+        """A record that only systems without the right to create have: left alone and reported, a child is removed."""
+        decider = self._decider
+        if decider.parent_width:
+            for system in held if decider.parent_alive(key) else ():
+                decider.delete_at(moment, system, key)
+            return
+        for system in held:
+            decider.report(Conflict(decider.number, key, system, "unmatched"))
+        self._golden.put(decider.number, key, record)
+
+    def _believe(self, key: bytes, held: dict[int, list[Any]]) -> tuple[list[Any], int]:
+        """The true values, and the system believed where ownership moves with the record's state.
+
+        Each system's row is asked whom it names as owner. A system that names itself is believed; when several do,
+        the one whose condition comes later, because a hand-over goes down the list.
+        """
+        decider = self._decider
+        believed = self._state_believed(key, held)
+        order = [believed, *(system for system in sorted(held) if system != believed)]
+        values: list[Any] = []
+        for slot, owner in enumerate(decider.ownership.fixed):
+            first = [owner] if owner in held and owner != NOBODY else []
+            told = (held[system][slot] for system in [*first, *order])
+            values.append(next((value for value in told if value is not ABSENT), ABSENT))
+        return values, believed
+
+    def _state_believed(self, key: bytes, held: dict[int, list[Any]]) -> int:
+        decider = self._decider
+        if not decider.ownership.moves:
+            return decider.first_creator(held.keys())
+        if decider.parent_width:
+            owner = decider.parent_state_owner(key)
+            return owner if owner in held else min(held)
+        claims = [(decider.ownership.last_claim(values), system) for system, values in held.items()]
+        own = [(place, system) for (place, owner), system in claims if owner == system]
+        return max(own)[1] if own else decider.first_creator(held.keys())
+
+
+def pages(settler: Settler, moment: Moment) -> Iterator[None]:
+    """Settle everything, yielding after each page so that the caller can close an outbox unit."""
+    while settler.settle_page(moment):
+        yield

@@ -1,0 +1,146 @@
+"""The state database: what resolve knows. One writer (resolve), one commit per step, position included (Invariant 3).
+
+    golden      the one true record of every entity and key
+    crosswalk   a row's id in one system -> the record's key
+    seeds       while an entity is first copied: what each system holds, until all have spoken
+    outbox      what each target must still be told (see cdcd.outbox)
+    conflicts   changes that were held for a person, and records found in one system only
+    held        changes that could not be understood, by record
+    waiting     rows that refer to a row nobody has shown yet
+    phases, snapshots, seen   progress of first copies and resyncs
+    meta        position, unit counter, lineage, vocabulary
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.resolve.plan import Vocabulary
+from cdcd.storage import Database
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS golden (
+    entity INTEGER NOT NULL, key BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (entity, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS crosswalk (
+    binding INTEGER NOT NULL, id BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (binding, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seeds (
+    entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (entity, key, system)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, first_unit INTEGER NOT NULL, through INTEGER NOT NULL,
+    more INTEGER NOT NULL, writes INTEGER NOT NULL, committed_at_us INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_by_target ON outbox (target, id);
+CREATE TABLE IF NOT EXISTS conflicts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
+    slot INTEGER, kind TEXT NOT NULL, seq INTEGER NOT NULL, at_us INTEGER NOT NULL, value BLOB) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS conflicts_by_field ON conflicts (entity, key, system, kind, coalesce(slot, -1));
+CREATE TABLE IF NOT EXISTS held (
+    entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL,
+    cause TEXT NOT NULL, at_us INTEGER NOT NULL, PRIMARY KEY (entity, key, system)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (
+    binding INTEGER NOT NULL, row BLOB NOT NULL, for_binding INTEGER NOT NULL, for_id BLOB NOT NULL, seq INTEGER NOT NULL,
+    relation BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (binding, row)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waiting_for ON waiting (for_binding, for_id);
+CREATE TABLE IF NOT EXISTS phases (entity TEXT PRIMARY KEY, phase TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS snapshots (
+    system TEXT NOT NULL, "table" TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (system, "table")) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
+    PRIMARY KEY (entity, system, key)) STRICT, WITHOUT ROWID;
+"""
+
+
+class TargetSummary(msgspec.Struct, frozen=True):
+    """An outbox as it stands on disk: includes units delivered but not yet trimmed."""
+
+    newest_unit: int
+    writes: int
+    size_bytes: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What status shows of the state database."""
+
+    position: int
+    phases: dict[str, str]
+    conflicts: int
+    held: int
+    outbox: dict[str, TargetSummary]
+
+
+class State:
+    """The state database as one process sees it. Only resolve writes."""
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.database = Database(path, SCHEMA, durable=durable)
+        self.connection = self.database.connection
+        if self.get("lineage") is None:
+            with self.database.transaction() as connection:
+                connection.execute("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex.encode(),))
+
+    @property
+    def lineage(self) -> str:
+        """The random identity of this state directory."""
+        value = self.get("lineage")
+        assert value is not None
+        return value.decode()
+
+    @property
+    def position(self) -> int:
+        """The journal seq through which everything is resolved."""
+        return int(self.get("position") or 0)
+
+    @property
+    def units(self) -> int:
+        """The newest outbox unit ever made."""
+        return int(self.get("units") or 0)
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Names by number, as far as they were ever used; None before resolve ran first."""
+        value = self.get("vocabulary")
+        return None if value is None else msgspec.msgpack.decode(value, type=Vocabulary)
+
+    def get(self, name: str) -> bytes | None:
+        """One value of the meta table."""
+        row = self.connection.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, name: str, value: bytes | int) -> None:
+        """Set one value of the meta table, within a transaction."""
+        stored = value if isinstance(value, bytes) else str(value).encode()
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, stored))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """One commit of state, outputs and position."""
+        with self.database.transaction() as connection:
+            yield connection
+
+    def summary(self) -> Summary:
+        """Counts for status and metrics."""
+        execute = self.connection.execute
+        outbox = {
+            target: TargetSummary(newest, writes or 0, size or 0)
+            for target, newest, writes, size in execute(
+                "SELECT target, max(through), sum(writes), sum(length(body)) FROM outbox GROUP BY target"
+            )
+        }
+        return Summary(
+            self.position,
+            dict(execute("SELECT entity, phase FROM phases")),
+            execute("SELECT count(*) FROM conflicts").fetchone()[0],
+            execute("SELECT count(*) FROM held").fetchone()[0],
+            outbox,
+        )
+
+    def close(self) -> None:
+        """Close the file. Safe to repeat."""
+        self.database.close()

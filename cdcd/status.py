@@ -1,0 +1,245 @@
+"""What the daemon is doing, as one value: made from the workers' reports and the state directory, shown everywhere.
+
+`cdcd status`, the metrics, the health pages and systemd's status line all read this and nothing else. Without a
+daemon the same value is made from the state directory alone (`running` is false then, and workers are "down").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from cdcd.blueprint import Blueprint, Role
+from cdcd.config import parse_size
+from cdcd.journal import Journal
+from cdcd.outbox import AppliedMark, oldest_waiting_us
+from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, WorkerState, now_us
+from cdcd.stages import pause_switch
+from cdcd.state import State
+from cdcd.state_directory import StateDirectory
+
+SILENT_SECONDS: Final = 60.0
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One process. `moved_at_us`: when it last got anything done. `error` is the last one, over or not."""
+
+    state: WorkerState = "down"
+    since_us: int = 0
+    pid: int = 0
+    restarts: int = 0
+    reported_at_us: int = 0
+    moved_at_us: int = 0
+    position: str = ""
+    error: ErrorNote | None = None
+    figures: CaptureFigures | DeliverFigures | None = None
+
+
+class CopyStatus(msgspec.Struct, frozen=True):
+    """The copy of one table, initial or by resync."""
+
+    table: str
+    rows: int
+    done: bool
+
+
+class CaptureStatus(msgspec.Struct, frozen=True):
+    """From the source's head to the journal. `lag_seconds` is 0 when nothing is ahead of us."""
+
+    worker: WorkerStatus
+    position: str
+    lag_seconds: float
+    lag_bytes: int
+    retained_bytes: int
+    captured_at_us: int
+    copies: tuple[CopyStatus, ...]
+
+
+class ResolveStatus(msgspec.Struct, frozen=True):
+    """From the journal to the outbox. `lag_events` are journal entries."""
+
+    worker: WorkerStatus
+    seq: int
+    lag_seconds: float
+    lag_events: int
+    phases: dict[str, str]
+    conflicts: int
+    held: int
+
+
+class DeliverStatus(msgspec.Struct, frozen=True):
+    """From the outbox to the target. `lag_events` are writes that wait, `lag_seconds` the age of the oldest."""
+
+    worker: WorkerStatus
+    paused: bool
+    applied_unit: int
+    lag_seconds: float
+    lag_events: int
+    waiting_bytes: int
+    parked: int
+    end_to_end_lag_seconds: float
+
+
+class SystemStatus(msgspec.Struct, frozen=True):
+    """One configured system: what is read from it and what is written to it."""
+
+    adapter: str
+    capture: CaptureStatus | None
+    deliver: DeliverStatus | None
+
+
+class JournalStatus(msgspec.Struct, frozen=True):
+    """The journal: its newest entry, and how full it is."""
+
+    last_seq: int
+    size_bytes: int
+    max_bytes: int
+
+
+class DaemonStatus(msgspec.Struct, frozen=True):
+    """The whole daemon at the moment `at_us`. `counters` are totals since the daemon started."""
+
+    daemon: str
+    version: str
+    running: bool
+    pid: int
+    at_us: int
+    started_at_us: int
+    systems: dict[str, SystemStatus]
+    resolve: ResolveStatus
+    journal: JournalStatus
+    counters: tuple[Counter, ...] = ()
+
+    def workers(self) -> dict[str, WorkerStatus]:
+        """Every process, by role."""
+        found = {"resolve": self.resolve.worker}
+        for name, system in self.systems.items():
+            if system.capture is not None:
+                found[f"capture:{name}"] = system.capture.worker
+            if system.deliver is not None:
+                found[f"deliver:{name}"] = system.deliver.worker
+        return found
+
+    def backlogs(self) -> dict[str, int]:
+        """What each process has before it, in its own unit (bytes, journal entries, writes)."""
+        found = {"resolve": self.resolve.lag_events}
+        for name, system in self.systems.items():
+            if system.capture is not None:
+                found[f"capture:{name}"] = system.capture.lag_bytes
+            if system.deliver is not None:
+                found[f"deliver:{name}"] = system.deliver.lag_events
+        return found
+
+    def copying(self) -> bool:
+        """Whether the copy of any table is not finished."""
+        copies = [copy for s in self.systems.values() if s.capture is not None for copy in s.capture.copies]
+        return any(not copy.done for copy in copies)
+
+
+class Observer:
+    """Reads the state directory for status. One thread; the files must exist."""
+
+    def __init__(self, blueprint: Blueprint, directory: StateDirectory) -> None:
+        self._blueprint = blueprint
+        self.journal = Journal(directory.journal)
+        self.state = State(directory.state)
+        self._marks = {name: AppliedMark(directory.path, name) for name in blueprint.targets}
+        self._max_bytes = parse_size(blueprint.config.journal.max_size)
+
+    def observe(
+        self, workers: Mapping[Role, WorkerStatus]
+    ) -> tuple[dict[str, SystemStatus], ResolveStatus, JournalStatus]:
+        """The systems, resolve and the journal now."""
+        now = now_us()
+        resolve = self._resolve(workers.get(Role("resolve"), WorkerStatus()), now)
+        captures = {
+            name: self._capture(name, workers.get(Role("capture", name), WorkerStatus()), now)
+            for name in self._blueprint.sources
+        }
+        upstream_seconds = max([resolve.lag_seconds, *[capture.lag_seconds for capture in captures.values()]])
+        controls = self.journal.controls()
+        systems = {}
+        for name, system in self._blueprint.systems.items():
+            deliver = None
+            if system.is_target:
+                worker = workers.get(Role("deliver", name), WorkerStatus())
+                deliver = self._deliver(name, worker, now, upstream_seconds, paused=pause_switch(name) in controls)
+            systems[name] = SystemStatus(system.adapter, captures.get(name), deliver)
+        journal = JournalStatus(self.journal.last_seq(), self.journal.size_bytes(), self._max_bytes)
+        return systems, resolve, journal
+
+    def _capture(self, system: str, worker: WorkerStatus, now: int) -> CaptureStatus:
+        figures = worker.figures if isinstance(worker.figures, CaptureFigures) else CaptureFigures()
+        captured_at_us = self.journal.captured_at_us(system) or 0
+        copies = tuple(CopyStatus(copy.table, copy.rows, copy.done) for copy in self.journal.backfills(system))
+        return CaptureStatus(
+            worker,
+            self.journal.position(system) or "",
+            capture_lag_seconds(worker, figures, captured_at_us, now),
+            figures.lag_bytes,
+            figures.retained_bytes,
+            captured_at_us,
+            copies,
+        )
+
+    def _resolve(self, worker: WorkerStatus, now: int) -> ResolveStatus:
+        summary = self.state.summary()
+        row = self.journal.database.connection.execute(
+            "SELECT committed_at_us FROM entries WHERE seq > ? ORDER BY seq LIMIT 1", (summary.position,)
+        ).fetchone()
+        waiting = max(0, self.journal.last_seq() - summary.position)
+        lag_seconds = 0.0 if row is None or not waiting else max(0, now - row[0]) / 1e6
+        return ResolveStatus(
+            worker, summary.position, lag_seconds, waiting, summary.phases, summary.conflicts, summary.held
+        )
+
+    def _deliver(
+        self, system: str, worker: WorkerStatus, now: int, upstream_seconds: float, *, paused: bool
+    ) -> DeliverStatus:
+        figures = worker.figures if isinstance(worker.figures, DeliverFigures) else DeliverFigures()
+        applied = max(figures.applied_unit, self._marks[system].read())
+        oldest_us = oldest_waiting_us(self.state, system, applied)
+        writes, size_bytes = self.state.connection.execute(
+            "SELECT coalesce(sum(writes), 0), coalesce(sum(length(body)), 0) FROM outbox WHERE target=? AND through>?",
+            (system, applied),
+        ).fetchone()
+        lag_seconds = 0.0 if oldest_us is None else max(0, now - oldest_us) / 1e6
+        return DeliverStatus(
+            worker, paused, applied, lag_seconds, writes, size_bytes, figures.parked, max(lag_seconds, upstream_seconds)
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        self.journal.close()
+        self.state.close()
+        for mark in self._marks.values():
+            mark.close()
+
+
+def capture_lag_seconds(worker: WorkerStatus, figures: CaptureFigures, captured_at_us: int, now: int) -> float:
+    """How far the journal is behind the source: 0 when the server lately said that nothing is ahead of us.
+
+    Else the age of the newest transaction journalled, or of the moment we last were at the head, whichever is newer.
+    """
+    heard_seconds = (now - figures.received_at_us) / 1e6
+    if (
+        worker.state == "running"
+        and figures.received_at_us
+        and figures.lag_bytes == 0
+        and heard_seconds < SILENT_SECONDS
+    ):
+        return 0.0
+    known_at_us = max(captured_at_us, figures.caught_up_at_us)
+    return max(0, now - known_at_us) / 1e6 if known_at_us else 0.0
+
+
+def offline(blueprint: Blueprint, directory: StateDirectory, version: str) -> DaemonStatus:
+    """The status while no daemon runs. Only for a state directory that a daemon has used before."""
+    observer = Observer(blueprint, directory)
+    try:
+        systems, resolve, journal = observer.observe({})
+    finally:
+        observer.close()
+    return DaemonStatus(blueprint.config.daemon.name, version, False, 0, now_us(), 0, systems, resolve, journal)

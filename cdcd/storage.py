@@ -1,0 +1,91 @@
+"""SQLite as cdcd uses it: write-ahead log, durable commits, one kernel lock per file instead of busy polling."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cdcd.errors import CdcdError, NeedsOperator
+
+_PAGE_BYTES: Final = 8192
+_CACHE_KIB: Final = 8192
+
+
+class StorageError(CdcdError):
+    """The state directory failed us. We stop at once: after a failed fsync nothing in memory can be trusted."""
+
+    default_code = "storage"
+
+
+class Database:
+    """One SQLite file. Writers of several processes take turns by a lock on `<file>.lock`, which the kernel hands over."""
+
+    def __init__(self, path: Path, schema: str, *, durable: bool = True) -> None:
+        """Open or create the file. `durable=False` leaves out fsync: for simulations only."""
+        self.path = path
+        self._lock = path.with_name(path.name + ".lock").open("a")
+        try:
+            self.connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+            self._prepare(schema, durable=durable)
+        except sqlite3.DatabaseError as error:
+            self._lock.close()
+            raise _storage_error(path, error) from error
+
+    def _prepare(self, schema: str, *, durable: bool) -> None:
+        execute = self.connection.execute
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            execute(f"PRAGMA page_size={_PAGE_BYTES}")
+            execute("PRAGMA journal_mode=WAL")
+            execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+            execute("PRAGMA busy_timeout=60000")
+            execute("PRAGMA wal_autocheckpoint=2000")
+            execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            execute("PRAGMA journal_size_limit=67108864")
+            self.connection.executescript(schema)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction, durable when the block ends; nothing of it happened when the block raises."""
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+            except BaseException:
+                self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise _storage_error(self.path, error) from error
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def size_bytes(self) -> int:
+        """Bytes in use: pages of the file that are not free."""
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+        (free,) = self.connection.execute("PRAGMA freelist_count").fetchone()
+        return int(pages - free) * _PAGE_BYTES
+
+    def close(self) -> None:
+        """Close the file. Safe to repeat."""
+        self.connection.close()
+        self._lock.close()
+
+
+def _storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:
+    if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
+        return StorageError(f"no room to write {path}", cause=str(error), remedy="free space on the state directory's disk")
+    if isinstance(error, sqlite3.IntegrityError):
+        return StorageError(f"{path} holds something unexpected", cause=str(error), remedy="report this: it is a defect")
+    if type(error) is sqlite3.DatabaseError:
+        return NeedsOperator(
+            f"{path} is damaged", code="storage-damaged", cause=str(error), remedy="move it away and start again from a copy"
+        )
+    return StorageError(f"{path} cannot be read or written", cause=str(error), remedy="check the disk and its permissions")

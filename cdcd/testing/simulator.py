@@ -1,0 +1,230 @@
+"""The whole line in one process, one step at a time, in an order that a seed decides, with crashes where it says.
+
+Every stage is its real step function over the memory adapter; only processes, clocks and waiting are missing. A crash
+drops the stage that it hits, as a killed process would be; the next time its turn comes it starts from what is durable.
+One seed gives one run, so a seed that failed once is a test for ever.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from cdcd import parked
+from cdcd.adapter import Adapter, Identity
+from cdcd.capture import Capture
+from cdcd.config import Config
+from cdcd.deliver import Deliverer
+from cdcd.errors import Unavailable
+from cdcd.journal import Command, Journal
+from cdcd.outbox import AppliedMark
+from cdcd.parked import ParkedRecords
+from cdcd.resolve.plan import Plan, build
+from cdcd.resolve.resolver import Resolver
+from cdcd.state import State
+from cdcd.storage import Database
+from cdcd.testing.faults import Crash
+
+QUIET_ROUNDS: Final = 3
+ROUNDS_LIMIT: Final = 2_000
+CORE_POINTS: Final = (
+    "journal:before-commit",
+    "journal:after-commit",
+    "state:before-commit",
+    "state:after-commit",
+    "parked:before-commit",
+    "parked:after-commit",
+)
+"""Points in the core at which a fault may happen, beside those of `cdcd.testing.faults`."""
+
+
+class NotQuiet(AssertionError):
+    """The line did not come to rest: something is written again and again."""
+
+
+class Simulation:
+    """One daemon over systems of the memory adapter. `adapters` gives each system's adapter and options."""
+
+    def __init__(
+        self,
+        config: Config,
+        adapters: dict[str, tuple[Adapter, Any]],
+        directory: Path,
+        random: Random,
+        *,
+        faults: Callable[[str], None] = lambda _point: None,
+        capture: type[Capture] = Capture,
+        resolver: type[Resolver] = Resolver,
+        deliverer: type[Deliverer] = Deliverer,
+    ) -> None:
+        """`capture`, `resolver`, `deliverer` may be broken variants: that is how the simulator itself is tested."""
+        self.config = config
+        self.adapters = adapters
+        self.directory = directory
+        self.faults = faults
+        self.crashes = 0
+        self._random = random
+        self._kinds = {"capture": capture, "resolve": resolver, "deliver": deliverer}
+        self._stages: dict[str, Any] = {}
+        self._names = ["resolve"]
+        plan = build(config, self._table_name)
+        self._names += [f"capture:{name}" for name in plan.systems if plan.is_source(name)]
+        self._names += [f"deliver:{name}" for name in plan.systems if plan.is_target(name)]
+
+    def _table_name(self, system: str, bare: str) -> str:
+        return self.adapters[system][0].table_name(bare)
+
+    # ---- steps -------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """One step of a stage that the seed picks; return whether it did anything."""
+        return self._step(self._random.choice(self._names))
+
+    def _step(self, name: str) -> bool:
+        try:
+            if name not in self._stages:
+                self._stages[name] = self._start(name)
+                return True
+            return self._work(name)
+        except Crash:
+            self.crashes += 1
+            self._drop(name)
+            return True
+        except Unavailable:
+            self._drop(name)
+            return True
+
+    def _work(self, name: str) -> bool:
+        stage = self._stages[name]
+        worked = bool(stage.step())
+        if isinstance(stage, Deliverer):
+            worked = stage.retry_due() or worked
+        return worked
+
+    def settle(self) -> None:
+        """Let every stage work until nothing moves any more. Raises NotQuiet when that does not happen."""
+        quiet = 0
+        for _ in range(ROUNDS_LIMIT):
+            moved = [self._step(name) for name in self._names]
+            quiet = 0 if any(moved) else quiet + 1
+            if quiet >= QUIET_ROUNDS:
+                return
+        raise NotQuiet(f"still moving after {ROUNDS_LIMIT} rounds")
+
+    def command(self, command: Command, tables: list[tuple[str, str]]) -> None:
+        """Journal an operator's command, as the supervisor does."""
+        journal = Journal(self.directory / "journal.db", durable=False)
+        journal.command(command, tables)
+        journal.close()
+        for stage in self._stages.values():
+            if isinstance(stage, Capture):
+                stage.request_backfill()
+
+    def parked(self) -> int:
+        """How many records are parked now."""
+        return sum(len(stage.parked) for stage in self._stages.values() if isinstance(stage, Deliverer))
+
+    def close(self) -> None:
+        """Stop every stage."""
+        for name in list(self._stages):
+            self._drop(name)
+
+    # ---- starting and dropping ---------------------------------------------------------------------------
+
+    def _start(self, name: str) -> Any:
+        kind, _, system = name.partition(":")
+        held: list[Any] = []
+        try:
+            stage = getattr(self, f"_start_{kind}")(system, held)
+            stage.start()
+        except BaseException:
+            for thing in held:
+                thing.close()
+            raise
+        stage.simulated_resources = held
+        return stage
+
+    def _drop(self, name: str) -> None:
+        """Let go of files and connections without finishing anything: what a killed process leaves."""
+        stage = self._stages.pop(name, None)
+        for thing in getattr(stage, "simulated_resources", ()):
+            thing.close()
+
+    def _journal(self, held: list[Any]) -> Journal:
+        journal = Journal(self.directory / "journal.db", durable=False)
+        held.append(journal)
+        self._arm(journal.database, "journal")
+        return journal
+
+    def _state(self, held: list[Any]) -> State:
+        state = State(self.directory / "state.db", durable=False)
+        held.append(state)
+        self._arm(state.database, "state")
+        return state
+
+    def _plan(self, state: State) -> Plan:
+        return build(self.config, self._table_name, state.vocabulary)
+
+    def _identity(self, state: State, system: str) -> Identity:
+        return Identity(self.config.daemon.name, system, state.lineage)
+
+    def _start_capture(self, system: str, held: list[Any]) -> Capture:
+        state = self._state(held)
+        identity = self._identity(state, system)
+        adapter, options = self.adapters[system]
+        tables = [need for need in self._plan(state).tables(system) if need.captured]
+        source = adapter.open_source(identity, options, tables)
+        held.append(source)
+        return self._kinds["capture"](identity, source, self._journal(held), [need.table for need in tables])
+
+    def _start_resolve(self, _system: str, held: list[Any]) -> Resolver:
+        state = self._state(held)
+        plan = self._plan(state)
+        marks = {system: self._mark(system, held) for system in plan.systems if plan.is_target(system)}
+        return self._kinds["resolve"](plan, self._journal(held), state, marks)
+
+    def _start_deliver(self, system: str, held: list[Any]) -> Deliverer:
+        state = self._state(held)
+        adapter, options = self.adapters[system]
+        target = adapter.open_target(self._identity(state, system), options)
+        held.append(target)
+        records = ParkedRecords(self.directory / f"deliver-{system}.db", durable=False)
+        held.append(records)
+        self._arm(records.database, "parked")
+        plan = self._plan(state)
+        return self._kinds["deliver"](
+            system, plan, target, state, self._journal(held), records, self._mark(system, held)
+        )
+
+    def _mark(self, system: str, held: list[Any]) -> AppliedMark:
+        mark = AppliedMark(self.directory, system)
+        held.append(mark)
+        return mark
+
+    def _arm(self, database: Database, point: str) -> None:
+        """Have faults happen around the commits of a file."""
+        commit = database.transaction
+
+        @contextmanager
+        def transaction() -> Iterator[sqlite3.Connection]:
+            with commit() as connection:
+                yield connection
+                self.faults(f"{point}:before-commit")
+            self.faults(f"{point}:after-commit")
+
+        database.transaction = transaction  # type: ignore[method-assign]
+
+
+@contextmanager
+def impatient_retries() -> Iterator[None]:
+    """Parked records are tried again at every step: the simulation has no clock to wait for."""
+    first, last = parked.RETRY_FIRST_SECONDS, parked.RETRY_LAST_SECONDS
+    parked.RETRY_FIRST_SECONDS = parked.RETRY_LAST_SECONDS = 0.0  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        parked.RETRY_FIRST_SECONDS, parked.RETRY_LAST_SECONDS = first, last  # type: ignore[misc]

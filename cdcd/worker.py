@@ -1,0 +1,227 @@
+"""A worker process: `python -m cdcd.worker ROLE CONFIG WIRING` drives one loop until it is told to end.
+
+The supervisor starts it and hands down open descriptors (`Wiring`). It waits for events only: its bell, its source,
+signals, the supervisor's death. What goes wrong becomes a state with an error that people can see, and is tried
+again; a defect or a failed disk ends the process, and the supervisor starts another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cdcd import logs, stages
+from cdcd.backoff import Backoff
+from cdcd.blueprint import Blueprint, Role, parse_role
+from cdcd.errors import CdcdError, Unavailable
+from cdcd.report import (
+    HEARTBEAT_SECONDS,
+    REPORT_SECONDS,
+    Counter,
+    ErrorNote,
+    Report,
+    Sender,
+    WorkerState,
+    error_note,
+    now_us,
+)
+from cdcd.state_directory import Lock, StateDirectory
+from cdcd.wake import Bell, Signals, wait
+
+OPERATOR_SECONDS: Final = 60.0
+_PR_SET_PDEATHSIG: Final = 1
+_log: Final = logging.getLogger("cdcd.worker")
+
+
+class Wiring(msgspec.Struct, frozen=True):
+    """Descriptors a worker inherits: the blueprint (a memfd), reports out, the supervisor's life, bells by role."""
+
+    supervisor_pid: int
+    blueprint: int
+    report: int
+    life: int
+    bells: dict[str, int]
+
+    def descriptors(self) -> list[int]:
+        """All of them."""
+        return [self.blueprint, self.report, self.life, *self.bells.values()]
+
+
+def read_blueprint(fd: int) -> Blueprint:
+    """The blueprint in a memfd. Reads by offset: the descriptor's own place in the file is shared by all workers."""
+    return msgspec.msgpack.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=Blueprint)
+
+
+def write_blueprint(blueprint: Blueprint) -> int:
+    """A descriptor of an anonymous file that holds the blueprint (memfd_create(2)): nothing of it is on any disk."""
+    fd = os.memfd_create("cdcd-blueprint", os.MFD_CLOEXEC)
+    encoded = memoryview(msgspec.msgpack.encode(blueprint))
+    while encoded:
+        encoded = encoded[os.write(fd, encoded) :]
+    return fd
+
+
+class Worker:
+    """Drives one stage: steps while there is work, waits for events, retries what fails, reports."""
+
+    def __init__(self, role: Role, stage: stages.Stage, wiring: Wiring, signals: Signals) -> None:
+        self._role = role
+        self._stage = stage
+        self._life = wiring.life
+        self._bells = {name: Bell(fd) for name, fd in wiring.bells.items()}
+        self._bell = self._bells[str(role)]
+        self._sender = Sender(wiring.report)
+        self._signals = signals
+        self._backoff = Backoff()
+        self._ended = False
+        self._state: WorkerState = "starting"
+        self._state_since_us = now_us()
+        self._error: ErrorNote | None = None
+        self._errors: dict[str, int] = {}
+        self._reported_at = float("-inf")
+        self._reported: tuple[WorkerState, int] | None = None
+
+    def run(self) -> int:
+        """Work until told to end; return the exit code. A failed state directory raises."""
+        self._enter("starting")
+        while not self._ended:
+            try:
+                self._enter(self._stage.open())
+                self._drive()
+            except Unavailable as error:
+                self._note(error, "retrying")
+            except CdcdError as error:
+                self._note(error, "stopped")
+                if stages.is_storage_failure(error):
+                    raise
+            finally:
+                self._stage.close()
+            if not self._ended:
+                self._sit(self._backoff.next_seconds() if self._state == "retrying" else OPERATOR_SECONDS)
+        return 0
+
+    def _drive(self) -> None:
+        """Step and wait until told to end, or until something raises."""
+        started_at = self._stage.progress()
+        while not self._ended:
+            worked = self._stage.step()
+            for name in self._stage.news():
+                self._bells[name].ring()
+            if worked and self._backoff.attempts and self._stage.progress() != started_at:
+                self._backoff.reset()
+            self._enter(self._stage.tick())
+            self._report()
+            self._wait(0.0 if worked else self._stage.wait_seconds())
+
+    def _wait(self, seconds: float) -> None:
+        """Until an event, or that long; with 0 only look."""
+        bell = [] if self._state == "paused" else [self._bell.fd]
+        seconds = min(seconds, self._report_due_seconds())
+        ready = wait([self._signals.fileno(), self._life, *bell, *self._stage.filenos()], seconds)
+        self._look_for_the_end(ready)
+        if self._bell.fd in ready:
+            self._bell.silence()
+            self._stage.woken()
+
+    def _sit(self, seconds: float) -> None:
+        """Wait before trying again; only the end interrupts it."""
+        until = time.monotonic() + seconds
+        while not self._ended and (left := until - time.monotonic()) > 0:
+            self._report()
+            ready = wait([self._signals.fileno(), self._life], min(left, self._report_due_seconds()))
+            self._look_for_the_end(ready)
+
+    def _look_for_the_end(self, ready: set[int]) -> None:
+        told = self._signals.fileno() in ready and signal.SIGTERM in self._signals.take()
+        self._ended = self._ended or told or self._life in ready
+
+    def _note(self, error: CdcdError, state: WorkerState) -> None:
+        """Make an error visible. The same one again is not logged again."""
+        repeated = self._error is not None and (self._error.code, self._error.what) == (error.code, error.what)
+        if not (repeated and self._state == state):
+            _log.log(logging.WARNING if state == "retrying" else logging.ERROR, state, extra=logs.fields(error))
+        self._error = error_note(error)
+        self._errors[error.code] = self._errors.get(error.code, 0) + 1
+        self._enter(state)
+
+    def _enter(self, state: WorkerState) -> None:
+        if state != self._state:
+            if state == "running" and self._state != "starting":
+                _log.info("running again", extra={"after": self._state})
+            elif state == "journal-full":
+                _log.error(
+                    "the journal is full, capture waits", extra={"next": "raise journal.max-size or lower journal.keep"}
+                )
+            self._state, self._state_since_us = state, now_us()
+        if self._reported is None or self._reported[0] != state:
+            self._report()
+
+    def _report_due_seconds(self) -> float:
+        """How long until the next report is due: soon when there is news, else a sign of life."""
+        news = self._reported != (self._state, self._stage.progress())
+        due = self._reported_at + (REPORT_SECONDS if news else HEARTBEAT_SECONDS)
+        return max(0.0, due - time.monotonic())
+
+    def _report(self) -> None:
+        now = (self._state, self._stage.progress())
+        changed = self._reported is None or self._reported[0] != self._state
+        if not changed and self._report_due_seconds() > 0:
+            return
+        errors = [Counter("errors", (str(self._role), code), count) for code, count in self._errors.items()]
+        report = Report(
+            role=str(self._role),
+            pid=os.getpid(),
+            at_us=now_us(),
+            state=self._state,
+            state_since_us=self._state_since_us,
+            position=self._stage.position(),
+            progress=now[1],
+            counters=tuple(self._stage.counters() + errors),
+            figures=self._stage.figures(),
+            error=self._error,
+        )
+        if self._sender.send(report):
+            self._reported = now
+        self._reported_at = time.monotonic()
+
+
+def end_with_the_supervisor(supervisor_pid: int) -> bool:
+    """Ask the kernel to kill us when the supervisor dies (prctl(2), PR_SET_PDEATHSIG); False when it is dead already.
+
+    SIGKILL, because a successor may be waiting for our lock while we are stuck in a call to a server, and because
+    dying at any moment is safe here.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    return os.getppid() == supervisor_pid
+
+
+def main(arguments: list[str]) -> int:
+    """Run the worker that the supervisor asked for."""
+    role = parse_role(arguments[0])
+    wiring = msgspec.json.decode(arguments[2], type=Wiring)
+    for fd in wiring.descriptors():
+        os.set_inheritable(fd, False)
+    logs.setup(str(role))
+    if not end_with_the_supervisor(wiring.supervisor_pid):
+        return 0
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole terminal; the supervisor passes it on in order
+    blueprint = read_blueprint(wiring.blueprint)
+    directory = StateDirectory(Path(blueprint.config.daemon.state_dir))
+    Lock(directory.lock(role.file_name)).acquire(wait=True)
+    signals = Signals([signal.SIGTERM])
+    stage = stages.build(role, blueprint, directory)
+    return Worker(role, stage, wiring, signals).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,189 @@
+"""The supervisor's view of one worker: its process, what it last reported, and when it is started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Final
+
+import msgspec
+
+from cdcd.backoff import Backoff
+from cdcd.blueprint import Role
+from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, Report, now_us
+from cdcd.status import WorkerStatus
+from cdcd.wake import Bell
+
+STEADY_SECONDS: Final = 60.0
+_PRIVATE: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+class Spawner(msgspec.Struct, frozen=True):
+    """What it takes to start a worker: the configuration's name, for the process list, and the wiring."""
+
+    file: str
+    wiring: dict[str, object]
+    descriptors: tuple[int, ...]
+
+    def start(self, role: Role) -> subprocess.Popen[bytes]:
+        """Start the worker of a role. Call it from the main thread: the worker dies with the thread that made it."""
+        environment = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "cdcd.worker", str(role), self.file, json.dumps(self.wiring)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=self.descriptors,
+            env=environment,
+        )
+
+
+class WorkerProcess:
+    """One role: started, watched, ended, started again."""
+
+    def __init__(self, role: Role, bell: Bell, spawner: Spawner) -> None:
+        self.role = role
+        self.bell = bell
+        self._spawner = spawner
+        self._process: subprocess.Popen[bytes] | None = None
+        self._backoff = Backoff()
+        self._started_at = 0.0
+        self._start_at = 0.0
+        self._restarts = 0
+        self._asked_to_end = False
+        self._changed_at_us = now_us()
+        self._moved_at_us = now_us()
+        self._report: Report | None = None
+        self._error: ErrorNote | None = None
+        self._earlier: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """Its pid, 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def start_due_seconds(self) -> float | None:
+        """How long until it is to be started, None while it runs."""
+        return None if self.alive else max(0.0, self._start_at - time.monotonic())
+
+    def start(self) -> None:
+        """Start the process."""
+        assert self._process is None, f"{self.role} runs already"
+        self._process = self._spawner.start(self.role)
+        self._started_at = time.monotonic()
+        self._asked_to_end = False
+        self._changed_at_us = now_us()
+
+    def restart(self) -> None:
+        """Have the present process finish its step and end; a new one starts at once. For changed switches."""
+        self._start_at = 0.0
+        self._backoff.reset()
+        self.end()
+
+    def end(self) -> None:
+        """Ask the process to finish its step and exit."""
+        if self._process is not None:
+            self._asked_to_end = True
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process without asking."""
+        if self._process is not None:
+            self._process.kill()
+
+    def reap(self) -> int | None:
+        """Notice that the process has ended and plan the next one; return how it ended, None when it has not."""
+        code = self._process.poll() if self._process is not None else None
+        if code is None:
+            return None
+        self._process = None
+        self._changed_at_us = now_us()
+        self._settle_counters()
+        if self._asked_to_end:
+            self._start_at = 0.0
+            return code
+        if time.monotonic() - self._started_at >= STEADY_SECONDS:
+            self._backoff.reset()
+        self._restarts += 1
+        self._start_at = time.monotonic() + self._backoff.next_seconds()
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        cause = self._report.error.what if code > 0 and self._report is not None and self._report.error else ""
+        remedy = "its log lines tell where; if it repeats, report it"
+        self._error = ErrorNote("worker-ended", f"{self.role} ended {how}", cause, remedy, now_us())
+        return code
+
+    def take(self, report: Report) -> None:
+        """Remember what the process says of itself."""
+        if report.pid != self.pid:
+            return  # from a predecessor, already accounted for
+        last = self._report
+        if last is None or last.pid != report.pid or _moved(last, report):
+            self._moved_at_us = report.at_us
+        self._report = report
+        self._error = report.error or self._error
+
+    def _settle_counters(self) -> None:
+        """Add what this life counted to the earlier ones, so that totals never go back."""
+        if self._report is not None:
+            for counter in self._report.counters:
+                key = (counter.name, counter.labels)
+                self._earlier[key] = self._earlier.get(key, 0) + counter.value
+            self._report = msgspec.structs.replace(self._report, counters=())
+
+    def counters(self) -> list[Counter]:
+        """Totals over all lives of this worker, as far as they were reported."""
+        totals = dict(self._earlier)
+        for counter in self._report.counters if self._report is not None else ():
+            key = (counter.name, counter.labels)
+            totals[key] = totals.get(key, 0) + counter.value
+        found = [Counter(name, labels, value) for (name, labels), value in totals.items()]
+        return [*found, Counter("worker_restarts", (str(self.role),), self._restarts)]
+
+    def status(self) -> WorkerStatus:
+        """As it is shown."""
+        report = self._report
+        figures = report.figures if report is not None else None
+        known = figures if isinstance(figures, CaptureFigures | DeliverFigures) else None
+        if self._process is None or report is None or report.pid != self.pid:
+            state = "down" if self._process is None else "starting"
+            heard_us = self._changed_at_us
+            position = report.position if report is not None else ""
+            return WorkerStatus(
+                "down" if state == "down" else "starting",
+                heard_us,
+                self.pid,
+                self._restarts,
+                heard_us,
+                self._moved_at_us,
+                position,
+                self._error,
+                known,
+            )
+        return WorkerStatus(
+            report.state,
+            report.state_since_us,
+            self.pid,
+            self._restarts,
+            report.at_us,
+            self._moved_at_us,
+            report.position,
+            self._error,
+            known,
+        )
+
+
+def _moved(last: Report, report: Report) -> bool:
+    """Whether anything got done between two reports: for a capture in a long transaction, that less lies ahead."""
+    if (last.progress, last.position, last.state) != (report.progress, report.position, report.state):
+        return True
+    before, after = last.figures, report.figures
+    return (
+        isinstance(before, CaptureFigures) and isinstance(after, CaptureFigures) and after.lag_bytes < before.lag_bytes
+    )
