@@ -72,7 +72,9 @@ class RecordFolder:
         known = self._pending.get(key)
         if known is None or kind == RecordWrite.DELETE or (kind == RecordWrite.FULL and known.kind != RecordWrite.FULL):
             if known is not None and known.kind == RecordWrite.UPDATE and kind == RecordWrite.FULL:
-                fields = {**known.fields, **fields}
+                # What the update was to change must change in an existing row too, to its newest value.
+                changed = {slot: initial.pop(slot, value) for slot, value in known.fields.items()}
+                fields = {**changed, **fields}
             self._pending[key] = _Pending(RecordWrite(kind), fields, initial)
             return
         known.fields.update(fields)

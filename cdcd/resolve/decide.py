@@ -209,6 +209,9 @@ class EntityDecider:
         """A row of a record that is not (or no longer) among the golden ones."""
         if op == Op.UPDATE and record is not None:
             self._count(system, "deleted")  # an archived row that somebody still edits
+        elif op == Op.READ and record is not None and self._must_go(record, system):
+            self._count(system, "corrected")
+            self.delete_at(moment, system, key)
         elif self._may(self._may_create, moment, system, key):
             self._create(moment, system, key, values, record)
         elif op == Op.INSERT and self.entity_policy == "revert":
@@ -217,6 +220,10 @@ class EntityDecider:
         else:
             self._count(system, "unmatched")
             self.report(Conflict(self.number, key, system, "unmatched"))
+
+    def _must_go(self, record: Record, system: int) -> bool:
+        """Whether a row that a copy shows of a deleted record is only a rest: deleted elsewhere, or its delete is on its way."""
+        return record.existence_by != system or bool(record.sent >> system & 1)
 
     @property
     def entity_policy(self) -> str:
@@ -284,6 +291,8 @@ class EntityDecider:
             if known >> target & 1 and target not in self._keeps_deleted:
                 self.delete_at(moment, target, key)
                 record.present &= ~(1 << target)
+                record.sent |= 1 << target
+            else:
                 record.sent &= ~(1 << target)
         self._golden.put(self.number, key, record)
 
@@ -318,6 +327,10 @@ class EntityDecider:
         owner = self.parent_state_owner(key) if self.ownership.moves else believed
         return owner in holders or not parent.present >> owner & 1 if owner != NOBODY else True
 
+    def may_spread(self, record: Record) -> bool:
+        """Whether systems that lack the record are to get it: not one that only others than creators ever had."""
+        return bool(self.parent_width) or record.existence_by in self._may_create
+
     def settle(self, moment: Moment, key: bytes, record: Record, held: Mapping[int, list[Any]]) -> None:
         """Tell every system where it differs from the record that the first copy has settled on."""
         self._count(record.existence_by, "settled")
@@ -347,6 +360,8 @@ class EntityDecider:
         if not record.alive:
             if record.existence_by == system:  # it was deleted here, and our late write brought it back
                 self.delete_at(moment, system, key)
+                record.sent |= 1 << system
+                self._golden.put(self.number, key, record)
             return
         if record.shadows is not None or not record.present >> system & 1:
             record.present |= 1 << system
@@ -402,7 +417,12 @@ class EntityDecider:
         """A transaction of ours deleted this row in `system`."""
         self._count(system, "echo")
         record = self._golden.get(self.number, key)
-        if record is not None and record.alive and record.existence_by == system:
+        if record is None:
+            return
+        if not record.alive:
+            record.sent &= ~(1 << system)
+            self._golden.put(self.number, key, record)
+        elif record.existence_by == system:
             self.ensure(moment, system, key, record)  # it was created anew here, and our late delete took it
             self._golden.put(self.number, key, record)
 

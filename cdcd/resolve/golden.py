@@ -18,8 +18,8 @@ _LOOKUP_KEYS: Final = 400
 class Record(msgspec.Struct, array_like=True, gc=False):
     """The one true state of a record. `values` by slot; ABSENT is a value that nobody has told.
 
-    `present` and `sent` are systems as bits: it was seen in that system's log; it was sent there. `existence_by` is
-    the system that last created or deleted it.
+    `present` and `sent` are systems as bits: it was seen in that system's log; it was sent there (of a deleted record:
+    its delete was sent and not yet read back). `existence_by` is the system that last created or deleted it.
 
     Where ownership moves with the record's state, two more things are kept. `origins`: for each slot the system that
     last changed it, which has the value although no outbox unit ever carried it there. `shadows`: what each system's

@@ -412,7 +412,7 @@ class Resolver:
                     continue
                 if record.present >> system & 1 and not first:
                     decider.deleted(self._moment, system, key)
-                elif not record.sent >> system & 1:
+                elif not (record.present | record.sent) >> system & 1 and decider.may_spread(record):
                     decider.ensure(self._moment, system, key, record)
                     self._golden.put(decider.number, key, record)
             after = page[-1][0]

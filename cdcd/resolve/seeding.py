@@ -97,6 +97,7 @@ class Settler:
         decider = self._decider
         values, believed = self._believe(key, held)
         record = decider.new_record(moment, values, held, believed)
+        record.existence_by = decider.first_creator(held)
         if not decider.legitimate(key, held.keys(), believed):
             self._unmatched(moment, key, record, held)
             return

@@ -124,6 +124,10 @@ class Simulation:
             if isinstance(stage, Capture):
                 stage.request_backfill()
 
+    def entity_tables(self, entity: str) -> list[tuple[str, str]]:
+        """The (system, table) pairs that a resync of an entity reads."""
+        return build(self.config, self._table_name).entities_tables(entity)
+
     def parked(self) -> int:
         """How many records are parked now."""
         return sum(len(stage.parked) for stage in self._stages.values() if isinstance(stage, Deliverer))

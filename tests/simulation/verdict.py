@@ -87,9 +87,13 @@ def check(company: Company, directory: Path) -> None:
 def unmatched(directory: Path) -> set[str]:
     """Keys of records that were found in one system only at the first copy: left alone, and reported."""
     state = State(directory / "state.db", durable=False)
-    rows = state.connection.execute("SELECT key FROM conflicts WHERE kind = 'unmatched'").fetchall()
+    rows = state.connection.execute("SELECT entity, key FROM conflicts WHERE kind = 'unmatched'").fetchall()
+    vocabulary = state.vocabulary
     state.close()
-    return {decode_key(key, 1)[0] for (key,) in rows}
+    assert vocabulary is not None
+    names = [(vocabulary.entities[entity], key) for entity, key in rows]
+    assert all(entity == "product" for entity, _ in names), f"reported as unmatched: {names}"
+    return {decode_key(key, 1)[0] for _, key in names}
 
 
 def differences(one: dict[Any, Any], other: dict[Any, Any]) -> list[Any]:
@@ -139,10 +143,7 @@ class OrderJudge:
             named = dict(zip(rows.relation.columns, row, strict=True))
             old = self._seen.get((system, "order", named["id"]))
             self._seen[system, "order", named["id"]] = named
-            if entry.kind is Kind.CHUNK:
-                if named[KEYS[NAMES[system]["order"]]] not in self.orders:
-                    self._change(system, named, None, before)
-            elif entry.mark is None:
+            if entry.mark is None:
                 self._change(system, named, old, before)
 
     def _change(self, system: str, row: dict[str, Any], old: dict[str, Any] | None, before: dict[str, str]) -> None:
@@ -154,6 +155,7 @@ class OrderJudge:
         if number not in self.orders:
             self.orders[number] = changed
             return
+        before.setdefault(number, self.orders[number]["status"])
         owner = "shop" if before[number] in ("new", "paid") else "erp"
         for field, value in changed.items():
             if system == ("erp" if field == "tracking" else owner):

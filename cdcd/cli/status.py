@@ -1,0 +1,185 @@
+"""`cdcd status`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from cdcd import config as c
+from cdcd import control, health
+from cdcd.cli.output import Verdict, answer, common
+from cdcd.errors import CdcdError, Unavailable
+from cdcd.state_directory import StateDirectory
+from cdcd.status import DaemonStatus, SystemStatus, WorkerStatus, offline
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from cdcd.cli.progress import CopyBars
+
+WATCH_SECONDS = 1.0
+
+
+@click.command("status")
+@click.option("--watch", is_flag=True, help="Show it again every second, with the progress of copies.")
+@common
+def command(watch: bool, config: Path, as_json: bool) -> None:
+    """Show per system: state, position, lag in seconds and events, queues, parked records, last error.
+
+    Works without the daemon too: then it reads the state directory, and says so. Exits with 1 when the daemon is not
+    running or not healthy.
+    """
+    if watch and not as_json:
+        _watch(config)
+    answer("status", as_json, lambda: _status(config))
+
+
+def _status(config: Path) -> Verdict:
+    status = read(config)
+    reasons = health.health(status) if status.running else []
+    unhealthy = bool(reasons) or not status.running
+    result = {**msgspec.to_builtins(status), "healthy": not unhealthy, "reasons": msgspec.to_builtins(reasons)}
+    return Verdict(summary(status, reasons), result, [_rendered(status)], 1 if unhealthy else 0)
+
+
+def read(config: Path) -> DaemonStatus:
+    """The running daemon's status, or what the state directory tells without one. Raises CdcdError."""
+    directory = StateDirectory(Path(c.read(config).daemon.state_dir))
+    try:
+        return msgspec.convert(control.ask(directory.control_socket, "status"), DaemonStatus)
+    except Unavailable:
+        if not directory.state.exists() or not directory.journal.exists():
+            raise
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from cdcd.blueprint import draw  # noqa: PLC0415 - loads drivers
+
+    return offline(draw(c.load(config), str(config)), directory, version("cdcd"))
+
+
+def summary(status: DaemonStatus, reasons: list[health.Reason]) -> str:
+    """The verdict in one line."""
+    if not status.running:
+        return f"{status.daemon} is not running: this is what its state directory tells; start it: systemctl start cdcd"
+    if reasons:
+        return f"{status.daemon} needs attention: " + "; ".join(f"{r.role}: {r.message} [{r.code}]" for r in reasons)
+    waiting = health.readiness(status)
+    if waiting:
+        return f"{status.daemon} is running, not everything is: " + "; ".join(f"{r.role}: {r.message}" for r in waiting)
+    return f"{status.daemon} is running" + (", tables are being copied" if status.copying() else "")
+
+
+def _rendered(status: DaemonStatus) -> str:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
+    with console.capture() as capture:
+        console.print(view(status))
+    return capture.get().rstrip("\n")
+
+
+def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
+    """The tables of `cdcd status`."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("system", "", "state", "position"):
+        table.add_column(column, overflow="ellipsis")
+    for column in ("lag s", "waiting", "parked"):
+        table.add_column(column, justify="right")
+    table.add_column("last error", overflow="fold")
+    for name, system in status.systems.items():
+        for row in _rows(name, system, status.at_us):
+            table.add_row(*row)
+    resolve = status.resolve
+    table.add_row(
+        "",
+        "resolve",
+        resolve.worker.state,
+        str(resolve.seq),
+        f"{resolve.lag_seconds:.1f}",
+        f"{resolve.lag_events:,} entries",
+        f"{resolve.held + resolve.conflicts:,} held" if resolve.held + resolve.conflicts else "",
+        _error(resolve.worker, status.at_us),
+    )
+    parts: list[RenderableType] = [table, "", _facts(status)]
+    if bars is not None and status.copying():
+        parts.append(bars.update(status))
+    elif status.copying():
+        parts += _copies(status)
+    return Group(*parts)
+
+
+def _rows(name: str, system: SystemStatus, now_us: int) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    capture, deliver = system.capture, system.deliver
+    if capture is not None:
+        waiting = f"{capture.lag_bytes:,} bytes"
+        lag = f"{capture.lag_seconds:.1f}"
+        found.append(
+            (name, "read", capture.worker.state, capture.position, lag, waiting, "", _error(capture.worker, now_us))
+        )
+    if deliver is not None:
+        state = "paused" if deliver.paused else deliver.worker.state
+        waiting = f"{deliver.lag_events:,} writes"
+        lag = f"{deliver.lag_seconds:.1f}"
+        error = _error(deliver.worker, now_us)
+        first = name if capture is None else ""
+        found.append((first, "write", state, str(deliver.applied_unit), lag, waiting, f"{deliver.parked:,}", error))
+    return found
+
+
+def _error(worker: WorkerStatus, now_us: int) -> str:
+    if worker.error is None:
+        return ""
+    ago_seconds = max(0, now_us - worker.error.at_us) // 1_000_000
+    over = worker.state in ("running", "paused")
+    text = f"\\[{worker.error.code}] {worker.error.what} ({ago_seconds} s ago{', over' if over else ''})"
+    return text if over or not worker.error.remedy else f"{text}\n→ {worker.error.remedy}"
+
+
+def _facts(status: DaemonStatus) -> str:
+    journal = status.journal
+    share = journal.size_bytes / journal.max_bytes if journal.max_bytes else 0.0
+    phases = sorted(entity for entity, phase in status.resolve.phases.items() if phase != "live")
+    seeding = f"; not settled yet: {', '.join(phases)}" if phases else ""
+    return (
+        f"journal: entry {journal.last_seq:,}, {journal.size_bytes / 2**20:,.1f} MiB ({share:.0%} of its room){seeding}"
+    )
+
+
+def _copies(status: DaemonStatus) -> list[RenderableType]:
+    return [
+        f"copying {name}: {copy.table}, {copy.rows:,} rows so far"
+        for name, system in status.systems.items()
+        for copy in (system.capture.copies if system.capture is not None else ())
+        if not copy.done
+    ]
+
+
+def _watch(config: Path) -> None:
+    """Until Ctrl-C."""
+    from rich.console import Console, Group  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    from cdcd.cli.progress import CopyBars  # noqa: PLC0415
+
+    bars = CopyBars()
+    try:
+        with Live(console=Console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+            while True:
+                status = read(config)
+                reasons = health.health(status) if status.running else []
+                live.update(Group(view(status, bars), summary(status, reasons)), refresh=True)
+                time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except CdcdError as error:
+        click.echo(f"error {error}", err=True)
+        sys.exit(error.exit_code)
