@@ -18,13 +18,14 @@ import msgspec
 from cdcd import outbox
 from cdcd.errors import NeedsOperator
 from cdcd.journal import ChunkNote, Command, Entry, Journal, Kind, decode_chunk_note, decode_command
-from cdcd.model import ABSENT, Op, Relation, Row, Rows
+from cdcd.model import Op, Relation, Row, Rows
 from cdcd.outbox import AppliedMark, OutboxWriter
 from cdcd.resolve.decide import Conflict, EntityDecider, Moment, slots_of
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference
 from cdcd.resolve.plan import Plan, Route
 from cdcd.resolve.seeding import Seeds, Settler
+from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.state import State
 from cdcd.values import ValueRefused
 
@@ -32,8 +33,6 @@ STEP_ENTRIES: Final = 1_000
 TRIM_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
-_decode_relation: Final = msgspec.msgpack.Decoder(Relation).decode
 
 
 class _Readers(msgspec.Struct):
@@ -59,6 +58,7 @@ class Resolver:
         self._golden = GoldenRecords(state)
         self._crosswalk = Crosswalk(state)
         self._seeds = Seeds(state)
+        self._unmapped = UnmappedRows(state)
         self._outbox = OutboxWriter(state)
         self._deciders = {
             name: EntityDecider(plan, entity, self._golden, self._outbox, self._report, self.counts)
@@ -75,7 +75,6 @@ class Resolver:
         self._seeding: set[str] = set()
         self._resyncs: dict[str, int] = {}
         self._snapshots: set[tuple[str, str]] = set()
-        self._waiting = self._held = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
         self._conflicts: list[Conflict] = []
@@ -99,8 +98,7 @@ class Resolver:
             name for name, phase in execute("SELECT entity, phase FROM phases") if phase == "seeding"
         } & set(self._plan.entities)
         self._snapshots = {(s, t) for s, t in execute('SELECT system, "table" FROM snapshots')}
-        self._waiting = execute("SELECT count(*) FROM waiting").fetchone()[0]
-        self._held = execute("SELECT count(*) FROM held").fetchone()[0]
+        self._unmapped.load()
         self._echoed = {s: int(self._state.get(f"echoed:{s}") or 0) for s in self._plan.systems}
         self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
 
@@ -245,8 +243,8 @@ class Resolver:
         self, system: int, entity: str, mapper: RowMapper, row: Row, written: _Written | None
     ) -> None:
         key = mapper.key_of_deleted(row)
-        if self._waiting and mapper.has_id:
-            self._stop_waiting(mapper.number, mapper.row_id(row))
+        self._unmapped.superseded(mapper, row)
+        self._unmapped.understood(mapper, system, row)
         if key is None:
             self.counts[self._systems[system], entity, "unmapped"] += 1
             return
@@ -264,53 +262,26 @@ class Resolver:
         known = mapper.key_of_deleted(old)
         return known if known != key else None
 
-    # ---- rows that cannot be mapped (yet) ----------------------------------------------------------------
-
     def _map(self, source: str, mapper: RowMapper, rows: Rows, index: int) -> Mapped | None:
+        """The record of a row; None when it has to wait for another row, or cannot be understood."""
         row = rows.rows[index]
-        if self._waiting and mapper.has_id:
-            self._stop_waiting(mapper.number, mapper.row_id(row))
+        system = self._systems.index(source)
+        self._unmapped.superseded(mapper, row)
         try:
             mapped = mapper.map(row)
         except UnresolvedReference as unresolved:
-            self._wait(mapper, rows.relation, row, unresolved)
+            self._unmapped.wait(mapper, rows.relation, row, unresolved, self._moment)
+            self.counts[source, mapper.entity.name, "waiting"] += 1
             return None
         except ValueRefused as refused:
-            self._hold(source, mapper, row, refused)
+            self._unmapped.hold(mapper, system, row, refused, self._moment)
+            self.counts[source, mapper.entity.name, "held"] += 1
+            _log.warning(
+                "held system=%s entity=%s code=%s seq=%d", source, mapper.entity.name, refused.code, self._moment.seq
+            )
             return None
-        if self._held:
-            self._understood(source, mapper, row)
+        self._unmapped.understood(mapper, system, row)
         return mapped
-
-    def _understood(self, source: str, mapper: RowMapper, row: Row) -> None:
-        """An earlier version of the row was held; this one can be understood and takes its place."""
-        done = self._state.connection.execute(
-            "DELETE FROM held WHERE entity=? AND key=? AND system=?",
-            (mapper.entity.number, _row_name(mapper, row), self._systems.index(source)),
-        )
-        self._held -= done.rowcount
-
-    def _wait(self, mapper: RowMapper, relation: Relation, row: Row, unresolved: UnresolvedReference) -> None:
-        """Keep the row until the row it refers to is seen; a later version of it takes its place."""
-        own = _row_name(mapper, row) or _encode(row)
-        self._state.connection.execute(
-            "INSERT OR REPLACE INTO waiting VALUES (?,?,?,?,?,?,?)",
-            (
-                mapper.number,
-                own,
-                unresolved.binding,
-                unresolved.row_id,
-                self._moment.seq,
-                _encode(relation),
-                _encode(row),
-            ),
-        )
-        self._waiting += 1
-        self.counts[mapper.binding.system, mapper.entity.name, "waiting"] += 1
-
-    def _stop_waiting(self, binding: int, row_id: bytes) -> None:
-        done = self._state.connection.execute("DELETE FROM waiting WHERE binding=? AND row=?", (binding, row_id))
-        self._waiting -= done.rowcount
 
     def _learned(self, source: str, mapper: RowMapper, row: Row, key: bytes) -> None:
         """Remember the row's id, and let rows that waited for it go on."""
@@ -318,38 +289,10 @@ class Resolver:
             return
         row_id = mapper.row_id(row)
         self._crosswalk.learn(mapper.number, row_id, key)
-        if not self._waiting:
-            return
-        waiting = self._state.connection.execute(
-            "SELECT binding, row, relation, body FROM waiting WHERE for_binding=? AND for_id=? ORDER BY seq",
-            (mapper.number, row_id),
-        ).fetchall()
-        for binding, own, relation_body, body in waiting:
-            self._stop_waiting(binding, own)
-            relation = _decode_relation(relation_body)
-            rows = Rows(relation, Op.UPDATE, [_decode(body)])
-            for other in self._readers_of(source, relation).mappers:
-                if other.number == binding:
-                    self._records(source, other, Rows(rows.relation, Op.INSERT, rows.rows), None)
-
-    def _hold(self, source: str, mapper: RowMapper, row: Row, refused: ValueRefused) -> None:
-        """The row cannot be understood: note it by record; its next version that can be clears the note."""
-        self._understood(source, mapper, row)
-        self._held += 1
-        self._state.connection.execute(
-            "INSERT OR REPLACE INTO held VALUES (?,?,?,?,?,?,?)",
-            (
-                mapper.entity.number,
-                _row_name(mapper, row),
-                self._systems.index(source),
-                self._moment.seq,
-                refused.code,
-                f"{refused.what}: {refused.cause}",
-                self._moment.committed_at_us,
-            ),
-        )
-        self.counts[source, mapper.entity.name, "held"] += 1
-        _log.warning("held system=%s entity=%s code=%s seq=%d", source, mapper.entity.name, refused.code, self._moment.seq)
+        for released in self._unmapped.released_by(mapper.number, row_id):
+            for other in self._readers_of(source, released.relation).mappers:
+                if other.number == released.binding:
+                    self._records(source, other, Rows(released.relation, Op.INSERT, [released.row]), None)
 
     def _report(self, conflict: Conflict) -> None:
         self._conflicts.append(conflict)
@@ -517,11 +460,6 @@ class _Written:
                     fields.update(zip(slots_of(initial), initial_values, strict=True))
                     fields.update(zip(slots_of(mask), values, strict=True))
         return found
-
-
-def _row_name(mapper: RowMapper, row: Row) -> bytes:
-    """What a held row is known by: its local id (a row without one cannot be told from others of its table)."""
-    return mapper.row_id(row) if mapper.has_id else b""
 
 
 def _truncated(system: str, table: str) -> NeedsOperator:

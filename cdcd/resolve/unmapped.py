@@ -1,0 +1,114 @@
+"""Rows that cannot be mapped to records yet: they wait for a row they refer to, or are held until a better version.
+
+Both are known by binding and local id, so that a later version of the same row takes their place.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cdcd.model import ABSENT, Relation, Row
+from cdcd.resolve.decide import Moment
+from cdcd.resolve.mapping import RowMapper, UnresolvedReference
+from cdcd.state import State
+from cdcd.values import ValueRefused
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
+_decode_relation: Final = msgspec.msgpack.Decoder(Relation).decode
+
+
+class WaitingRow(msgspec.Struct, frozen=True):
+    """A row whose reference has been seen now."""
+
+    binding: int
+    relation: Relation
+    row: Row
+
+
+class UnmappedRows:
+    """The state's `waiting` and `held` rows. Counts are kept in memory, so that the usual case costs nothing."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self.waiting = self.held = 0
+
+    def load(self) -> None:
+        """Count what there is: at the start, and after a step that failed."""
+        self.waiting = self._connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        self.held = self._connection.execute("SELECT count(*) FROM held").fetchone()[0]
+
+    def superseded(self, mapper: RowMapper, row: Row) -> None:
+        """A newer version of the row has come: an older one need not wait any more."""
+        if self.waiting and mapper.has_id:
+            self._stop_waiting(mapper.number, mapper.row_id(row))
+
+    def _stop_waiting(self, binding: int, row_id: bytes) -> None:
+        done = self._connection.execute("DELETE FROM waiting WHERE binding=? AND row=?", (binding, row_id))
+        self.waiting -= done.rowcount
+
+    def wait(
+        self, mapper: RowMapper, relation: Relation, row: Row, unresolved: UnresolvedReference, moment: Moment
+    ) -> None:
+        """Keep the row until the row it refers to is seen."""
+        own = _row_name(mapper, row) or _encode(row)
+        self._stop_waiting(mapper.number, own)
+        self._connection.execute(
+            "INSERT INTO waiting VALUES (?,?,?,?,?,?,?)",
+            (
+                mapper.number,
+                own,
+                unresolved.binding,
+                unresolved.row_id,
+                moment.seq,
+                _encode(relation),
+                _encode(row),
+            ),
+        )
+        self.waiting += 1
+
+    def released_by(self, binding: int, row_id: bytes) -> list[WaitingRow]:
+        """The rows that waited for this one, oldest first; they wait no more."""
+        if not self.waiting:
+            return []
+        found = self._connection.execute(
+            "SELECT binding, row, relation, body FROM waiting WHERE for_binding=? AND for_id=? ORDER BY seq",
+            (binding, row_id),
+        ).fetchall()
+        for own_binding, own, _, _ in found:
+            self._stop_waiting(own_binding, own)
+        return [WaitingRow(b, _decode_relation(relation), _decode(body)) for b, _, relation, body in found]
+
+    def hold(self, mapper: RowMapper, system: int, row: Row, refused: ValueRefused, moment: Moment) -> None:
+        """The row cannot be understood: note it, with the reason; its next version that can be clears the note."""
+        self.understood(mapper, system, row)
+        cause = f"{refused.what}: {refused.cause}"
+        self._connection.execute(
+            "INSERT INTO held VALUES (?,?,?,?,?,?,?)",
+            (
+                mapper.entity.number,
+                _row_name(mapper, row),
+                system,
+                moment.seq,
+                refused.code,
+                cause,
+                moment.committed_at_us,
+            ),
+        )
+        self.held += 1
+
+    def understood(self, mapper: RowMapper, system: int, row: Row) -> None:
+        """This version of the row can be understood, or it is gone: a note about an earlier one goes."""
+        if self.held:
+            done = self._connection.execute(
+                "DELETE FROM held WHERE entity=? AND key=? AND system=?",
+                (mapper.entity.number, _row_name(mapper, row), system),
+            )
+            self.held -= done.rowcount
+
+
+def _row_name(mapper: RowMapper, row: Row) -> bytes:
+    """What an unmapped row is known by: its local id (rows without one cannot be told apart)."""
+    return mapper.row_id(row) if mapper.has_id else b""
