@@ -6,19 +6,25 @@ systems, keys are bound, conditions compile) is in `cdcd.config_rules`.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from cdcd import config_shape
 from cdcd.errors import ConfigError
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_]{0,30}$",
+        description="a name of lower-case letters, digits and _, a letter first, 31 at most",
+    ),
+]
 _DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)")
 _DURATION_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE: Final = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)")
@@ -222,73 +228,22 @@ def read(path: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read", cause=str(error.strerror), remedy="give --config PATH") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML", cause=str(error)) from error
+        twice = "a table written inline, { … }, cannot be extended further down: give it a [table] of its own"
+        remedy = twice if "twice" in str(error) or "overwrite" in str(error) else "see toml.io for the syntax"
+        raise ConfigError(f"{path}: not valid TOML", cause=str(error), remedy=remedy, code="config-syntax") from error
     config: Config = convert(raw, Config, str(path), "")
     return config
 
 
 def convert(raw: object, struct: type[Any], file: str, prefix: str) -> Any:
-    """Turn `raw` into `struct`, with msgspec's complaint turned into file, key, value, rule, way out."""
+    """Turn `raw` into `struct`. Raises one ConfigError with everything that does not fit: file, key, rule, value, way out."""
     try:
         return msgspec.convert(raw, struct, strict=True)
     except msgspec.ValidationError as error:
-        raise _explain(error, raw, struct, file, prefix) from None
+        raise _explain(str(error), list(config_shape.problems(raw, struct, prefix)), file) from None
 
 
-def _explain(error: msgspec.ValidationError, raw: object, struct: type[Any], file: str, prefix: str) -> ConfigError:
-    message, _, at = str(error).partition(" - at `")
-    path = _path_parts(at.rstrip("`"))
-    key = ".".join([prefix, *path] if prefix else path)
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
-    if unknown:
-        known = _known_keys(struct, path)
-        near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return ConfigError(f"{file}: {key or 'top level'}: unknown key {unknown[1]!r}", remedy=hint, code="config-key")
-    missing = re.fullmatch(r"Object missing required field `(.*)`", message)
-    if missing:
-        return ConfigError(
-            f"{file}: {key or 'top level'}: missing key {missing[1]!r}", remedy=f"add {missing[1]} = …", code="config-key"
-        )
-    value = _value_at(raw, path)
-    shown = f", got {value!r}" if isinstance(value, str | int | float | bool) else ""
-    return ConfigError(f"{file}: {key}: {message[:1].lower()}{message[1:]}{shown}", code="config-value")
-
-
-def _path_parts(at: str) -> list[str]:
-    return [part for part in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", at) for part in part if part]
-
-
-def _value_at(raw: object, path: list[str]) -> object:
-    for part in path:
-        if isinstance(raw, dict):
-            raw = raw.get(part)
-        elif isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
-            raw = raw[int(part)]
-        else:
-            return None
-    return raw
-
-
-def _known_keys(struct: Any, path: list[str]) -> list[str]:
-    """Keys of the struct that `path` leads to (msgspec writes `[...]` for the key of a dict)."""
-    for part in path:
-        struct = _step(_first_struct(struct), part)
-    found = _first_struct(struct)
-    if not isinstance(found, type) or not issubclass(found, msgspec.Struct):
-        return []
-    return [field.encode_name for field in msgspec.structs.fields(found)]
-
-
-def _step(kind: Any, part: str) -> Any:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return next((f.type for f in msgspec.structs.fields(kind) if f.encode_name == part), None)
-    arguments = get_args(kind)
-    return arguments[-1] if arguments else None
-
-
-def _first_struct(kind: Any) -> Any:
-    """`kind` itself, or the first struct of a union."""
-    if get_origin(kind) in (dict, list, Annotated) or not get_args(kind):
-        return kind
-    return next((a for a in get_args(kind) if isinstance(a, type) and issubclass(a, msgspec.Struct)), kind)
+def _explain(refusal: str, found: list[config_shape.Problem], file: str) -> ConfigError:
+    listed = "\n".join(f"{file}: {problem.path}: {problem.message}" for problem in found)
+    code = "config-key" if found and all(problem.is_key for problem in found) else "config-value"
+    return ConfigError(listed or f"{file}: {refusal}", remedy="correct the file, then run 'cdcd check'", code=code)

@@ -47,7 +47,10 @@ def _quantities(config: c.Config) -> Iterator[str]:
             parse(text)
         except ValueError as error:
             yield f"{key}: {error}"
-    if config.daemon.listen is not None and not re.fullmatch(r".+:\d+", config.daemon.listen):
+    if not config.daemon.state_dir.startswith("/"):
+        yield f"daemon.state-dir: expected an absolute path, got {config.daemon.state_dir!r}; for example /var/lib/cdcd"
+    listen = re.fullmatch(r".+:(\d{1,5})", config.daemon.listen or "localhost:0")
+    if listen is None or int(listen[1]) > 65535:
         yield f"daemon.listen: expected host:port, got {config.daemon.listen!r}; for example 127.0.0.1:9145"
 
 
@@ -102,7 +105,8 @@ def _conditions(at: str, entity: c.Entity) -> Iterator[str]:
     for index, rule in enumerate(entity.ownership):
         yield from _known(f"{at}.ownership[{index}].owner", "system of this entity", rule.owner, entity.bindings)
         try:
-            compile_condition(rule.when)
+            if "record" not in compile_condition(rule.when).variables():
+                yield f"{at}.ownership[{index}].when: looks at no field; write record.FIELD, as in record.status == 'new'"
         except ValueError as error:
             yield f"{at}.ownership[{index}].when: not a CEL expression: {str(error).splitlines()[0]}"
         for field in re.findall(r"\brecord\.([A-Za-z_]\w*)", rule.when):
@@ -113,12 +117,11 @@ def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
     yield from _columns(f"{at}.columns", entity.fields, binding.columns)
     for field in entity.key:
         if field not in binding.columns and field not in binding.key:
-            yield f"{at}.columns: key field {field!r} is not bound; add {field} = \"column\""
+            yield f'{at}.columns: key field {field!r} is not bound; add {field} = "column"'
     for field in binding.key:
         yield from _known(f"{at}.key", "key field", field, entity.key)
     if isinstance(binding.on_delete, c.OnDeleteArchive):
-        for field in binding.on_delete.archive:
-            yield from _known(f"{at}.on-delete.archive", "bound field", field, binding.columns)
+        yield from _archive(f"{at}.on-delete.archive", entity, binding, binding.on_delete)
     yield from _schedule(at, binding.deliver.schedule)
     for child, where in binding.children.items():
         if child not in entity.children:
@@ -127,7 +130,25 @@ def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
         yield from _columns(f"{at}.children.{child}.columns", entity.children[child].fields, where.columns)
         for field in entity.children[child].key:
             if field not in where.columns:
-                yield f"{at}.children.{child}.columns: key field {field!r} is not bound; add {field} = \"column\""
+                yield f'{at}.children.{child}.columns: key field {field!r} is not bound; add {field} = "column"'
+
+
+def _archive(at: str, entity: c.Entity, binding: c.Binding, on_delete: c.OnDeleteArchive) -> Iterator[str]:
+    for field, value in on_delete.archive.items():
+        yield from _known(at, "bound field", field, binding.columns)
+        if field in entity.fields:
+            yield from _members(f"{at}.{field}", entity.fields[field], [str(value)])
+
+
+def _members(at: str, field: c.Field, values: Iterable[str]) -> Iterator[str]:
+    """An enum field takes its members only. A type that does not parse is reported where it stands."""
+    try:
+        kind = parse_type(field.type)
+    except ValueError:
+        return
+    if kind.kind == "enum":
+        for value in values:
+            yield from _known(at, "member of the enum", value, kind.arguments)
 
 
 def _columns(at: str, fields: dict[str, c.Field], columns: dict[str, str | c.Column]) -> Iterator[str]:
@@ -137,6 +158,8 @@ def _columns(at: str, fields: dict[str, c.Field], columns: dict[str, str | c.Col
             continue
         if column.map is not None and len(set(column.map.values())) != len(column.map):
             yield f"{at}.{field}.map: two column values map to one field value, so it cannot be reversed"
+        if column.map is not None:
+            yield from _members(f"{at}.{field}.map", fields[field], column.map.values())
         if column.scale is not None and not fields[field].type.startswith("decimal"):
             yield f"{at}.{field}.scale: only decimal fields scale, {field!r} is {fields[field].type}"
         if column.time_zone is not None:
@@ -148,7 +171,7 @@ def _columns(at: str, fields: dict[str, c.Field], columns: dict[str, str | c.Col
 
 def _schedule(at: str, schedule: str) -> Iterator[str]:
     if schedule != "realtime":
-        yield f"{at}.deliver.schedule: expected \"realtime\", got {schedule!r}; this version delivers in real time only"
+        yield f'{at}.deliver.schedule: expected "realtime", got {schedule!r}; this version delivers in real time only'
 
 
 def _tables_written_twice(config: c.Config) -> Iterator[str]:

@@ -96,23 +96,25 @@ class Connection:
         self._received += received
         if not received or len(self._received) > LINE_BYTES_MAX:
             return False
-        while b"\n" in self._received and self._pending is None:
-            line, _, self._received = self._received.partition(b"\n")
-            answer = _answer(line, handle)
-            if isinstance(answer, Answer):
-                if not self._send(answer):
-                    return False
-            else:
-                self._pending = answer
-        return True
+        return self._answer_lines(handle)
 
-    def settle(self) -> bool:
+    def settle(self, handle: Callable[[Request], Answer | Ready]) -> bool:
         """Send the answer the client waits for, if it is known by now; return whether the client is still there."""
         answer = self._pending() if self._pending is not None else None
         if answer is None:
             return True
         self._pending = None
-        return self._send(answer)
+        return self._send(answer) and self._answer_lines(handle)
+
+    def _answer_lines(self, handle: Callable[[Request], Answer | Ready]) -> bool:
+        while b"\n" in self._received and self._pending is None:
+            line, _, self._received = self._received.partition(b"\n")
+            answer = _answer(line, handle)
+            if not isinstance(answer, Answer):
+                self._pending = answer
+            elif not self._send(answer):
+                return False
+        return True
 
     def _send(self, answer: Answer) -> bool:
         try:
@@ -165,7 +167,7 @@ class Server:
             self._accept()
         for fd, connection in list(self._connections.items()):
             alive = connection.read(handle) if fd in ready else True
-            if not (alive and connection.settle()):
+            if not (alive and connection.settle(handle)):
                 self._connections.pop(fd).close()
 
     def _accept(self) -> None:

@@ -21,41 +21,43 @@ from cdcd.values import ValueRefused, ValueType
 Convert: TypeAlias = Callable[[Any], Any]
 
 _EXACT: Final = Context(prec=200, traps=[Inexact, InvalidOperation])
-_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
-_INTEGER: Final = re.compile(r"-?(0|[1-9]\d*)")
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,40}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DATE: Final = r"\d{4,}-\d\d-\d\d"
+_CLOCK: Final = r"\d\d:\d\d(\.\d*[1-9])?"
 _TIMES: Final = {
-    "date": re.compile(r"\d{4,}-\d\d-\d\d"),
-    "time": re.compile(r"-?\d{2,}:\d\d:\d\d(\.\d+)?"),
-    "datetime": re.compile(r"\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?"),
-    "instant": re.compile(r"\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?Z"),
+    "date": re.compile(_DATE, re.ASCII),
+    "time": re.compile(rf"-?\d{{2,}}:{_CLOCK}", re.ASCII),
+    "datetime": re.compile(rf"{_DATE} \d\d:{_CLOCK}", re.ASCII),
+    "instant": re.compile(rf"{_DATE} \d\d:{_CLOCK}Z", re.ASCII),
 }
+_INTEGER_LIMITS: Final = (-(2**63), 2**64 - 1)
+"""What a canonical integer can be (see `cdcd.values`), stated by its type or not."""
 _json_decoder: Final = msgspec.json.Decoder(float_hook=Decimal)
 _json_encoder: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
 def column_to_field(column_type: ValueType, field: ValueType, transform: Column | None) -> Convert | None:
     """The function from a column's canonical value to the field's. Raises ValueError when no exact one exists."""
-    if transform is None:
-        return between(column_type, field)
-    if transform.map is not None:
-        return _map(transform.map)
-    if transform.scale is not None:
+    if transform is not None and transform.map is not None:
+        return _map(transform.map, field)
+    if transform is not None and transform.scale is not None:
         return _unscale(field, transform.scale)
-    if transform.time_zone is not None:
-        return _to_instant(ZoneInfo(transform.time_zone))
+    if transform is not None and transform.time_zone is not None:
+        return _then(_to_instant(ZoneInfo(transform.time_zone)), between(ValueType("instant"), field))
+    if column_type.kind == field.kind == "json":
+        return canonical_json
     return between(column_type, field)
 
 
 def field_to_column(field: ValueType, column_type: ValueType, transform: Column | None) -> Convert | None:
     """The function from a field's value to what the column can hold. Raises ValueError when no exact one exists."""
-    if transform is None:
-        return between(field, column_type)
-    if transform.map is not None:
-        return _unmap(transform.map, column_type)
-    if transform.scale is not None:
+    if transform is not None and transform.map is not None:
+        return _unmap(transform.map, field, column_type)
+    if transform is not None and transform.scale is not None:
         return _then(_scale(transform.scale), between(ValueType("decimal"), column_type))
-    if transform.time_zone is not None:
+    if transform is not None and transform.time_zone is not None:
         return _then(_from_instant(ZoneInfo(transform.time_zone)), between(ValueType("datetime"), column_type))
     return between(field, column_type)
 

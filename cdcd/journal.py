@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS entries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind INTEGER NOT NULL, position TEXT NOT NULL,
     committed_at_us INTEGER NOT NULL, journaled_at_us INTEGER NOT NULL, changes INTEGER NOT NULL,
     mark_after INTEGER, mark_through INTEGER, note BLOB, stage INTEGER, body BLOB, checksum INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS entries_by_stage ON entries (stage) WHERE stage IS NOT NULL;
 CREATE TABLE IF NOT EXISTS stages (
     stage INTEGER NOT NULL, part INTEGER NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (stage, part)) STRICT;

@@ -29,7 +29,7 @@ COUNTERS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "Changes by what was decided about them (written, equal, echo, not owner, held, …).",
         ("source", "entity", "decision"),
     ),
-    "applied_events": ("cdcd_events_applied", "Rows written to the target.", ("target", "op")),
+    "delivered_writes": ("cdcd_events_applied", "Rows written to the target.", ("target", "op")),
     "applied_transactions": ("cdcd_apply_transactions", "Transactions committed in the target.", ("target",)),
     "parked_records": ("cdcd_events_parked", "Times a record was parked because the target refused it.", ("target",)),
     "waiting_changes": ("cdcd_events_waiting", "Changes that waited behind a parked record.", ("target",)),

@@ -118,8 +118,9 @@ class Operations:
         since_us = arguments.get("since_us")
         if not isinstance(since_us, int) or since_us > now_us():
             raise RequestError("a rewind goes back to a moment in the past", remedy="give --to 2h or an ISO time")
-        row = self._journal.database.connection.execute("SELECT min(seq), min(journaled_at_us) FROM entries").fetchone()
-        first_seq, oldest_us = row[0] or 0, row[1] or now_us()
+        first_seq, oldest_us = self._journal.database.connection.execute(
+            "SELECT seq, journaled_at_us FROM entries ORDER BY seq LIMIT 1"
+        ).fetchone() or (1, now_us())
         after = max(self._journal.seq_at(since_us), first_seq - 1)
         return Rewind(system, since_us, oldest_us, max(0, self._journal.last_seq() - after))
 

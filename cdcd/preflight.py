@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cdcd.adapter import Adapter
 
 PREFLIGHT_SECONDS: Final = 300
+KILLED_TIMES_MAX: Final = 3
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -125,9 +126,24 @@ def _sentence(error: CdcdError) -> str:
 
 def check_apart(path: Path) -> Outcome:
     """`check` in a process of its own. Raises what it raised."""
+    for _ in range(KILLED_TIMES_MAX):
+        done = _run_apart(path)
+        if done.returncode >= 0:
+            break
+    if done.returncode != 0 or not done.stdout:
+        how = f"by signal {-done.returncode}" if done.returncode < 0 else f"with exit code {done.returncode}"
+        raise CdcdError("the checks crashed", code="preflight", cause=f"their process ended {how}, see its log lines")
+    result = msgspec.msgpack.decode(done.stdout, type=Result)
+    if result.failure is not None:
+        raise RemoteError(result.failure)
+    assert result.outcome is not None
+    return result.outcome
+
+
+def _run_apart(path: Path) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-P", "-m", "cdcd.preflight", str(path)]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=PREFLIGHT_SECONDS)
+        return subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=PREFLIGHT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise CdcdError(
             "the checks did not end",
@@ -135,13 +151,6 @@ def check_apart(path: Path) -> Outcome:
             cause=f"no result after {PREFLIGHT_SECONDS} s",
             remedy="run 'cdcd check' to see which server does not answer",
         ) from error
-    if not done.stdout:
-        raise CdcdError("the checks crashed", code="preflight", cause=f"exit code {done.returncode}, see its log lines")
-    result = msgspec.msgpack.decode(done.stdout, type=Result)
-    if result.failure is not None:
-        raise RemoteError(result.failure)
-    assert result.outcome is not None
-    return result.outcome
 
 
 def main(arguments: list[str]) -> int:

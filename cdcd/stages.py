@@ -65,6 +65,10 @@ class Stage(Protocol):
         """Our bell rang."""
         ...
 
+    def arrived(self) -> None:
+        """One of `filenos` became readable."""
+        ...
+
     def filenos(self) -> list[int]:
         """What else to wait for."""
         ...
@@ -161,7 +165,9 @@ class CaptureStage:
         now = time.monotonic()
         if now - self._measured_at >= ROOM_SECONDS:
             self._measured_at = now
-            self._full = self._journal.size_bytes() >= self._room_bytes
+            was_full, self._full = self._full, self._journal.size_bytes() >= self._room_bytes
+            if was_full and not self._full:
+                self._started().request_backfill()  # one may have been asked for meanwhile
         if self._full and now - self._kept_alive_at >= KEEP_ALIVE_SECONDS:
             self._kept_alive_at = now
             self._started().keep_alive()
@@ -187,6 +193,10 @@ class CaptureStage:
         """A copy of a table may have been asked for."""
         if not self._full:
             self._started().request_backfill()
+
+    def arrived(self) -> None:
+        """We may be in a long transaction: then what the server last said of our lag is not true any more."""
+        self._active = True
 
     def filenos(self) -> list[int]:
         """The source's, unless we must not read."""
@@ -280,6 +290,9 @@ class ResolveStage:
 
     def woken(self) -> None:
         """The next step will see what is new."""
+
+    def arrived(self) -> None:
+        """There is nothing to arrive but the bell."""
 
     def filenos(self) -> list[int]:
         """Nothing but the bell."""
@@ -377,6 +390,9 @@ class DeliverStage:
     def woken(self) -> None:
         """The next step will see what is new."""
 
+    def arrived(self) -> None:
+        """There is nothing to arrive but the bell."""
+
     def filenos(self) -> list[int]:
         """Nothing but the bell."""
         return []
@@ -407,7 +423,7 @@ class DeliverStage:
         return [
             Counter(_DELIVER_COUNTERS[what], (self._system,), value)
             if what in _DELIVER_COUNTERS
-            else Counter("applied_events", (self._system, what), value)
+            else Counter("delivered_writes", (self._system, what), value)
             for (what,), value in self._counts().items()
         ]
 

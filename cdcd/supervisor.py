@@ -13,8 +13,6 @@ import signal
 import time
 from typing import Final
 
-import msgspec
-
 from cdcd import health, notify
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_duration
@@ -25,7 +23,7 @@ from cdcd.report import Counter, Receiver, now_us
 from cdcd.state_directory import Lock, StateDirectory
 from cdcd.status import DaemonStatus, Observer
 from cdcd.wake import Bell, Signals, wait
-from cdcd.worker import Wiring, write_blueprint
+from cdcd.worker import Assignment, Wiring, write_assignment
 from cdcd.worker_process import Spawner, WorkerProcess
 
 HOUSEKEEPING_SECONDS: Final = 5.0
@@ -70,12 +68,12 @@ class Supervisor:
     def _make_workers(self) -> dict[Role, WorkerProcess]:
         wiring = Wiring(
             supervisor_pid=os.getpid(),
-            blueprint=write_blueprint(self._blueprint),
             report=self._receiver.workers_fd,
             life=self._life_read,
             bells={str(role): bell.fd for role, bell in self._bells.items()},
         )
-        spawner = Spawner(self._blueprint.file, msgspec.to_builtins(wiring), tuple(wiring.descriptors()))
+        assignment = write_assignment(Assignment(self._blueprint, wiring))
+        spawner = Spawner(self._blueprint.file, assignment, tuple(wiring.descriptors()))
         return {role: WorkerProcess(role, bell, spawner) for role, bell in self._bells.items()}
 
     def start(self) -> None:
@@ -124,7 +122,7 @@ class Supervisor:
     def _look_after_workers(self) -> None:
         for role, worker in self._workers.items():
             code = worker.reap()
-            if code is not None and self._stop_by is None:
+            if code is not None and self._stop_by is None and not worker.restarting:
                 _log.warning("worker ended", extra={"worker": str(role), "code": code})
             if self._stop_by is None and worker.start_due_seconds() == 0.0:
                 worker.start()
@@ -197,8 +195,10 @@ class Supervisor:
 
     def _trim(self) -> None:
         """Forget journal entries that are older than they need be kept, a little at a time."""
-        resolved = self._observer.state.position
-        trimmed = self._observer.journal.trim(resolved, now_us() - self._keep_us, limit=TRIM_ENTRIES)
+        journal, before_us = self._observer.journal, now_us() - self._keep_us
+        # Bounded by seq as well: without, a journal in which nothing is old enough would be scanned each time.
+        through = min(self._observer.state.position, journal.seq_at(before_us))
+        trimmed = journal.trim(through, before_us, limit=TRIM_ENTRIES)
         self._trim_at = time.monotonic() + (TRIM_SECONDS if trimmed < TRIM_ENTRIES else TRIM_PAUSE_SECONDS)
 
     def _look_whether_ready(self) -> None:
@@ -220,6 +220,7 @@ class Supervisor:
         self._control.close()
         self._observer.close()
         self._signals.close()
+        self._receiver.close()
         self._lock.release()
         _log.info("stopped")
 

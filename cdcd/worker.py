@@ -1,6 +1,7 @@
-"""A worker process: `python -m cdcd.worker ROLE CONFIG WIRING` drives one loop until it is told to end.
+"""A worker process: `python -m cdcd.worker ROLE CONFIG FD` drives one loop until it is told to end.
 
-The supervisor starts it and hands down open descriptors (`Wiring`). It waits for events only: its bell, its source,
+The supervisor starts it and hands down open descriptors, FD among them, which holds the `Assignment`. CONFIG is for
+the process list only. The worker waits for events only: its bell, its source,
 signals, the supervisor's death. What goes wrong becomes a state with an error that people can see, and is tried
 again; a defect or a failed disk ends the process, and the supervisor starts another.
 """
@@ -42,31 +43,37 @@ _log: Final = logging.getLogger("cdcd.worker")
 
 
 class Wiring(msgspec.Struct, frozen=True):
-    """Descriptors a worker inherits: the blueprint (a memfd), reports out, the supervisor's life, bells by role."""
+    """Descriptors a worker inherits: where reports go, the supervisor's life, bells by role."""
 
     supervisor_pid: int
-    blueprint: int
     report: int
     life: int
     bells: dict[str, int]
 
     def descriptors(self) -> list[int]:
         """All of them."""
-        return [self.blueprint, self.report, self.life, *self.bells.values()]
+        return [self.report, self.life, *self.bells.values()]
 
 
-def read_blueprint(fd: int) -> Blueprint:
-    """The blueprint in a memfd. Reads by offset: the descriptor's own place in the file is shared by all workers."""
-    return msgspec.msgpack.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=Blueprint)
+class Assignment(msgspec.Struct, frozen=True):
+    """What the supervisor hands to all its workers."""
+
+    blueprint: Blueprint
+    wiring: Wiring
 
 
-def write_blueprint(blueprint: Blueprint) -> int:
-    """A descriptor of an anonymous file that holds the blueprint (memfd_create(2)): nothing of it is on any disk."""
-    fd = os.memfd_create("cdcd-blueprint", os.MFD_CLOEXEC)
-    encoded = memoryview(msgspec.msgpack.encode(blueprint))
+def write_assignment(assignment: Assignment) -> int:
+    """A descriptor of an anonymous file that holds it (memfd_create(2)): nothing of it is on any disk."""
+    fd = os.memfd_create("cdcd-assignment", os.MFD_CLOEXEC)
+    encoded = memoryview(msgspec.msgpack.encode(assignment))
     while encoded:
         encoded = encoded[os.write(fd, encoded) :]
     return fd
+
+
+def read_assignment(fd: int) -> Assignment:
+    """What `write_assignment` wrote. By offset: the descriptor's own place in the file is shared by all workers."""
+    return msgspec.msgpack.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=Assignment)
 
 
 class Worker:
@@ -125,8 +132,11 @@ class Worker:
         """Until an event, or that long; with 0 only look."""
         bell = [] if self._state == "paused" else [self._bell.fd]
         seconds = min(seconds, self._report_due_seconds())
-        ready = wait([self._signals.fileno(), self._life, *bell, *self._stage.filenos()], seconds)
+        sources = self._stage.filenos()
+        ready = wait([self._signals.fileno(), self._life, *bell, *sources], seconds)
         self._look_for_the_end(ready)
+        if not ready.isdisjoint(sources):
+            self._stage.arrived()
         if self._bell.fd in ready:
             self._bell.silence()
             self._stage.woken()
@@ -206,21 +216,24 @@ def end_with_the_supervisor(supervisor_pid: int) -> bool:
 def main(arguments: list[str]) -> int:
     """Run the worker that the supervisor asked for."""
     role = parse_role(arguments[0])
-    wiring = msgspec.json.decode(arguments[2], type=Wiring)
+    logs.setup(str(role))
+    assignment_fd = int(arguments[2])
+    assignment = read_assignment(assignment_fd)
+    wiring, blueprint = assignment.wiring, assignment.blueprint
+    os.close(assignment_fd)
     for fd in wiring.descriptors():
         os.set_inheritable(fd, False)
-    logs.setup(str(role))
     if not end_with_the_supervisor(wiring.supervisor_pid):
         return 0
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole terminal; the supervisor passes it on in order
-    blueprint = read_blueprint(wiring.blueprint)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the supervisor passes it on
     directory = StateDirectory(Path(blueprint.config.daemon.state_dir))
-    Lock(directory.lock(role.file_name)).acquire(wait=True)
+    lock = Lock(directory.lock(role.file_name))
+    lock.acquire(wait=True)
     signals = Signals([signal.SIGTERM])
-    stage = stages.build(role, blueprint, directory)
-    return Worker(role, stage, wiring, signals).run()
+    try:
+        return Worker(role, stages.build(role, blueprint, directory), wiring, signals).run()
+    finally:
+        lock.release()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -23,19 +22,19 @@ _PRIVATE: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Spawner(msgspec.Struct, frozen=True):
-    """What it takes to start a worker: the configuration's name, for the process list, and the wiring."""
+    """What it takes to start a worker: the configuration's name, for the process list, and what it inherits."""
 
     file: str
-    wiring: dict[str, object]
+    assignment: int
     descriptors: tuple[int, ...]
 
     def start(self, role: Role) -> subprocess.Popen[bytes]:
         """Start the worker of a role. Call it from the main thread: the worker dies with the thread that made it."""
         environment = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "cdcd.worker", str(role), self.file, json.dumps(self.wiring)],
+            [sys.executable, "-P", "-m", "cdcd.worker", str(role), self.file, str(self.assignment)],
             stdin=subprocess.DEVNULL,
-            pass_fds=self.descriptors,
+            pass_fds=(self.assignment, *self.descriptors),
             env=environment,
         )
 
@@ -58,6 +57,11 @@ class WorkerProcess:
         self._report: Report | None = None
         self._error: ErrorNote | None = None
         self._earlier: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    @property
+    def restarting(self) -> bool:
+        """Whether we ended the process ourselves."""
+        return self._asked_to_end
 
     @property
     def alive(self) -> bool:

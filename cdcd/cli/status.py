@@ -15,7 +15,7 @@ from cdcd import control, health
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.errors import CdcdError, Unavailable
 from cdcd.state_directory import StateDirectory
-from cdcd.status import DaemonStatus, SystemStatus, WorkerStatus, offline
+from cdcd.status import DaemonStatus, SystemStatus, offline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -93,9 +93,8 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
         table.add_column(column, overflow="ellipsis")
     for column in ("lag s", "waiting", "parked"):
         table.add_column(column, justify="right")
-    table.add_column("last error", overflow="fold")
     for name, system in status.systems.items():
-        for row in _rows(name, system, status.at_us):
+        for row in _rows(name, system):
             table.add_row(*row)
     resolve = status.resolve
     table.add_row(
@@ -106,9 +105,8 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
         f"{resolve.lag_seconds:.1f}",
         f"{resolve.lag_events:,} entries",
         f"{resolve.held + resolve.conflicts:,} held" if resolve.held + resolve.conflicts else "",
-        _error(resolve.worker, status.at_us),
     )
-    parts: list[RenderableType] = [table, "", _facts(status)]
+    parts: list[RenderableType] = [table, "", _facts(status), *_errors(status)]
     if bars is not None and status.copying():
         parts.append(bars.update(status))
     elif status.copying():
@@ -116,32 +114,36 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
     return Group(*parts)
 
 
-def _rows(name: str, system: SystemStatus, now_us: int) -> list[tuple[str, ...]]:
+def _rows(name: str, system: SystemStatus) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     capture, deliver = system.capture, system.deliver
     if capture is not None:
         waiting = f"{capture.lag_bytes:,} bytes"
         lag = f"{capture.lag_seconds:.1f}"
-        found.append(
-            (name, "read", capture.worker.state, capture.position, lag, waiting, "", _error(capture.worker, now_us))
-        )
+        found.append((name, "read", capture.worker.state, capture.position, lag, waiting, ""))
     if deliver is not None:
         state = "paused" if deliver.paused else deliver.worker.state
         waiting = f"{deliver.lag_events:,} writes"
         lag = f"{deliver.lag_seconds:.1f}"
-        error = _error(deliver.worker, now_us)
         first = name if capture is None else ""
-        found.append((first, "write", state, str(deliver.applied_unit), lag, waiting, f"{deliver.parked:,}", error))
+        found.append((first, "write", state, str(deliver.applied_unit), lag, waiting, f"{deliver.parked:,}"))
     return found
 
 
-def _error(worker: WorkerStatus, now_us: int) -> str:
-    if worker.error is None:
-        return ""
-    ago_seconds = max(0, now_us - worker.error.at_us) // 1_000_000
-    over = worker.state in ("running", "paused")
-    text = f"\\[{worker.error.code}] {worker.error.what} ({ago_seconds} s ago{', over' if over else ''})"
-    return text if over or not worker.error.remedy else f"{text}\n→ {worker.error.remedy}"
+def _errors(status: DaemonStatus) -> list[RenderableType]:
+    """The last error of each worker; what is over is said to be."""
+    from rich.text import Text  # noqa: PLC0415
+
+    found: list[RenderableType] = []
+    for role, worker in status.workers().items():
+        if worker.error is not None:
+            ago_seconds = max(0, status.at_us - worker.error.at_us) // 1_000_000
+            over = worker.state in ("running", "paused")
+            text = f"{role}: {worker.error.what} [{worker.error.code}], {ago_seconds:,} s ago{', over' if over else ''}"
+            details = (("cause:", worker.error.cause), ("next: ", worker.error.remedy))
+            more = "".join(f"\n  {label} {value}" for label, value in details if value and not over)
+            found.append(Text(text + more, style="dim" if over else "red"))
+    return found
 
 
 def _facts(status: DaemonStatus) -> str:

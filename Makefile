@@ -1,0 +1,47 @@
+# `make help` lists what there is. Everything happens in .venv of this checkout; nothing is installed outside of it,
+# but the programs of MariaDB where they are missing (no service: the tests and the demo run servers of their own).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# Folders that take longer than a commit may: they have targets of their own.
+LONG_TESTS := tests/bench tests/soak
+
+export PATH := $(PATH):/usr/sbin:/sbin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo test clean environment servers
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: environment servers ## an ERP and a shop kept in step before your eyes; ARGS="--seconds 20" bounds it, ARGS=--help tells more
+	@PYTHONPATH=tests exec $(BIN)/python -m demo $(ARGS)
+
+# When a caller gives STATUS_FILE, pytest's exit status goes there instead of ending make (see .ci/run).
+test: environment servers ## style, types, rules and all tests but the long ones
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@MYPYPATH=tests $(BIN)/mypy --no-error-summary tests/demo
+	@status=0; $(BIN)/python -m pytest $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
+	if [ -n "$(STATUS_FILE)" ]; then echo $$status > "$(STATUS_FILE)"; else exit $$status; fi
+
+clean: ## remove .venv and everything the tools have left
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# ---- what demo and test stand on ----------------------------------------------------------------------------
+
+environment: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml .ci/environment
+	@.ci/environment $(VENV)
+
+servers:
+	@.ci/servers

@@ -1,0 +1,37 @@
+"""The adapter for MySQL (8.0, 8.4, 9.x) and MariaDB (10.5 and later): binlog source, SQL target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cdcd.adapter import Identity, TableNeed
+from cdcd_mysql.options import Options
+from cdcd_mysql.source import MySqlSource
+from cdcd_mysql.target import MySqlTarget
+
+__all__ = ["MySqlAdapter", "MySqlSource", "MySqlTarget", "Options", "adapter"]
+
+
+class MySqlAdapter:
+    """See `cdcd.adapter.Adapter`."""
+
+    options: type[msgspec.Struct] = Options
+
+    def table_name(self, bare: str) -> str:
+        """A table of the configured database goes by its bare name; "other.item" is one of another database."""
+        return bare
+
+    def open_source(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> MySqlSource:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return MySqlSource(identity, options, tables)
+
+    def open_target(self, identity: Identity, options: msgspec.Struct) -> MySqlTarget:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return MySqlTarget(identity, options)
+
+
+adapter = MySqlAdapter()

@@ -1,0 +1,119 @@
+"""Which tables are read from the log, and what is known of each shape of them that the log has shown. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
+
+import msgspec
+
+from cdcd.errors import DecodeError
+from cdcd.model import CHECKPOINT_TABLE, Relation
+from cdcd_mysql.charsets import Charset, charset
+from cdcd_mysql.rows import RowDecoder
+from cdcd_mysql.tablemap import TableMap, decode_table_map, decode_table_name
+from cdcd_mysql.types import log_type
+from cdcd_mysql.wire import Reader
+
+Hints: TypeAlias = Callable[[str], Mapping[str, str]]
+"""Gives, for a table as spelled in the configuration, the live types of columns that the log cannot tell (`types`)."""
+_SHAPES_MAX: Final = 4096
+
+
+class TableName(msgspec.Struct, frozen=True):
+    """A table's two names in a server."""
+
+    database: str
+    table: str
+
+
+def table_name(spelled: str, database: str) -> TableName:
+    """Of a table as the configuration spells it: "item" is in `database`, "other.item" is not."""
+    before, dot, after = spelled.partition(".")
+    return TableName(before, after) if dot else TableName(database, spelled)
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """One shape of a captured table, as a TABLE_MAP described it."""
+
+    relation: Relation
+    decoder: RowDecoder
+    column_count: int
+
+
+class ServerCharsets(msgspec.Struct, frozen=True):
+    """What TABLE_MAP's numbers mean on one server: `collations` gives the character set of each."""
+
+    is_mariadb: bool
+    collations: Mapping[int, str]
+
+    def of(self, collation: int | None) -> Charset | None:
+        """The character set; None for binary columns and those without one."""
+        if collation is None:
+            return None
+        name = self.collations.get(collation)
+        if name is None:
+            raise DecodeError(f"the log uses collation number {collation}, which the server does not list")
+        return None if name == "binary" else charset(name)
+
+
+class CapturedTables:
+    """Finds the shape of a captured table by the bytes of its TABLE_MAP, which are parsed once."""
+
+    def __init__(
+        self, database: str, tables: Iterable[str], charsets: ServerCharsets, hints: Hints, *, ignore_case: bool
+    ) -> None:
+        self._ignore_case = ignore_case
+        self._charsets = charsets
+        self._hints = hints
+        self._spelled = {self._fold(table_name(spelled, database)): spelled for spelled in [CHECKPOINT_TABLE, *tables]}
+        self._shapes: dict[bytes, Shape | None] = {}
+        names = sorted({name.database.encode() for name in self._spelled})
+        self._databases = frozenset(name.lower() for name in names)
+        self._mentions = re.compile(
+            rb"[`\"]?(?<![\w$])(?:" + b"|".join(map(re.escape, names)) + rb")[`\"]?\s*\.", re.IGNORECASE
+        )
+
+    def shape(self, table_map: bytes) -> Shape | None:
+        """The shape that a TABLE_MAP (from its names on) describes; None for a table that is not captured."""
+        if table_map in self._shapes:
+            return self._shapes[table_map]
+        if len(self._shapes) >= _SHAPES_MAX:
+            self._shapes.clear()
+        shape = self._shapes[table_map] = self._decode(table_map)
+        return shape
+
+    def spelled(self, name: TableName) -> str | None:
+        """How the configuration spells the table; None when it is not captured."""
+        return self._spelled.get(self._fold(name))
+
+    def may_concern(self, database: bytes, statement: bytes) -> bool:
+        """Whether a statement could touch a captured table: run in its database, or with that named before a dot."""
+        return database.lower() in self._databases or self._mentions.search(statement) is not None
+
+    def _fold(self, name: TableName) -> TableName:
+        return TableName(name.database.lower(), name.table.lower()) if self._ignore_case else name
+
+    def _decode(self, table_map: bytes) -> Shape | None:
+        spelled = self.spelled(TableName(*decode_table_name(Reader(table_map))))
+        if spelled is None:
+            return None
+        table = decode_table_map(Reader(table_map), is_mariadb=self._charsets.is_mariadb)
+        return make_shape(spelled, table, self._charsets, self._hints(spelled))
+
+
+def make_shape(spelled: str, table: TableMap, charsets: ServerCharsets, hints: Mapping[str, str]) -> Shape:
+    """Relation and decoder of a table. Without a primary key its identity is the whole row."""
+    columns = table.columns
+    sets = [charsets.of(column.collation) for column in columns]
+    column_hints = [hints.get(column.name, "") for column in columns]
+    identity = table.primary_key or tuple(range(len(columns)))
+    try:
+        types = tuple(log_type(*facts) for facts in zip(columns, sets, column_hints, strict=True))
+    except DecodeError as error:
+        raise DecodeError(
+            f"table {spelled}: {error.what}", cause=error.cause, remedy=error.remedy, code=error.code
+        ) from error
+    relation = Relation(spelled, tuple(column.name for column in columns), types, identity)
+    return Shape(relation, RowDecoder(columns, sets, column_hints, identity), len(columns))

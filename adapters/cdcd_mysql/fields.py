@@ -1,0 +1,167 @@
+"""How one column lies in a row of the log, and the Python expression that turns it into its canonical value.
+
+`rows` composes these into one function per table. Format of the values: MySQL source, Field_*::pack (sql/field.cc);
+libbinlogevents/include/rows_event.h, class Rows_event. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, TypeAlias
+
+import msgspec
+
+from cdcd_mysql.charsets import Charset, decode_text
+from cdcd_mysql.jsonb import json_text
+from cdcd_mysql.scalars import (
+    Memo,
+    decimal_decoder,
+    decimal_size,
+    decode_date,
+    decode_float,
+    fraction_size,
+    set_decoder,
+    time_decoder,
+)
+from cdcd_mysql.tablemap import FieldType, MappedColumn
+from cdcd_mysql.types import HINTED, bit_count, is_hinted_binary, labels_of
+
+Namespace: TypeAlias = dict[str, object]
+PREFIX_CODES: Final[Mapping[int, str]] = {1: "B", 2: "H", 3: "HB", 4: "I"}
+"""struct codes of a length before a value, by its bytes; "HB" are two numbers, the high one second."""
+_NUMBERS: Final[Mapping[int, tuple[str, str, int]]] = {
+    FieldType.TINY: ("b", "B", 1),
+    FieldType.SHORT: ("h", "H", 2),
+    FieldType.INT24: ("Hb", "HB", 3),
+    FieldType.LONG: ("i", "I", 4),
+    FieldType.LONGLONG: ("q", "Q", 8),
+}
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A column's place in a row.
+
+    `size` is its bytes, or with `prefixed` the bytes of the length before the value. `code` are its struct codes
+    (little-endian). `expression` makes the value: of `{v}`, what `code` unpacks ("HB": of `{v}` and `{w}`), or of `{v}`,
+    the slice of bytes. `prepare` is a statement that comes before, `names` what both refer to.
+    """
+
+    size: int
+    code: str
+    expression: str
+    prefixed: bool = False
+    prepare: str = ""
+    names: Mapping[str, object] = {}
+
+
+def field_of(column: MappedColumn, place: int, charset: Charset | None, hint: str, *, tolerant: bool) -> Field:
+    """The field of the column at `place`. A `tolerant` one leaves text as bytes where its characters are wrong."""
+    kind = column.type
+    if kind in _NUMBERS:
+        return _number(*_NUMBERS[kind], unsigned=column.unsigned)
+    if kind in _SIMPLE:
+        return _SIMPLE[kind](f"f{place}")
+    if kind in _FRACTIONAL:
+        return _FRACTIONAL[kind](f"f{place}", column.metadata)
+    if kind == FieldType.NEWDECIMAL:
+        precision, scale = column.metadata & 0xFF, column.metadata >> 8
+        return _memo(f"f{place}", decimal_size(precision, scale), decimal_decoder(precision, scale))
+    if kind == FieldType.BIT:
+        size = (bit_count(column) + 7) // 8
+        return Field(size, f"{size}s", "from_bytes({v}, 'big')")
+    if kind in (FieldType.ENUM, FieldType.SET):
+        return _labelled(column, place, charset)
+    return _variable(column, place, charset, hint, tolerant=tolerant)
+
+
+def _number(signed_code: str, unsigned_code: str, size: int, *, unsigned: bool) -> Field:
+    code = unsigned_code if unsigned else signed_code
+    return Field(size, code, "{v} | {w} << 16" if len(code) == 2 else "{v}")
+
+
+def _memo(name: str, size: int, compute: Callable[[bytes], object]) -> Field:
+    return Field(size, f"{size}s", name + "[{v}]", names={name: Memo(compute)})
+
+
+def _year(_name: str) -> Field:
+    return Field(1, "B", "({v} + 1900 if {v} else 0)")
+
+
+_SIMPLE: Final[Mapping[int, Callable[[str], Field]]] = {
+    FieldType.FLOAT: lambda name: _memo(name, 4, decode_float),
+    FieldType.DOUBLE: lambda _: Field(8, "d", "{v}"),
+    FieldType.YEAR: _year,
+    FieldType.DATE: lambda name: _memo(name, 3, decode_date),
+}
+
+
+def _fraction(value: str, fraction_digits: int) -> str:
+    """Expression of the text of a fraction: '' or '.5', without trailing zeros."""
+    size = fraction_size(fraction_digits)
+    if not size:
+        return ""
+    bits = f"{value} & {(1 << 8 * size) - 1}"
+    return f" + (('.%0{2 * size}d' % ({bits})).rstrip('0') if {bits} else '')"
+
+
+def _datetime(name: str, fraction_digits: int) -> Field:
+    size, shift = 5 + fraction_size(fraction_digits), 8 * fraction_size(fraction_digits)
+    value = f"t_{name}"
+    text = f"DATES[{value} >> {17 + shift} & 0x3fffff] + TIMES[{value} >> {shift} & 0x1ffff]"
+    return Field(
+        size, f"{size}s", text + _fraction(value, fraction_digits), prepare=f"{value} = from_bytes({{v}}, 'big')"
+    )
+
+
+def _timestamp(name: str, fraction_digits: int) -> Field:
+    size, shift = 4 + fraction_size(fraction_digits), 8 * fraction_size(fraction_digits)
+    value = f"t_{name}"
+    seconds = f"({value} >> {shift})"
+    text = f"EPOCH_DAYS[{seconds} // 86400] + DAY_SECONDS[{seconds} % 86400]" + _fraction(value, fraction_digits)
+    return Field(
+        size,
+        f"{size}s",
+        f"({text} + 'Z' if {seconds} else ZERO_INSTANT)",
+        prepare=f"{value} = from_bytes({{v}}, 'big')",
+    )
+
+
+def _time(name: str, fraction_digits: int) -> Field:
+    return _memo(name, 3 + fraction_size(fraction_digits), time_decoder(fraction_digits))
+
+
+_FRACTIONAL: Final[Mapping[int, Callable[[str, int], Field]]] = {
+    FieldType.DATETIME2: _datetime,
+    FieldType.TIMESTAMP2: _timestamp,
+    FieldType.TIME2: _time,
+}
+
+
+def _labelled(column: MappedColumn, place: int, charset: Charset | None) -> Field:
+    size, name = column.size_bytes, f"f{place}"
+    labels = labels_of(column, charset)
+    if column.type == FieldType.SET:
+        return _memo(name, size, set_decoder(labels))
+    return Field(size, PREFIX_CODES[size], name + "[{v}]", names={name: ["", *labels]})
+
+
+def _variable(column: MappedColumn, place: int, charset: Charset | None, hint: str, *, tolerant: bool) -> Field:
+    """Strings, blobs and what looks like them: a length, then the bytes."""
+    is_string = column.type in (FieldType.VARCHAR, FieldType.VAR_STRING, FieldType.STRING)
+    size = (1 if column.size_bytes < 256 else 2) if is_string else column.metadata
+    name = f"f{place}"
+    if column.type == FieldType.JSON:
+        return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: json_text})
+    if is_hinted_binary(column, hint):
+        return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: HINTED[hint][1]})
+    if charset is None:
+        padded = f"{{v}}.ljust({column.size_bytes}, b'\\0')" if column.type == FieldType.STRING else "{v}"
+        return Field(size, PREFIX_CODES[size], padded, prefixed=True)
+    if tolerant or charset.decode is None:
+        decode: Callable[[bytes], object] = partial(decode_text, decoder=charset.decode)
+    elif charset.is_utf8:
+        return Field(size, PREFIX_CODES[size], "{v}.decode()", prefixed=True)
+    else:
+        decode = charset.decode
+    return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: decode})

@@ -1,0 +1,201 @@
+"""Live tables as information_schema describes them: for the snapshot, for writing, and for what the log cannot tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.model import ColumnShape, TableShape
+from cdcd_mysql.captured import TableName, table_name
+from cdcd_mysql.charsets import Charset, charset
+from cdcd_mysql.session import Server, Session
+from cdcd_mysql.statements import quote_text
+from cdcd_mysql.types import HINTED, LOB_SIZES_MAX, enum_type, integer_type, set_type, sized
+
+_INTEGER_BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+_LOB_LENGTH_SIZES: Final = {"tiny": 1, "": 2, "medium": 3, "long": 4}
+_LABEL: Final = re.compile(r"'((?:[^']|'')*)'")
+_SIMPLE: Final[Mapping[str, str]] = {
+    "float": "float",
+    "double": "float",
+    "date": "date",
+    "time": "time",
+    "datetime": "datetime",
+    "timestamp": "instant",
+    "year": "integer(0,2155)",
+    "json": "json",
+}
+TEMPORAL: Final = frozenset({"time", "datetime", "timestamp"})
+_COLUMNS_SQL: Final = """
+SELECT column_name AS name, data_type AS data_type, column_type AS column_type, is_nullable AS is_nullable,
+       column_default AS column_default, extra AS extra, character_set_name AS charset,
+       character_maximum_length AS size, numeric_precision AS `precision`, numeric_scale AS scale,
+       datetime_precision AS fraction, generation_expression AS generation
+  FROM information_schema.columns WHERE table_schema = {database} AND table_name = {table} ORDER BY ordinal_position"""
+_KEYS_SQL: Final = """
+SELECT index_name AS name, {column} AS column_name, sub_part AS prefix
+  FROM information_schema.statistics
+ WHERE table_schema = {database} AND table_name = {table} AND non_unique = 0 ORDER BY index_name, seq_in_index"""
+_JSON_CHECKS_SQL: Final = """
+SELECT constraint_name AS name, check_clause AS clause FROM information_schema.check_constraints
+ WHERE constraint_schema = {database} AND table_name = {table}"""
+_TABLE_SQL: Final = """
+SELECT engine AS engine, table_type AS kind FROM information_schema.tables
+ WHERE table_schema = {database} AND table_name = {table}"""
+_TRIGGERS_SQL: Final = """
+SELECT count(*) AS count FROM information_schema.triggers
+ WHERE event_object_schema = {database} AND event_object_table = {table} AND event_manipulation = 'INSERT'"""
+
+
+class LiveColumn(msgspec.Struct, frozen=True):
+    """A column. `type` is canonical; `charset` None for binary ones; `labels` are those of ENUM and SET."""
+
+    name: str
+    data_type: str
+    type: str
+    nullable: bool
+    charset: Charset | None
+    has_default: bool
+    is_generated: bool
+    is_automatic: bool
+    fraction_digits: int = 0
+    scale: int = 0
+    size: int = 0
+    is_zerofill: bool = False
+    labels: tuple[str, ...] = ()
+
+
+class LiveTable(msgspec.Struct, frozen=True):
+    """A table. `unique_keys` are those over whole columns, the primary key first; `has_partial_unique_key` says that
+    there are others, over prefixes or expressions. `primary_key` is in key order.
+    """
+
+    spelled: str
+    name: TableName
+    engine: str
+    is_view: bool
+    columns: tuple[LiveColumn, ...]
+    primary_key: tuple[str, ...]
+    unique_keys: tuple[tuple[str, ...], ...]
+    has_partial_unique_key: bool
+    has_insert_trigger: bool
+
+    def column(self, name: str) -> LiveColumn | None:
+        """The column of that name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def shape(self) -> TableShape:
+        """What the core needs to know of it."""
+        columns = tuple(
+            ColumnShape(c.name, c.type, c.nullable, c.is_generated, c.has_default or c.is_automatic)
+            for c in self.columns
+        )
+        return TableShape(self.spelled, columns, self.primary_key, self.unique_keys)
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """Types of columns that the log cannot tell, by column (`types`)."""
+        return {c.name: c.data_type for c in self.columns if c.data_type == "json" or c.data_type in HINTED}
+
+
+def read_table(session: Session, server: Server, spelled: str, database: str) -> LiveTable | None:
+    """Describe a table; None when there is none of that name."""
+    name = table_name(spelled, database)
+    facts = {"database": quote_text(name.database), "table": quote_text(name.table)}
+    doing = f"describe table {spelled}"
+
+    def ask(sql: str, **more: str) -> list[dict[str, Any]]:
+        return session.named_rows(sql.format(**facts, **more), doing)
+
+    table = ask(_TABLE_SQL)
+    if not table:
+        return None
+    checks = ask(_JSON_CHECKS_SQL) if server.is_mariadb else []
+    columns = tuple(_column(row, checks) for row in ask(_COLUMNS_SQL))
+    expression = "NULL" if server.is_mariadb or server.version < (8, 0, 13) else "expression"
+    keys, has_partial = _keys(ask(_KEYS_SQL, column=f"IF({expression} IS NULL, column_name, NULL)"))
+    return LiveTable(
+        spelled,
+        name,
+        table[0]["engine"] or "",
+        "VIEW" in table[0]["kind"],
+        columns,
+        keys.get("PRIMARY", ()),
+        tuple(sorted(keys.values(), key=lambda key: key != keys.get("PRIMARY"))),
+        has_partial,
+        bool(ask(_TRIGGERS_SQL)[0]["count"]),
+    )
+
+
+def read_tables(session: Session, server: Server, spelled: Iterable[str], database: str) -> dict[str, LiveTable]:
+    """Those of the tables that exist."""
+    found = {name: read_table(session, server, name, database) for name in dict.fromkeys(spelled)}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> LiveColumn:
+    column_type, extra = row["column_type"].lower(), row["extra"].lower()
+    is_json = row["data_type"] == "longtext" and any(
+        check["name"] == row["name"] and "json_valid" in check["clause"].lower() for check in checks
+    )
+    data_type = "json" if is_json else row["data_type"].lower()
+    labels = tuple(label.replace("''", "'") for label in _LABEL.findall(row["column_type"]))
+    return LiveColumn(
+        name=row["name"],
+        data_type=data_type,
+        type=_type(data_type, row, labels, is_unsigned="unsigned" in column_type),
+        nullable=row["is_nullable"] == "YES",
+        charset=_charset(data_type, row["charset"]),
+        has_default=row["column_default"] not in (None, "NULL"),
+        is_generated=bool(row["generation"]),
+        is_automatic="auto_increment" in extra,
+        fraction_digits=row["fraction"] or 0,
+        scale=row["scale"] or 0,
+        size=row["size"] or 0,
+        is_zerofill="zerofill" in column_type,
+        labels=labels if data_type in ("enum", "set") else (),
+    )
+
+
+def _charset(data_type: str, name: str | None) -> Charset | None:
+    if data_type == "json":
+        return charset("utf8mb4")
+    return None if name in (None, "binary") else charset(str(name))
+
+
+def _type(data_type: str, row: Mapping[str, Any], labels: tuple[str, ...], *, is_unsigned: bool) -> str:
+    if data_type in _INTEGER_BITS:
+        return integer_type(_INTEGER_BITS[data_type], unsigned=is_unsigned)
+    if data_type in _SIMPLE:
+        return _SIMPLE[data_type]
+    if data_type == "decimal":
+        return f"decimal({row['precision']},{row['scale']})"
+    if data_type == "bit":
+        return f"integer(0,{(1 << row['precision']) - 1})"
+    if data_type in ("enum", "set"):
+        return (enum_type if data_type == "enum" else set_type)(labels)
+    if data_type in ("char", "varchar"):
+        return sized("text", row["size"])
+    if data_type in ("binary", "varbinary"):
+        return sized("bytes", row["size"])
+    if data_type in HINTED:
+        return HINTED[data_type][0]
+    if data_type.endswith(("text", "blob")):
+        kind = "text" if data_type.endswith("text") else "bytes"
+        return sized(kind, LOB_SIZES_MAX.get(_LOB_LENGTH_SIZES[data_type[:-4]]))
+    return "bytes"  # geometries and vectors, in the server's own binary form
+
+
+def _keys(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, tuple[str, ...]], bool]:
+    """Unique keys by name; and whether there are some that do not cover whole columns (left out, but the primary)."""
+    keys: dict[str, tuple[str, ...]] = {}
+    partial: set[str] = set()
+    for row in rows:
+        if row["column_name"] is None or row["prefix"] is not None:
+            partial.add(row["name"])
+        keys[row["name"]] = (*keys.get(row["name"], ()), row["column_name"] or "")
+    return {name: key for name, key in keys.items() if name == "PRIMARY" or name not in partial}, bool(partial)

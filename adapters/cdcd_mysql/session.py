@@ -1,0 +1,165 @@
+"""Connections to a server, and what there is to know about it before anything else.
+
+Every session speaks utf8mb4 and UTC and has a strict SQL mode of ours, whatever the server's defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pymysql
+from pymysql.constants import CLIENT
+from pymysql.converters import encoders
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
+
+from cdcd.errors import NotReady
+from cdcd_mysql.errors import translated
+from cdcd_mysql.options import Options
+
+SQL_MODE: Final = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
+"""Refuses what would be changed in storing; a 0 stays a 0; backslash escapes are on, double quotes are strings."""
+_WAIT_TIMEOUT_SECONDS: Final = 86_400
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+class Result(NamedTuple):
+    """What one statement gave. `affected` counts the rows found, changed or not (CLIENT_FOUND_ROWS)."""
+
+    affected: int
+    warnings: int
+    rows: Sequence[tuple[Any, ...]]
+
+
+class Session:
+    """A connection. All methods raise the core's errors; `doing` says what was tried."""
+
+    def __init__(self, options: Options, *, raw: bool = False, settings: Mapping[str, str] | None = None) -> None:
+        """With `raw`, values come as bytes, as the server sent them. `settings` are session variables, as SQL."""
+        with translated(f"connect to {options}"):
+            self.connection = connect(options, raw=raw)
+            self._set({"time_zone": "'+00:00'", "sql_mode": f"'{SQL_MODE}'", **(settings or {})})
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        values = {"wait_timeout": str(_WAIT_TIMEOUT_SECONDS), **settings}
+        with self.connection.cursor() as cursor:
+            cursor.execute("SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items()))
+
+    def rows(self, sql: str, doing: str) -> Sequence[tuple[Any, ...]]:
+        """The rows of a query."""
+        with translated(doing):
+            return self.run(sql).rows
+
+    def named_rows(self, sql: str, doing: str) -> list[dict[str, Any]]:
+        """The rows of a query as dictionaries, the column names in lower case."""
+        with translated(doing), self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            names = [column[0].lower() for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def run(self, sql: str) -> Result:
+        """Run one statement. Raises the driver's errors."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            return _result(cursor)
+
+    def run_all(self, statements: Sequence[str]) -> Iterator[Result]:
+        """Run statements in one round trip. Raises the driver's error at the one that failed; later ones do not run."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(";".join(statements))
+            yield _result(cursor)
+            while cursor.nextset():
+                yield _result(cursor)
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        with contextlib.suppress(pymysql.Error, OSError):
+            self.connection.close()
+
+
+def _result(cursor: Cursor) -> Result:
+    return Result(cursor.rowcount, cursor.warning_count or 0, cursor.fetchall() if cursor.description else ())
+
+
+def connect(options: Options, *, raw: bool = False) -> Connection[Cursor]:
+    """Open a connection with autocommit. Raises the driver's errors, and NotReady when a library is missing."""
+    arguments: dict[str, Any] = {"conv": encoders, "use_unicode": False} if raw else {}
+    if (context := options.tls_context()) is not None:
+        arguments["ssl"] = context
+    elif options.tls == "off" or options.unix_socket is not None:
+        arguments["ssl_disabled"] = True
+    if options.unix_socket is not None:
+        arguments["unix_socket"] = options.unix_socket
+    try:
+        return pymysql.connect(
+            host=options.host,
+            port=options.port,
+            user=options.user,
+            password=options.password.reveal() if options.password else "",
+            database=options.database,
+            charset="utf8mb4",
+            autocommit=True,
+            client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
+            connect_timeout=options.connect_timeout_seconds,
+            read_timeout=options.timeout_seconds,
+            write_timeout=options.timeout_seconds,
+            program_name="cdcd",
+            **arguments,
+        )
+    except RuntimeError as error:  # PyMySQL's way to say that a password cannot be sent without TLS
+        raise NotReady(
+            f"could not connect to {options}",
+            cause="the user's password plugin needs encryption",
+            remedy='set tls = "require", or pip install cryptography',
+            code="tls",
+        ) from error
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Facts of a server. `identity` is server_uuid (MySQL) or server_id (MariaDB)."""
+
+    is_mariadb: bool
+    version: tuple[int, int, int]
+    identity: str
+    has_gtids: bool
+    ignores_case: bool
+    packet_size_max: int
+
+    @property
+    def log_status_sql(self) -> str:
+        """The statement that shows the log's end."""
+        return "SHOW BINARY LOG STATUS" if not self.is_mariadb and self.version >= (8, 2, 0) else "SHOW MASTER STATUS"
+
+    @property
+    def replicas_sql(self) -> str:
+        """The statement that lists connected replicas."""
+        return "SHOW SLAVE HOSTS" if self.is_mariadb or self.version < (8, 0, 22) else "SHOW REPLICAS"
+
+
+def inspect(session: Session) -> Server:
+    """Ask a server who it is. `session` is not raw."""
+    doing = "read the server's version"
+    variables = dict(
+        session.rows(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_id', 'server_uuid', 'gtid_mode',"
+            " 'lower_case_table_names', 'max_allowed_packet')",
+            doing,
+        )
+    )
+    text = variables["version"]
+    match = _VERSION.match(text)
+    if match is None:
+        raise NotReady(f"the server's version {text!r} is not understood", remedy="use MySQL 8.0+ or MariaDB 10.5+")
+    is_mariadb = "mariadb" in text.lower() or int(match[1]) >= 10
+    return Server(
+        is_mariadb,
+        (int(match[1]), int(match[2]), int(match[3])),
+        variables["server_id"] if is_mariadb else variables["server_uuid"],
+        is_mariadb or variables.get("gtid_mode") == "ON",
+        variables["lower_case_table_names"] != "0",
+        int(variables["max_allowed_packet"]),
+    )

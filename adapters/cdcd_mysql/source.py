@@ -1,0 +1,329 @@
+"""Reads the change log of a MySQL or MariaDB database (`cdcd.adapter.Source`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
+from cdcd.errors import CdcdError, NotReady, PositionLost, Unavailable
+from cdcd.model import Event, Row
+from cdcd_mysql import preflight
+from cdcd_mysql.assembler import Assembler
+from cdcd_mysql.captured import CapturedTables, ServerCharsets
+from cdcd_mysql.options import Options
+from cdcd_mysql.positions import FIRST_OFFSET, OFFSET_MAX, LogPosition, parse_position, place_of
+from cdcd_mysql.schema import LiveTable, read_table
+from cdcd_mysql.session import Server, Session, inspect
+from cdcd_mysql.snapshot import ChunkReader, ChunkRequest, TakenChunk
+from cdcd_mysql.statements import quote_text
+from cdcd_mysql.stream import BinlogStream, DumpRequest
+
+_HOST_NAME_SIZE_MAX: Final = 60
+
+
+class MySqlSource:
+    """See the contract. Three connections: the log's, one for questions, one for chunks."""
+
+    def __init__(self, identity: Identity, options: Options, tables: Sequence[TableNeed]) -> None:
+        self._identity = identity
+        self._options = options
+        self._tables = [need.table for need in tables if need.captured]
+        self._session: Session | None = None
+        self._server: Server | None = None
+        self._stream: BinlogStream | None = None
+        self._assembler: Assembler | None = None
+        self._reader: ChunkReader | None = None
+        self._request: ChunkRequest | None = None
+        self._taken: TakenChunk | None = None
+        self._chunked: LiveTable | None = None
+        self._confirmed: LogPosition | None = None
+        self._bell: _Bell | None = None
+        self._failure: CdcdError | None = None
+
+    # ---- checking and asking -------------------------------------------------------------------------------------------
+
+    def check(self, tables: Sequence[TableNeed]) -> Sequence[Finding]:
+        """See the contract."""
+        session, server = self._connected()
+        return preflight.check_source(session, server, self._identity, self._options, tables)
+
+    def status(self) -> SourceStatus:
+        """See the contract. `retained_bytes` is what the server's log holds from the confirmed position on."""
+        session, _ = self._connected()
+        rows = session.rows("SHOW BINARY LOGS", "list the server's log files")
+        files = [(str(name), int(size)) for name, size, *_ in rows]
+        read, kept = self._assembler and self._assembler.position, self._confirmed
+        head, size = files[-1]
+        lag_bytes = _bytes_after(files, read) if read else 0
+        return SourceStatus(f"{head}:{size}", lag_bytes, _bytes_after(files, kept) if kept else lag_bytes)
+
+    def _connected(self) -> tuple[Session, Server]:
+        if self._session is None:
+            self._session = Session(self._options)
+        if self._server is None:
+            self._server = inspect(self._session)
+        return self._session, self._server
+
+    # ---- streaming -----------------------------------------------------------------------------------------------------
+
+    def start(self, after: str | None) -> str:
+        """See the contract."""
+        session, server = self._connected()
+        if after is None:
+            position = _current_position(session, server)
+            self._open(DumpRequest(position, server.is_mariadb), verify=False)
+            assert self._assembler is not None
+            return str(self._assembler.begun_at)
+        position = parse_position(after)
+        self._resume(session, server, position)
+        self._confirmed = position
+        return after
+
+    def _resume(self, session: Session, server: Server, position: LogPosition) -> None:
+        """Go on at `position`: at its file and offset when this is the server that it is of, else by its GTIDs.
+
+        Another server (a promoted replica) proves by GTIDs that it has what was read: it refuses GTIDs that it has not.
+        MariaDB's name the server that made them by its id only, so they prove nothing where the ids are equal.
+        """
+        by_gtids = DumpRequest(position, server.is_mariadb, by_gtids=True)
+        can_use_gtids = bool(position.gtids) and server.has_gtids
+        if position.server != server.identity:
+            if not can_use_gtids:
+                raise _other_server(position, server)
+            self._open(by_gtids, verify=False)
+            return
+        if position.offset > OFFSET_MAX and can_use_gtids:
+            self._open(by_gtids, verify=False)
+            return
+        try:
+            self._open(DumpRequest(position, server.is_mariadb), verify=True)
+        except PositionLost:
+            if not can_use_gtids or not self._was_just_purged(session, server, position):
+                raise
+            self._open(by_gtids, verify=False)
+
+    def _was_just_purged(self, session: Session, server: Server, position: LogPosition) -> bool:
+        """Whether the position's file is gone but nothing after the position: it was at that file's end."""
+        files = [str(row[0]) for row in session.rows("SHOW BINARY LOGS", "list the server's log files")]
+        if position.file in files or place_of(files[0], 0) < position.place:
+            return False
+        if not server.is_mariadb:
+            return True  # the server itself compares the GTIDs with what it has purged
+        begins = f"SELECT BINLOG_GTID_POS({quote_text(files[0])}, {FIRST_OFFSET})"
+        return _same_gtids(session.rows(begins, "compare positions")[0][0], position.gtids)
+
+    def _open(self, request: DumpRequest, *, verify: bool) -> None:
+        """Start the dump and return when the server has begun to send from the right place."""
+        session, server = self._connected()
+        self._close_stream()
+        self._failure = None
+        tables = CapturedTables(
+            self._options.database,
+            self._tables,
+            ServerCharsets(server.is_mariadb, _collations(session, server)),
+            self._hints,
+            ignore_case=server.ignores_case,
+        )
+        assembler = Assembler(tables, request.position, is_mariadb=server.is_mariadb, verify=verify)
+        self._stream = BinlogStream(self._options, self._options.replica_id(self._identity), self._host_name, request)
+        deadline = time.monotonic() + self._options.timeout_seconds
+        while not assembler.started:
+            self._stream.wait(self._options.heartbeat_seconds)
+            self._stream.feed(assembler)
+            if time.monotonic() > deadline:
+                raise Unavailable("the server does not begin to send its log", cause="nothing came in time")
+        self._assembler = assembler
+        self._bell = self._bell or _Bell()
+        self._bell.listen(self._stream.fileno())
+        self._bell.ring()
+
+    @property
+    def _host_name(self) -> str:
+        return f"cdcd-{self._identity.daemon}-{self._identity.system}"[:_HOST_NAME_SIZE_MAX]
+
+    def _hints(self, spelled: str) -> Mapping[str, str]:
+        session, server = self._connected()
+        table = read_table(session, server, spelled, self._options.database)
+        return table.hints if table else {}
+
+    def fileno(self) -> int:
+        """See the contract. It does not change."""
+        assert self._bell is not None, "start first"
+        return self._bell.fileno()
+
+    def poll(self) -> Sequence[Event]:
+        """See the contract."""
+        stream, assembler, bell = self._stream, self._assembler, self._bell
+        assert stream is not None, "start first"
+        assert assembler is not None
+        assert bell is not None
+        if self._failure is not None:
+            raise self._failure
+        bell.silence()
+        try:
+            if self._taken is not None and not assembler.in_group:
+                self._place_chunk()
+            more = stream.feed(assembler)
+        except CdcdError as error:
+            self._failure = error  # first what was read before it
+            more = True
+        if more or (self._taken is not None and self._is_overtaken(self._taken)):
+            bell.ring()
+        events = assembler.take()
+        if self._failure is not None and not events:
+            raise self._failure
+        return events
+
+    def confirm(self, position: str) -> None:
+        """See the contract. The server keeps its log by time, whatever is confirmed; `status` uses it."""
+        self._confirmed = parse_position(position)
+
+    # ---- chunks ----------------------------------------------------------------------------------------------------------
+
+    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+        """See the contract. The rows are read here; `poll` places them."""
+        assert self._request is None, "one chunk at a time"
+        assert self._assembler is not None, "start first"
+        _, server = self._connected()
+        self._reader = self._reader or ChunkReader(self._options, self._identity, server)
+        request = ChunkRequest(self._live_table(table, refresh=after_key is None), after_key, row_limit)
+        self._take_chunk(request)
+        self._request = request
+        self._assembler.between_groups = self._place_chunk
+        assert self._bell is not None
+        self._bell.ring()
+
+    def _live_table(self, spelled: str, *, refresh: bool) -> LiveTable:
+        """The table as it is; described anew at its first chunk."""
+        if refresh or self._chunked is None or self._chunked.spelled != spelled:
+            session, server = self._connected()
+            self._chunked = read_table(session, server, spelled, self._options.database)
+        if self._chunked is None:
+            raise NotReady(f"table {spelled} does not exist", remedy="create it, or correct the configuration")
+        return self._chunked
+
+    def _take_chunk(self, request: ChunkRequest) -> None:
+        assembler, reader = self._assembler, self._reader
+        assert assembler is not None
+        assert reader is not None
+        gtids = ",".join(filter(None, (assembler.position.gtids, assembler.gtid_under_way)))
+        self._taken = reader.take(request, gtids if assembler.position.gtids else "")
+        assembler.row_watch = None if self._taken.is_exact else self._taken.watch
+
+    def _place_chunk(self) -> None:
+        """Called between transactions: give the chunk out if this is its place; take it again if that is behind."""
+        assembler, request = self._assembler, self._request
+        assert assembler is not None
+        assert request is not None
+        assert self._taken is not None
+        if self._is_overtaken(self._taken):
+            self._take_chunk(request)
+        if self._taken.place <= assembler.place and not self._is_overtaken(self._taken):
+            assembler.put(self._taken.chunk())
+            assembler.between_groups = assembler.row_watch = None
+            self._request = self._taken = None
+
+    def _is_overtaken(self, taken: TakenChunk) -> bool:
+        """Whether the stream carried a transaction that the chunk does not see: visible a moment after it is sent."""
+        assert self._assembler is not None
+        return taken.is_exact and self._assembler.last_end > taken.place
+
+    # ---- closing -----------------------------------------------------------------------------------------------------------
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            if self._bell is not None:
+                self._bell.forget(self._stream.fileno())
+            self._stream.close()
+        self._stream = self._assembler = None
+
+    def close(self) -> None:
+        """See the contract."""
+        self._close_stream()
+        for session in (self._session, self._reader):
+            if session is not None:
+                session.close()
+        if self._bell is not None:
+            self._bell.close()
+        self._session = self._reader = self._bell = self._request = self._taken = None
+
+
+class _Bell:
+    """One descriptor that is readable when the log's socket is, or when we rang: poll left something behind."""
+
+    def __init__(self) -> None:
+        self._poller = select.epoll()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._event, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        return self._poller.fileno()
+
+    def listen(self, descriptor: int) -> None:
+        self._poller.register(descriptor, select.EPOLLIN)
+
+    def forget(self, descriptor: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._poller.unregister(descriptor)
+
+    def ring(self) -> None:
+        os.eventfd_write(self._event, 1)
+
+    def silence(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._event)
+
+    def close(self) -> None:
+        self._poller.close()
+        os.close(self._event)
+
+
+def _current_position(session: Session, server: Server) -> LogPosition:
+    rows = session.rows(server.log_status_sql, "read the log's end")
+    if not rows:
+        raise NotReady(
+            "the server writes no binary log",
+            remedy="set log_bin in the server's configuration and restart it",
+            code="no-binlog",
+        )
+    file, offset, _, _, *gtids = rows[0]
+    text = "".join(str(gtids[0]).split()) if gtids else ""
+    if server.is_mariadb:
+        sql = f"SELECT BINLOG_GTID_POS({quote_text(file)}, {int(offset)})"
+        text = str(session.rows(sql, "read the log's end")[0][0] or "")
+    return LogPosition(file, int(offset), server.identity, gtids=text)
+
+
+def _same_gtids(one: str | None, other: str) -> bool:
+    return one is not None and set(one.split(",")) == set(other.split(","))
+
+
+def _collations(session: Session, server: Server) -> dict[int, str]:
+    """Character set by collation number. MariaDB 10.10 lists what a collation applies to elsewhere."""
+    sql = "SELECT id, character_set_name FROM information_schema.collations WHERE id IS NOT NULL"
+    if server.is_mariadb and server.version >= (10, 10, 0):
+        sql = "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability"
+    rows = session.rows(sql, "list the server's collations")
+    return {int(number): str(name) for number, name in rows if number and name}
+
+
+def _bytes_after(files: Sequence[tuple[str, int]], position: LogPosition) -> int:
+    """How much log there is after a position."""
+    later = sum(size for name, size in files if place_of(name, 0) > (position.place[0], 0))
+    own = next((size for name, size in files if name == position.file), position.offset)
+    return later + max(0, own - position.offset)
+
+
+def _other_server(position: LogPosition, server: Server) -> PositionLost:
+    return PositionLost(
+        f"the stored position is of server {position.server}, but server {server.identity} answers",
+        cause="a file and offset mean nothing on another server, and GTIDs are not on"
+        if not (position.gtids and server.has_gtids)
+        else "",
+        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
+    )

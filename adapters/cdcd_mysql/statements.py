@@ -1,0 +1,108 @@
+"""SQL text: quoting of names and literals, and the statements we send. Pure.
+
+The session's SQL mode is ours (`session.SQL_MODE`): backslash escapes are on, double quotes are strings. The session's
+character set is utf8mb4, in which no byte of a longer character is a quote or a backslash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cdcd.model import CHECKPOINT_TABLE
+from cdcd_mysql.captured import TableName
+
+CREATE_CHECKPOINT_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
+  daemon VARCHAR(64) NOT NULL,
+  `system` VARCHAR(64) NOT NULL,
+  lineage VARCHAR(64) NOT NULL,
+  epoch BIGINT NOT NULL,
+  batch_after BIGINT NOT NULL,
+  batch_through BIGINT NOT NULL,
+  updated_at DATETIME(6) NOT NULL,
+  PRIMARY KEY (daemon, `system`)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
+
+
+def quote_name(name: str) -> str:
+    """A name of a table or column."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def quote_table(name: TableName) -> str:
+    """A table's full name."""
+    return f"{quote_name(name.database)}.{quote_name(name.table)}"
+
+
+def quote_text(text: str) -> str:
+    """A text literal. A NUL, a newline and all else may stand in it as they are."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def quote_names(names: Iterable[str]) -> str:
+    """Names, separated by commas."""
+    return ", ".join(map(quote_name, names))
+
+
+def checkpoint_table(database: str) -> str:
+    """The checkpoint table's full name."""
+    return quote_table(TableName(database, CHECKPOINT_TABLE))
+
+
+def greater_than(expressions: Sequence[str], literals: Sequence[str]) -> str:
+    """A condition for keys after a given one, in a form that an index serves: (a > x) OR (a = x AND b > y) …"""
+    alternatives = []
+    for place, expression in enumerate(expressions):
+        equal = [f"{e} = {v}" for e, v in zip(expressions[:place], literals[:place], strict=True)]
+        alternatives.append(" AND ".join([*equal, f"{expression} > {literals[place]}"]))
+    return " OR ".join(f"({alternative})" for alternative in alternatives)
+
+
+def key_condition(names: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
+    """A condition for any of `keys`, each the literals of the columns `names`; in a form that an index serves.
+
+    MariaDB does not use an index for (a, b) IN ((1, 2), …), so several columns become (a = 1 AND b = 2) OR ….
+    """
+    quoted = [quote_name(name) for name in names]
+    if len(quoted) == 1:
+        return f"{quoted[0]} IN ({','.join(key[0] for key in keys)})"
+    return " OR ".join(f"({equals(names, key)})" for key in keys)
+
+
+def equals(names: Sequence[str], literals: Sequence[str]) -> str:
+    """A condition for one key."""
+    return " AND ".join(f"{quote_name(name)} = {value}" for name, value in zip(names, literals, strict=True))
+
+
+def insert_sql(table: TableName, columns: Sequence[str], rows: Iterable[str]) -> str:
+    """An INSERT of rows in brackets."""
+    return f"INSERT INTO {quote_table(table)} ({quote_names(columns)}) VALUES {','.join(rows)}"
+
+
+def on_duplicate_sql(columns: Sequence[str], fallback: str, *, has_row_alias: bool) -> str:
+    """What makes an INSERT set `columns` where the row exists; without any, assign `fallback` to itself.
+
+    MySQL deprecates VALUES() for a row alias (8.0.20), which MariaDB does not have.
+    """
+    name = quote_name(fallback)
+    if has_row_alias:
+        sets = [f"{quote_name(column)} = cdcd_new.{quote_name(column)}" for column in columns]
+        return f" AS cdcd_new ON DUPLICATE KEY UPDATE {', '.join(sets) or f'{name} = cdcd_new.{name}'}"
+    sets = [f"{quote_name(column)} = VALUES({quote_name(column)})" for column in columns]
+    return f" ON DUPLICATE KEY UPDATE {', '.join(sets) or f'{name} = {name}'}"
+
+
+def update_sql(table: TableName, sets: Sequence[tuple[str, str]], condition: str) -> str:
+    """An UPDATE that assigns literals."""
+    assignments = ", ".join(f"{quote_name(name)} = {value}" for name, value in sets)
+    return f"UPDATE {quote_table(table)} SET {assignments} WHERE {condition}"
+
+
+def delete_sql(table: TableName, condition: str) -> str:
+    """A DELETE."""
+    return f"DELETE FROM {quote_table(table)} WHERE {condition}"
+
+
+def select_sql(table: TableName, expressions: Iterable[str], condition: str) -> str:
+    """A SELECT."""
+    return f"SELECT {', '.join(expressions)} FROM {quote_table(table)} WHERE {condition}"

@@ -1,0 +1,210 @@
+"""Writes to a MySQL or MariaDB database (`cdcd.adapter.Target`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pymysql
+
+from cdcd.adapter import Applied, Finding, Identity, TableNeed
+from cdcd.errors import Fenced, NeedsOperator, NotReady, Refused, Unavailable
+from cdcd.model import Batch, TableShape, TableWrite
+from cdcd_mysql import preflight
+from cdcd_mysql.errors import DUPLICATE_KEY, core_error, error_number, translated
+from cdcd_mysql.options import Options
+from cdcd_mysql.schema import LiveTable, read_tables
+from cdcd_mysql.session import Result, Server, Session, inspect
+from cdcd_mysql.statements import CREATE_CHECKPOINT_SQL, checkpoint_table, quote_text
+from cdcd_mysql.writing import BatchWriter, Pace
+
+_SETTINGS_SQL = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
+
+class MySqlTarget:
+    """See the contract. One connection writes; a second is opened for a moment where something is to be described."""
+
+    def __init__(self, identity: Identity, options: Options) -> None:
+        self._identity = identity
+        self._options = options
+        self._checkpoint = checkpoint_table(options.database)
+        self._session: Session | None = None
+        self._server: Server | None = None
+        self._tables: dict[str, LiveTable] = {}
+        self._epoch = 0
+
+    # ---- describing ------------------------------------------------------------------------------------------------------
+
+    def check(self, tables: Sequence[TableNeed]) -> Sequence[Finding]:
+        """See the contract."""
+        session = Session(self._options)
+        try:
+            return preflight.check_target(session, inspect(session), self._identity, self._options, tables)
+        finally:
+            session.close()
+
+    def describe(self, tables: Sequence[str]) -> Mapping[str, TableShape]:
+        """See the contract. Asks the server every time."""
+        self._tables |= (found := self._read_tables(tables))
+        return {name: table.shape for name, table in found.items()}
+
+    def _read_tables(self, names: Sequence[str]) -> dict[str, LiveTable]:
+        session = Session(self._options)
+        try:
+            return read_tables(session, inspect(session), names, self._options.database)
+        finally:
+            session.close()
+
+    def _table(self, name: str) -> LiveTable:
+        if name not in self._tables:
+            self._tables |= self._read_tables([name])
+        if name not in self._tables:
+            raise NotReady(f"table {name} does not exist", remedy="create it, or correct the configuration")
+        return self._tables[name]
+
+    # ---- the checkpoint -----------------------------------------------------------------------------------------------------
+
+    def open(self) -> int:
+        """See the contract."""
+        self.close()
+        plain = Session(self._options)
+        try:
+            self._server = inspect(plain)
+            with translated("create the checkpoint table"):
+                self._create_checkpoint(plain)
+            with translated("take over the checkpoint"):
+                through = self._take_over(plain)
+        finally:
+            plain.close()
+        self._session = Session(
+            self._options,
+            raw=True,
+            settings={
+                "character_set_results": "NULL",
+                "innodb_lock_wait_timeout": str(self._options.lock_timeout_seconds),
+                "lock_wait_timeout": str(self._options.lock_timeout_seconds),
+                "foreign_key_checks": "1",
+                "unique_checks": "1",
+            },
+        )
+        with translated("open the target"):
+            self._session.run(_SETTINGS_SQL)
+        return through
+
+    def _create_checkpoint(self, session: Session) -> None:
+        """Only when it is missing: CREATE TABLE commits, and is logged even where the table exists."""
+        count = session.run(
+            "SELECT count(*) FROM information_schema.tables"
+            f" WHERE table_schema = {quote_text(self._options.database)} AND table_name = 'cdcd_checkpoint'"
+        ).rows[0][0]
+        if not count:
+            session.run(CREATE_CHECKPOINT_SQL.format(table=self._checkpoint))
+
+    def _take_over(self, session: Session) -> int:
+        session.run("START TRANSACTION")
+        rows = self._locked_checkpoint(session)
+        if not rows:
+            self._insert_checkpoint(session)
+            rows = self._locked_checkpoint(session)
+        lineage, epoch, through = rows[0]
+        if lineage != self._identity.lineage:
+            session.run("ROLLBACK")
+            raise self._foreign_lineage()
+        self._epoch = int(epoch) + 1
+        session.run(
+            f"UPDATE {self._checkpoint} SET epoch = {self._epoch}, updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
+        )
+        session.run("COMMIT")
+        return int(through)
+
+    def _locked_checkpoint(self, session: Session) -> Sequence[tuple[str, int, int]]:
+        return session.run(
+            f"SELECT lineage, epoch, batch_through FROM {self._checkpoint} WHERE {self._own_row()} FOR UPDATE"
+        ).rows
+
+    def _insert_checkpoint(self, session: Session) -> None:
+        identity = self._identity
+        values = ", ".join(map(quote_text, (identity.daemon, identity.system, identity.lineage)))
+        try:
+            session.run(f"INSERT INTO {self._checkpoint} VALUES ({values}, 0, 0, 0, UTC_TIMESTAMP(6))")
+        except pymysql.IntegrityError as error:
+            if error_number(error) != DUPLICATE_KEY:  # else another one made it this moment
+                raise
+
+    def _own_row(self) -> str:
+        return f"daemon = {quote_text(self._identity.daemon)} AND `system` = {quote_text(self._identity.system)}"
+
+    def _foreign_lineage(self) -> NeedsOperator:
+        return NeedsOperator(
+            f"the checkpoint in {self._options.database} was written by other state of daemon {self._identity.daemon!r}",
+            cause="this daemon's state directory is new or another one: what the target has of it is not known",
+            remedy="use the state directory that wrote it; or, to deliver everything anew from this one, run on the target: "
+            f"DELETE FROM {self._checkpoint} WHERE {self._own_row()}",
+            code="other-lineage",
+        )
+
+    # ---- applying -------------------------------------------------------------------------------------------------------------
+
+    def apply(self, writes: Sequence[TableWrite], batch: Batch) -> Applied:
+        """See the contract.
+
+        In bulk first; if the server then refuses something without naming its row, or says that it changed a value,
+        once more row by row, in order, which finds the row.
+        """
+        try:
+            return self._attempt(writes, batch, Pace.BULK)
+        except Refused as error:
+            if error.rows:
+                raise
+        return self._attempt(writes, batch, Pace.ONE_BY_ONE)
+
+    def _attempt(self, writes: Sequence[TableWrite], batch: Batch, pace: Pace) -> Applied:
+        session, server = self._session, self._server
+        if session is None or server is None:
+            raise Unavailable("the target is not open", cause="apply without open")
+        tables = {
+            name: self._table(name)
+            for write in writes
+            for name in (write.table, *(lookup.table for lookup in write.lookups))
+        }
+        writer = BatchWriter(session, server, tables, pace)
+        try:
+            writer.add_first("START TRANSACTION")
+            writer.add_first(self._checkpoint_sql(batch), self._check_fence)
+            for index, write in enumerate(writes):
+                writer.write(index, write)
+            writer.flush()
+            with translated("commit"):
+                session.run("COMMIT")
+        except BaseException:
+            self._roll_back(session)
+            raise
+        return Applied(tuple(writer.missing))
+
+    def _checkpoint_sql(self, batch: Batch) -> str:
+        return (
+            f"UPDATE {self._checkpoint} SET batch_after = {int(batch.after)}, batch_through = {int(batch.through)},"
+            f" updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
+            f" AND lineage = {quote_text(self._identity.lineage)} AND epoch = {self._epoch}"
+        )
+
+    def _check_fence(self, result: Result) -> None:
+        if result.affected != 1:
+            raise Fenced(
+                f"another daemon took over the target {self._options.database}",
+                cause=f"the checkpoint of {self._identity.daemon}/{self._identity.system} has another epoch than ours",
+                remedy="stop one of the two daemons, then start the other again",
+            )
+
+    def _roll_back(self, session: Session) -> None:
+        """Leave the session ready for the next attempt; if that fails it is lost, and the next use says so."""
+        try:
+            session.run("ROLLBACK")
+        except (pymysql.Error, OSError) as error:
+            core_error(error, "roll back")
+            session.close()
+
+    def close(self) -> None:
+        """See the contract."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None

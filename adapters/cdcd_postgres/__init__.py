@@ -1,0 +1,38 @@
+"""PostgreSQL 14 and later as a source and a target: logical replication with pgoutput, COPY and set-based SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cdcd.adapter import Identity, TableNeed
+from cdcd_postgres.names import parse_table
+from cdcd_postgres.options import Options
+from cdcd_postgres.source import PostgresSource
+from cdcd_postgres.target import PostgresTarget
+
+__all__ = ["Options", "PostgresSource", "PostgresTarget", "adapter"]
+
+
+class PostgresAdapter:
+    """See `cdcd.adapter.Adapter`."""
+
+    options: type[msgspec.Struct] = Options
+
+    def table_name(self, bare: str) -> str:
+        """See the contract. A name that has a schema keeps it; 'public."odd.name"' has one, "odd.name" is in schema odd."""
+        return parse_table(bare).spelled
+
+    def open_source(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> PostgresSource:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return PostgresSource(identity, options, tables)
+
+    def open_target(self, identity: Identity, options: msgspec.Struct) -> PostgresTarget:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return PostgresTarget(identity, options)
+
+
+adapter = PostgresAdapter()

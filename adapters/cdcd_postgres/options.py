@@ -1,0 +1,47 @@
+"""The `[systems.NAME]` table of a PostgreSQL system."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from cdcd.adapter import Identity
+from cdcd.config import Secret
+from cdcd.model import CHECKPOINT_TABLE
+from cdcd_postgres.names import DEFAULT_SCHEMA, TableName, object_name
+
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+SlotName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,63}$")]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """How to reach the server and what our objects in it are called.
+
+    `dsn` is a libpq connection string or URI; what it sets wins over our defaults. `slot` and `publication` default to
+    cdcd_DAEMON_SYSTEM. A publication that another role owns is used as it is and never changed.
+    """
+
+    dsn: str
+    password: Secret | None = None
+    slot: SlotName | None = None
+    publication: str | None = None
+    checkpoint_schema: str = DEFAULT_SCHEMA
+    application_name: str = "cdcd"
+    connect_timeout_seconds: Seconds = 10
+    statement_timeout_seconds: Seconds = 60
+    lock_timeout_seconds: Seconds = 10
+    slot_wait_seconds: Seconds = 5
+
+    def slot_name(self, identity: Identity) -> str:
+        """The replication slot of `identity`."""
+        return self.slot or object_name(identity)
+
+    def publication_name(self, identity: Identity) -> str:
+        """The publication of `identity`."""
+        return self.publication or object_name(identity)
+
+    @property
+    def checkpoint_table(self) -> TableName:
+        """Where the checkpoint rows are."""
+        return TableName(self.checkpoint_schema, CHECKPOINT_TABLE)

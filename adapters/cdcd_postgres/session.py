@@ -1,0 +1,99 @@
+"""Connections: their settings, and how they are opened."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from cdcd.errors import ConfigError
+from cdcd_postgres.errors import translated
+from cdcd_postgres.options import Options
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+SETTINGS: Final = {
+    "bytea_output": "hex",
+    "client_min_messages": "warning",
+    "datestyle": "ISO",
+    "default_transaction_isolation": r"read\ committed",
+    "extra_float_digits": "1",
+    "intervalstyle": "postgres",
+    "row_security": "off",  # a policy that would hide rows is an error then, instead of a gap
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+}
+"""On every connection: `types` reads the text that these give, in the stream and in chunks alike."""
+
+_READING: Final = {"search_path": "pg_catalog"}
+_WRITING: Final = {
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "60s",
+    "random_page_cost": "1.1",  # a thousand rows of a large table: by its index, not by reading it whole
+}
+_NETWORK: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def connect_reading(system: str, options: Options) -> Connection:
+    """An ordinary connection for catalog and chunks."""
+    return _connect(system, options, {**_timeouts(options), **_READING}, {})
+
+
+def connect_writing(system: str, options: Options) -> Connection:
+    """An ordinary connection for writes. Its search path is the role's own: the target's triggers may need it."""
+    return _connect(system, options, {**_timeouts(options), **_WRITING}, {})
+
+
+def connect_replication(system: str, options: Options) -> Connection:
+    """A walsender connection; creating a slot waits for running transactions, so it has no statement timeout."""
+    return _connect(system, options, {**_READING, "statement_timeout": "0"}, {"replication": "database"})
+
+
+def close(connection: Connection | None) -> None:
+    """Close a connection, whatever its state."""
+    if connection is not None:
+        with suppress(psycopg.Error):
+            connection.close()
+
+
+def _timeouts(options: Options) -> dict[str, str]:
+    return {
+        "statement_timeout": f"{options.statement_timeout_seconds}s",
+        "lock_timeout": f"{options.lock_timeout_seconds}s",
+    }
+
+
+def _connect(system: str, options: Options, settings: dict[str, str], extra: dict[str, Any]) -> Connection:
+    try:
+        given = conninfo_to_dict(options.dsn)
+    except psycopg.ProgrammingError:
+        raise ConfigError(
+            f"systems.{system}.dsn is not a libpq connection string",
+            remedy='write it like "host=erp.internal dbname=erp user=cdcd sslmode=verify-full"',
+        ) from None
+    parameters = {
+        "application_name": options.application_name,
+        "connect_timeout": options.connect_timeout_seconds,
+        **_NETWORK,
+        **given,
+        "client_encoding": "UTF8",
+        "options": " ".join(
+            [
+                str(given.get("options") or ""),
+                *(f"-c {name}={value}" for name, value in {**SETTINGS, **settings}.items()),
+            ]
+        ).strip(),
+        **extra,
+    }
+    if options.password is not None:
+        parameters["password"] = options.password.reveal()
+    with translated(f"system '{system}' cannot be reached"):
+        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor)

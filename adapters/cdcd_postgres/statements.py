@@ -1,0 +1,164 @@
+"""SQL text: of slot, publication, stream, chunks and checkpoint. Names are quoted in `names`, values are parameters.
+
+The SQL of writes to a target is built in `writes`, that of the catalog stands in `catalog`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cdcd_postgres.catalog import CatalogTable
+from cdcd_postgres.names import TableName, quote_identifier, quote_literal
+from cdcd_postgres.position import format_lsn
+
+LOCK_OURS: Final = "SELECT pg_catalog.pg_advisory_xact_lock(7161127613022400871)"
+"""Whoever creates our objects in a database holds this: source and target begin at the same time."""
+
+SERVER: Final = """
+SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('wal_level'),
+  current_setting('server_encoding'), current_database(), current_user::text
+"""
+SLOT: Final = """
+SELECT plugin::text, database::text, active_pid, wal_status, restart_lsn::text, confirmed_flush_lsn::text,
+  to_jsonb(slot) ->> 'invalidation_reason'
+FROM pg_catalog.pg_replication_slots AS slot WHERE slot_name = $1
+"""
+CREATE_SLOT: Final = "SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')"
+DROP_SLOT: Final = "SELECT pg_catalog.pg_drop_replication_slot($1)"
+OLDEST_TRANSACTION: Final = """
+SELECT pid, extract(epoch FROM now() - xact_start)::int FROM pg_catalog.pg_stat_activity
+WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1
+"""
+FLUSH_LSN: Final = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
+STATUS: Final = """
+SELECT here.lsn::text, greatest(pg_wal_lsn_diff(here.lsn, $1::pg_lsn), 0)::bigint,
+  greatest(pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::bigint
+FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) AS here
+LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot.slot_name = $2
+"""
+
+PUBLICATION: Final = """
+SELECT pg_get_userbyid(p.pubowner)::text, pg_has_role(p.pubowner, 'USAGE'), p.puballtables,
+  p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,
+  EXISTS (SELECT FROM pg_catalog.pg_publication_rel AS r WHERE r.prpubid = p.oid
+    AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL))
+FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1
+"""
+PUBLICATION_TABLES: Final = """
+SELECT schemaname::text, tablename::text FROM pg_catalog.pg_publication_tables WHERE pubname = $1
+"""
+_PUBLISH: Final = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
+
+BEGIN_CHUNK: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+SNAPSHOT: Final = "SELECT pg_catalog.pg_current_snapshot()::text"
+EMIT_MESSAGE: Final = "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)"
+
+
+def create_publication(name: str, tables: Sequence[CatalogTable]) -> str:
+    """A publication of exactly `tables`."""
+    listed = f" FOR TABLE {_published(tables)}" if tables else ""
+    return f"CREATE PUBLICATION {quote_identifier(name)}{listed} WITH ({_PUBLISH})"
+
+
+def set_publication_tables(name: str, tables: Sequence[CatalogTable]) -> str:
+    """Make a publication list exactly `tables`."""
+    return f"ALTER PUBLICATION {quote_identifier(name)} SET TABLE {_published(tables)}"
+
+
+def add_publication_tables(name: str, tables: Sequence[CatalogTable]) -> str:
+    """Add `tables` to a publication."""
+    return f"ALTER PUBLICATION {quote_identifier(name)} ADD TABLE {_published(tables)}"
+
+
+def set_publication_options(name: str) -> str:
+    """Make a publication carry all operations, those of partitions under their root's name."""
+    return f"ALTER PUBLICATION {quote_identifier(name)} SET ({_PUBLISH})"
+
+
+def _published(tables: Sequence[CatalogTable]) -> str:
+    return ", ".join(only(table) for table in tables)
+
+
+def only(table: CatalogTable) -> str:
+    """A table without those that inherit from it; the partitions of a partitioned one belong to it."""
+    return table.table_name.sql if table.kind == "p" else f"ONLY {table.table_name.sql}"
+
+
+def start_replication(slot: str, lsn: int, publication: str) -> str:
+    """The replication command (PostgreSQL documentation, "Streaming Replication Protocol"; options of pgoutput: 55.5)."""
+    names = quote_literal(quote_identifier(publication))
+    return (
+        f"START_REPLICATION SLOT {quote_identifier(slot)} LOGICAL {format_lsn(lsn)} "
+        f"(proto_version '1', publication_names {names}, messages 'true')"
+    )
+
+
+def lock_against_ddl(table: CatalogTable) -> str:
+    """The weakest lock: it waits for, and keeps off, only what would drop or rewrite the table."""
+    return f"LOCK TABLE {only(table)} IN ACCESS SHARE MODE"
+
+
+def select_chunk(
+    table: CatalogTable, columns: Sequence[str], key: Sequence[str], *, after: bool, row_limit: int
+) -> str:
+    """Rows in key order, those after the key given as parameters if `after`."""
+    ordered = ", ".join(quote_identifier(name) for name in key)
+    places = ", ".join(f"${number}" for number in range(1, len(key) + 1))
+    where = f" WHERE ({ordered}) > ({places})" if after else ""
+    listed = ", ".join(quote_identifier(name) for name in columns)
+    return f"SELECT {listed} FROM {only(table)}{where} ORDER BY {ordered} LIMIT {row_limit:d}"
+
+
+def create_checkpoint_table(table: TableName) -> tuple[str, ...]:
+    """Statements that create the table of checkpoints, one row per daemon and system.
+
+    `lineage` is the state directory that the numbers belong to. `epoch` rises with every takeover: only the daemon that
+    holds the last one may write. `batch_after` and `batch_through` bound the last batch; its last unit is the last one
+    that was applied.
+    """
+    return (
+        f"""CREATE TABLE {table.sql} (
+  daemon text NOT NULL,
+  system text NOT NULL,
+  lineage text NOT NULL,
+  epoch bigint NOT NULL,
+  batch_after bigint NOT NULL,
+  batch_through bigint NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (daemon, system)
+) WITH (fillfactor = 50)""",
+        f"COMMENT ON TABLE {table.sql} IS 'cdcd: through which batch_through each daemon has written here'",
+    )
+
+
+def take_over(table: TableName) -> str:
+    """Parameters: daemon, system, lineage. No row comes back when the row belongs to another lineage."""
+    return f"""
+INSERT INTO {table.sql} AS c (daemon, system, lineage, epoch, batch_after, batch_through, updated_at)
+VALUES ($1, $2, $3, 1, 0, 0, now())
+ON CONFLICT (daemon, system) DO UPDATE SET epoch = c.epoch + 1, updated_at = now() WHERE c.lineage = excluded.lineage
+RETURNING epoch, batch_through"""
+
+
+def move_checkpoint(table: TableName) -> str:
+    """Parameters: after, through, daemon, system, lineage, epoch. Divides by zero when we are not the writer any more.
+
+    So the statements behind it in the same pipeline fail too, without a round trip to look at the number of rows.
+    """
+    return f"""
+WITH moved AS (
+  UPDATE {table.sql} SET batch_after = $1::bigint, batch_through = $2::bigint, updated_at = now()
+  WHERE daemon = $3 AND system = $4 AND lineage = $5 AND epoch = $6::bigint RETURNING 1
+) SELECT 1 / count(*) FROM moved"""
+
+
+def holds_checkpoint(table: TableName) -> str:
+    """Parameters: daemon, system, lineage, epoch. Whether we are still the writer."""
+    return f"""
+SELECT EXISTS (SELECT FROM {table.sql} WHERE daemon = $1 AND system = $2 AND lineage = $3 AND epoch = $4::bigint)"""
+
+
+def forget_checkpoint(table: TableName, daemon: str, system: str) -> str:
+    """For a person: give up what the row says."""
+    return f"DELETE FROM {table.sql} WHERE daemon = {quote_literal(daemon)} AND system = {quote_literal(system)};"

@@ -1,0 +1,125 @@
+"""PostgreSQL's types in canonical terms, and how their text output becomes canonical values.
+
+The text is what type output functions print under the settings of `session.SETTINGS`. What a canonical type cannot say
+(the number "NaN", the date "infinity", a year BC) passes as PostgreSQL prints it, and is refused where it would be
+converted: one such value must not stop the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+TEXT: Final = "v.decode()"
+"""Each of these is an expression over `v`, the bytes of one value; `rowcode` builds functions of them."""
+_PADDED_TEXT: Final = 'v.rstrip(b" ").decode()'
+_INTEGER: Final = "int(v)"
+_FLOAT: Final = "float(v)"
+_BOOLEAN: Final = 'v == b"t"'
+_BYTES: Final = "unhexlify(v[2:])"
+_DECIMAL: Final = 'v.rstrip(b"0").rstrip(b".").decode() if b"." in v else v.decode()'
+_INSTANT: Final = 'v[:-3].decode() + "Z" if v[-3:] == b"+00" else v.decode()'
+
+_MODIFIER_OFFSET: Final = 4  # VARHDRSZ: what type modifiers of lengths and precisions are raised by
+_FRACTION_DIGITS: Final = 6
+
+
+class ColumnType(msgspec.Struct, frozen=True):
+    """A column's canonical type, and the expression that makes its values."""
+
+    canonical: str
+    expression: str
+
+
+class TypeEntry(msgspec.Struct, frozen=True):
+    """A row of pg_type: `kind` is typtype, `base` and `base_modifier` are of domains, `printed` is format_type's."""
+
+    name: str
+    kind: str
+    base: int
+    base_modifier: int
+    printed: str
+
+
+def _text(modifier: int) -> ColumnType:
+    return ColumnType(f"text({modifier - _MODIFIER_OFFSET})" if modifier >= _MODIFIER_OFFSET else "text", TEXT)
+
+
+def _padded_text(modifier: int) -> ColumnType:
+    return ColumnType(_text(modifier).canonical, _PADDED_TEXT)
+
+
+def _numeric(modifier: int) -> ColumnType:
+    """Modifiers of numeric: numeric.c, make_numeric_typmod; the scale is 11 bits with sign since PostgreSQL 15."""
+    if modifier < _MODIFIER_OFFSET:
+        return ColumnType("decimal", _DECIMAL)
+    packed = modifier - _MODIFIER_OFFSET
+    scale = ((packed & 0x7FF) ^ 0x400) - 0x400
+    return ColumnType(f"decimal({packed >> 16 & 0xFFFF},{scale})", TEXT)
+
+
+def _timed(kind: str, expression: str) -> Callable[[int], ColumnType]:
+    return lambda modifier: ColumnType(f"{kind}({modifier if modifier >= 0 else _FRACTION_DIGITS})", expression)
+
+
+def _fixed(canonical: str, expression: str = TEXT) -> Callable[[int], ColumnType]:
+    column = ColumnType(canonical, expression)
+    return lambda _modifier: column
+
+
+_BUILT_IN: Final[dict[int, Callable[[int], ColumnType]]] = {  # by OID, from pg_type.dat
+    16: _fixed("boolean", _BOOLEAN),
+    17: _fixed("bytes", _BYTES),
+    18: _fixed("text(1)"),  # "char"
+    19: _fixed("text"),  # name
+    20: _fixed(f"integer({-(2**63)},{2**63 - 1})", _INTEGER),
+    21: _fixed(f"integer({-(2**15)},{2**15 - 1})", _INTEGER),
+    23: _fixed(f"integer({-(2**31)},{2**31 - 1})", _INTEGER),
+    25: _text,
+    26: _fixed(f"integer(0,{2**32 - 1})", _INTEGER),  # oid
+    114: _fixed("json"),
+    700: _fixed("float", _FLOAT),
+    701: _fixed("float", _FLOAT),
+    1042: _padded_text,
+    1043: _text,
+    1082: _fixed("date"),
+    1083: _timed("time", TEXT),
+    1114: _timed("datetime", TEXT),
+    1184: _timed("instant", _INSTANT),
+    1700: _numeric,
+    2950: _fixed("uuid"),
+    3802: _fixed("json"),
+}
+
+
+class Types:
+    """Canonical types by OID and modifier. `look_up` asks the catalog for a type that is not built in, once."""
+
+    def __init__(self, look_up: Callable[[int], TypeEntry | None]) -> None:
+        self._look_up = look_up
+        self._entries: dict[int, TypeEntry | None] = {}
+
+    def column(self, oid: int, modifier: int) -> ColumnType:
+        """The type of a column. A type that the catalog no longer has is native(unknown)."""
+        oid, modifier = self.base(oid, modifier)
+        if oid in _BUILT_IN:
+            return _BUILT_IN[oid](modifier)
+        entry = self._entry(oid)
+        if entry is None:
+            return ColumnType("native(unknown)", TEXT)
+        if entry.kind == "e" or entry.name == "citext":
+            return ColumnType("text", TEXT)
+        return ColumnType(f"native({entry.printed})", TEXT)
+
+    def base(self, oid: int, modifier: int) -> tuple[int, int]:
+        """The type below all domains, with the modifier that applies."""
+        while oid not in _BUILT_IN and (entry := self._entry(oid)) is not None and entry.kind == "d":
+            oid, modifier = entry.base, entry.base_modifier
+        return oid, modifier
+
+    def _entry(self, oid: int) -> TypeEntry | None:
+        if oid not in self._entries:
+            self._entries[oid] = self._look_up(oid)
+        return self._entries[oid]

@@ -1,0 +1,685 @@
+"""What is particular to PostgreSQL as a source, on a real server. What all sources share is in the contract suite."""
+
+import select
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+from cdcd_postgres import Options, adapter
+from cdcd_postgres.position import parse_position
+from cdcd_postgres.snapshot import ChunkReader
+from contract.postgres_harness import PostgresHarness
+
+from cdcd.adapter import Source, TableNeed
+from cdcd.config import Secret
+from cdcd.errors import ConfigError, NotReady, PositionLost, Unavailable
+from cdcd.model import ABSENT, CHECKPOINT_TABLE, Chunk, Commit, Idle, Op, Rows
+from cdcd.testing.servers import PostgresServer
+from cdcd.testing.stream import Change, StreamReader, Transaction, named_rows
+
+LONG = "".join(chr(33 + number * 7919 % 90) for number in range(9000))
+"""Too long to stay in the row, and not compressible enough to get there."""
+
+
+@pytest.fixture
+def harness(postgres: PostgresServer) -> Iterator[PostgresHarness]:
+    harness = PostgresHarness(postgres)
+    yield harness
+    harness.dispose()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """For tests that kill or configure it."""
+    with PostgresServer() as server:
+        yield server
+
+
+class Reading:
+    """A source of some tables, as `StreamReader` reads it; `done` commits a last row and reads up to it."""
+
+    def __init__(self, harness: PostgresHarness, *tables: str, after: str | None = None, **options) -> None:
+        self.harness = harness
+        self.options = msgspec.structs.replace(harness.options, **options)
+        harness.sql("CREATE TABLE IF NOT EXISTS marker (id serial PRIMARY KEY)")
+        self.needs = [TableNeed(table) for table in (*tables, "public.marker")]
+        self.source: Source = adapter.open_source(harness.identity, self.options, self.needs)
+        self.reader = StreamReader(self.source, after)
+
+    def done(self) -> list[Transaction]:
+        self.harness.sql("INSERT INTO marker DEFAULT VALUES")
+        before = len(self.reader.log)
+        self.reader.read_until(
+            lambda: any(
+                change.table == "public.marker"
+                for entry in self.reader.log[before:]
+                if isinstance(entry, Transaction)
+                for change in entry.changes
+            )
+        )
+        return [entry for entry in self.reader.transactions if entry.changes[0].table != "public.marker"]
+
+    def changes(self) -> list[Change]:
+        return [change for entry in self.done() for change in entry.changes]
+
+
+@pytest.fixture
+def reading(harness) -> Iterator:
+    opened: list[Reading] = []
+
+    def start(*tables: str, **arguments) -> Reading:
+        opened.append(Reading(harness, *tables, **arguments))
+        return opened[-1]
+
+    yield start
+    for entry in opened:
+        entry.source.close()
+
+
+def slot(harness: PostgresHarness, column: str):
+    name = harness.options.slot_name(harness.identity)
+    return harness.sql(f"SELECT {column} FROM pg_replication_slots WHERE slot_name = '{name}'")[0][0]
+
+
+def wait_until(condition, poll=lambda: None) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited for 20 seconds"
+        poll()
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_long_value_is_absent_and_a_full_identity_brings_it(harness, reading):
+    harness.sql(
+        "CREATE TABLE doc (id int PRIMARY KEY, body text, n int); ALTER TABLE doc ALTER body SET STORAGE EXTERNAL"
+    )
+    harness.sql(f"INSERT INTO doc VALUES (1, $${LONG}$$, 1)")
+    session = reading("public.doc")
+    harness.sql("UPDATE doc SET n = 2")
+    harness.sql("ALTER TABLE doc REPLICA IDENTITY FULL")
+    harness.sql("UPDATE doc SET n = 3; UPDATE doc SET id = 5; DELETE FROM doc")
+    absent, filled, moved, deleted = session.changes()
+    assert absent.row == {"id": 1, "body": ABSENT, "n": 2}
+    assert (filled.row, filled.old) == ({"id": 1, "body": LONG, "n": 3}, None)
+    assert (moved.row["id"], moved.old) == (5, {"id": 1, "body": LONG, "n": 3})
+    assert deleted.row == {"id": 5, "body": LONG, "n": 3}
+
+
+def test_a_full_identity_is_named_by_the_primary_key_or_by_all_columns(harness, reading):
+    harness.sql("CREATE TABLE a (x int, id int PRIMARY KEY); ALTER TABLE a REPLICA IDENTITY FULL")
+    harness.sql("CREATE TABLE b (x int, y int); ALTER TABLE b REPLICA IDENTITY FULL")
+    session = reading("public.a", "public.b")
+    harness.sql("INSERT INTO a VALUES (1, 2); INSERT INTO b VALUES (1, 2); UPDATE b SET x = 3")
+    (_, _, update) = session.changes()
+    identities = {
+        event.relation.table: event.relation.identity for event in session.reader.events if isinstance(event, Rows)
+    }
+    assert (identities["public.a"], identities["public.b"]) == ((1,), (0, 1))
+    assert update.old == {"x": 1, "y": 2}
+
+
+def test_an_index_may_be_the_identity(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, code text NOT NULL, n int); CREATE UNIQUE INDEX code ON a (code)")
+    harness.sql("ALTER TABLE a REPLICA IDENTITY USING INDEX code; INSERT INTO a VALUES (1, 'x', 1), (2, 'y', 1)")
+    session = reading("public.a")
+    harness.sql("UPDATE a SET code = 'z' WHERE id = 1; DELETE FROM a WHERE id = 2")
+    moved, deleted = session.changes()
+    assert moved.old == {"id": ABSENT, "code": "x", "n": ABSENT}
+    assert deleted.row == {"id": ABSENT, "code": "y", "n": ABSENT}
+    chunk = session.reader.read_chunk("public.a", ["a"], 10)
+    assert (chunk.rows.rows, chunk.last_key, chunk.rows.relation.identity) == ([[1, "z", 1]], ["z"], (1,))
+
+
+def test_rows_of_partitions_come_under_the_name_of_their_root(harness, reading):
+    harness.sql("CREATE TABLE sale (id int, year int, note text, PRIMARY KEY (year, id)) PARTITION BY LIST (year)")
+    harness.sql("CREATE TABLE sale_1 PARTITION OF sale FOR VALUES IN (1)")
+    harness.sql("CREATE TABLE sale_2 (note text, year int NOT NULL, id int NOT NULL, PRIMARY KEY (year, id))")
+    harness.sql("ALTER TABLE sale ATTACH PARTITION sale_2 FOR VALUES IN (2); INSERT INTO sale VALUES (1, 1, 'old')")
+    session = reading("public.sale")
+    harness.sql("INSERT INTO sale VALUES (2, 2, 'new'); UPDATE sale SET year = 2 WHERE id = 1; TRUNCATE sale_2")
+    harness.sql("INSERT INTO sale_2 VALUES ('direct', 2, 9)")
+    changes = session.changes()
+    assert {change.table for change in changes} == {"public.sale"}
+    assert [(change.op, change.row["id"], change.row["year"]) for change in changes] == [
+        (Op.INSERT, 2, 2),
+        (Op.DELETE, 1, 1),
+        (Op.INSERT, 1, 2),
+        (Op.INSERT, 9, 2),
+    ]
+    chunk = session.reader.read_chunk("public.sale", None, 10)
+    assert chunk.rows.rows == [[9, 2, "direct"]]
+
+
+def test_types_that_a_database_made_itself_have_canonical_ones(harness, reading):
+    harness.sql("CREATE SCHEMA own; CREATE TYPE own.mood AS ENUM ('sad', 'o''k')")
+    harness.sql("CREATE DOMAIN own.amount AS numeric(12,4) CHECK (VALUE > 0); CREATE DOMAIN own.price AS own.amount")
+    columns = (
+        "id int PRIMARY KEY, m own.mood, p own.price, c char(5), v varchar, a own.mood[], t timestamp(0), i interval"
+    )
+    harness.sql(f"CREATE TABLE odd ({columns})")
+    session = reading("public.odd")
+    harness.sql("INSERT INTO odd VALUES (1, 'o''k', 1.5, 'ab', 'x ', '{sad,NULL}', '2026-11-21 10:00', '1 day 02:00')")
+    (change,) = session.changes()
+    row = {"id": 1, "m": "o'k", "p": "1.5000", "c": "ab", "v": "x ", "a": "{sad,NULL}"}
+    assert change.row == {**row, "t": "2026-11-21 10:00:00", "i": "1 day 02:00:00"}
+    relation = session.reader.events[0].relation
+    assert relation.types[1:] == (
+        "text",
+        "decimal(12,4)",
+        "text(5)",
+        "text",
+        "native(own.mood[])",
+        "datetime(0)",
+        "native(interval)",
+    )
+    assert session.reader.read_chunk("public.odd", None, 5).rows.relation == relation
+
+
+def test_values_without_a_canonical_form_pass_as_they_are_printed(harness, reading):
+    harness.sql("CREATE TABLE odd (id int PRIMARY KEY, n numeric(8,2), d date, t timestamptz)")
+    session = reading("public.odd")
+    harness.sql(
+        "INSERT INTO odd VALUES (1, 'NaN', 'infinity', '0044-03-15 12:00:00+00 BC'), (2, NULL, '0044-03-15 BC', '-infinity')"
+    )
+    assert [list(change.row.values()) for change in session.changes()] == [
+        [1, "NaN", "infinity", "0044-03-15 12:00:00+00 BC"],
+        [2, None, "0044-03-15 BC", "-infinity"],
+    ]
+
+
+def test_the_settings_of_database_and_role_do_not_change_values(harness, reading):
+    database = '"' + harness.database + '"'
+    for setting in (
+        "datestyle = 'German'",
+        "timezone = 'Asia/Tokyo'",
+        "intervalstyle = 'iso_8601'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = 0",
+    ):
+        harness.sql(f"ALTER DATABASE {database} SET {setting}")
+    harness.sql("CREATE TABLE odd (id int PRIMARY KEY, t timestamptz, i interval, b bytea, f float8)")
+    session = reading("public.odd")
+    harness.sql("INSERT INTO odd VALUES (1, '2026-11-21 10:00:00+00', '1 day', 'a', 0.1::float8 + 0.2)")
+    expected = {"id": 1, "t": "2026-11-21 10:00:00Z", "i": "1 day", "b": b"a", "f": 0.1 + 0.2}
+    assert session.changes()[0].row == expected
+    assert named_rows(session.reader.read_chunk("public.odd", None, 5).rows)[0].row == expected
+
+
+def test_a_quoted_name_with_a_dot_is_spelled_as_configured(harness, reading):
+    harness.sql('CREATE TABLE "we""ird.table" (id int PRIMARY KEY, "a.b" int)')
+    spelled = 'public."we""ird.table"'
+    assert adapter.table_name(spelled) == spelled
+    session = reading(spelled)
+    harness.sql('INSERT INTO "we""ird.table" VALUES (1, 2)')
+    assert session.changes() == [Change(spelled, Op.INSERT, {"id": 1, "a.b": 2})]
+    assert session.reader.read_chunk(spelled, [0], 5).rows.rows == [[1, 2]]
+
+
+def test_generated_columns_are_not_in_rows_or_chunks(harness, reading):
+    harness.sql("CREATE TABLE g (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED, b int)")
+    session = reading("public.g")
+    harness.sql("INSERT INTO g (id, a, b) VALUES (1, 2, 3)")
+    assert session.changes()[0].row == {"id": 1, "a": 2, "b": 3}
+    chunk = session.reader.read_chunk("public.g", None, 5)
+    assert chunk.rows.rows == [[1, 2, 3]]
+
+
+def test_a_changed_type_shows_in_the_relation_of_the_rows_after_it(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v int)")
+    session = reading("public.a")
+    harness.sql("INSERT INTO a VALUES (1, 7); ALTER TABLE a ALTER v TYPE text; INSERT INTO a VALUES (2, 'x')")
+    assert [change.row["v"] for change in session.changes()] == [7, "x"]
+
+
+# ---- positions and slots ---------------------------------------------------------------------------------------------
+
+
+def test_an_idle_slot_moves_on_while_others_write(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE unrelated (v text)")
+    session = reading("public.a")
+    start = slot(harness, "confirmed_flush_lsn")
+    harness.sql("INSERT INTO unrelated SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+    behind = harness.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
+    wait_until(
+        lambda: (
+            any(isinstance(entry, Idle) for entry in session.reader.log)
+            and parse_position(session.reader.position).lsn >= lsn(behind)
+        ),
+        lambda: session.reader.poll() or session.reader.wait(0.05),
+    )
+    session.source.confirm(session.reader.position)
+    wait_until(lambda: lsn(slot(harness, "confirmed_flush_lsn")) >= lsn(behind))
+    assert lsn(start) < lsn(behind)
+    assert session.reader.transactions == []
+
+
+def lsn(text: str) -> int:
+    high, low = text.split("/")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+def test_several_idle_positions_of_one_poll_are_one_event(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE unrelated (v text)")
+    session = reading("public.a")
+    for _ in range(5):
+        harness.sql("INSERT INTO unrelated VALUES ('x')")
+        session.source._stream._send(0)
+    time.sleep(0.2)  # let several answers arrive: without them the test only proves less
+    session.done()
+    idle = [entry for entry in session.reader.log if isinstance(entry, Idle)]
+    assert len(idle) <= 2
+
+
+def test_a_killed_server_is_unavailable_and_then_read_on_without_a_gap(own_server):
+    harness = PostgresHarness(own_server)
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = Reading(harness, "public.a")
+    harness.sql("INSERT INTO a SELECT generate_series(1, 100)")
+    session.done()
+    harness.sql("INSERT INTO a SELECT generate_series(101, 200)")
+    own_server.kill()
+    with pytest.raises(Unavailable):
+        session.reader.read_until(lambda: False)
+    with pytest.raises(Unavailable):
+        adapter.open_source(harness.identity, harness.options, session.needs).start(session.reader.position)
+    session.source.close()
+    own_server.start()
+    resumed = Reading(harness, "public.a", after=session.reader.position)
+    resumed.done()
+    resumed.source.close()
+    changes = [
+        change for entry in (*session.reader.transactions, *resumed.reader.transactions) for change in entry.changes
+    ]
+    assert [change.row["id"] for change in changes if change.table == "public.a"] == list(range(1, 201))
+
+
+def test_an_orderly_shutdown_does_not_wait_for_us_to_confirm(own_server):
+    harness = PostgresHarness(own_server)
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = Reading(harness, "public.a")
+    harness.sql("INSERT INTO a VALUES (1)")
+    session.done()
+    stopping = threading.Thread(target=own_server.stop)
+    began = time.monotonic()
+    stopping.start()
+    with pytest.raises(Unavailable):
+        session.reader.read_until(lambda: False)
+    stopping.join()
+    session.source.close()
+    assert time.monotonic() - began < 20  # wal_sender_timeout is 60 seconds
+
+
+def test_a_slot_in_use_is_unavailable_and_names_the_process(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    first = reading("public.a")
+    with pytest.raises(Unavailable, match=f"server process {slot(harness, 'active_pid')}"):
+        reading("public.a", after=first.reader.started_at, slot_wait_seconds=1)
+    harness.sql("INSERT INTO a VALUES (1)")
+    assert len(first.changes()) == 1
+
+
+def test_a_slot_that_was_made_anew_is_a_lost_position(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a")
+    harness.sql("INSERT INTO a VALUES (1)")
+    session.source.close()
+    harness.lose_log()
+    name = harness.options.slot_name(harness.identity)
+    harness.sql(f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")
+    with pytest.raises(PositionLost, match=name) as caught:
+        reading("public.a", after=session.reader.started_at)
+    assert caught.value.remedy
+
+
+def test_a_position_of_another_server_or_beyond_the_log_is_lost(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a")
+    session.source.close()
+    system, timeline, place = session.reader.started_at.split(":")
+    for token in (
+        f"{int(system) + 1}:{timeline}:{place}",
+        f"{system}:{int(timeline) + 1}:{place}",
+        f"{system}:{timeline}:FF/0",
+        "binlog.1:4",
+    ):
+        with pytest.raises(PositionLost):
+            reading("public.a", after=token)
+    assert reading("public.a", after=session.reader.started_at).changes() == []
+
+
+def test_an_invalidated_slot_is_a_lost_position_and_is_replaced_when_starting_anew(own_server):
+    harness = PostgresHarness(own_server)
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = Reading(harness, "public.a")
+    session.source.close()
+    harness.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+    harness.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: slot(harness, "active_pid") is None)
+
+    def write_log() -> None:
+        harness.sql("INSERT INTO a VALUES (0); DELETE FROM a; SELECT pg_switch_wal()")
+        harness.sql("CHECKPOINT")
+
+    wait_until(lambda: slot(harness, "wal_status") == "lost", write_log)
+    findings = session.source.check(session.needs)
+    assert "slot-lost" in {finding.code for finding in findings}
+    with pytest.raises(PositionLost, match="invalidated"):
+        Reading(harness, "public.a", after=session.reader.started_at)
+    anew = Reading(harness, "public.a")
+    harness.sql("INSERT INTO a VALUES (1)")
+    assert [change.row["id"] for change in anew.changes()] == [1]
+    anew.source.close()
+
+
+def test_a_slot_of_another_plugin_or_database_is_not_touched(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    name = harness.options.slot_name(harness.identity)
+    harness.sql(f"SELECT pg_create_logical_replication_slot('{name}', 'test_decoding')")
+    with pytest.raises(NotReady, match=name):
+        reading("public.a")
+    assert slot(harness, "plugin") == "test_decoding"
+
+
+def test_a_slot_waits_for_running_transactions_and_says_so(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    with psycopg.connect(harness.server.dsn(harness.database)) as busy:
+        busy.execute("INSERT INTO a VALUES (1)")
+        with pytest.raises(Unavailable, match=str(busy.info.backend_pid)):
+            reading("public.a", statement_timeout_seconds=1)
+    assert reading("public.a").changes() == []
+
+
+# ---- publication -----------------------------------------------------------------------------------------------------
+
+
+def test_the_publication_lists_exactly_what_is_captured_and_the_checkpoint(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+    target = harness.open_target()
+    target.open()
+    target.close()
+    reading("public.a", "public.b").source.close()
+    session = reading("public.b")
+    name = harness.options.publication_name(harness.identity)
+    listed = harness.sql(f"SELECT tablename FROM pg_publication_tables WHERE pubname = '{name}' ORDER BY 1")
+    assert [table for (table,) in listed] == ["b", CHECKPOINT_TABLE, "marker"]
+    harness.sql("INSERT INTO a VALUES (1); INSERT INTO b VALUES (2)")
+    assert [change.row["id"] for change in session.changes()] == [2]
+
+
+def test_a_table_is_captured_from_the_moment_it_is_configured(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+    session = reading("public.a")
+    session.done()
+    session.source.close()
+    harness.sql("INSERT INTO b VALUES (1)")
+    session = reading("public.a", "public.b", after=session.reader.position)
+    harness.sql("INSERT INTO b VALUES (2)")
+    assert [change.row["id"] for change in session.changes()] == [2]
+
+
+def test_without_the_rights_the_publication_is_asked_for_and_then_used(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE marker (id serial PRIMARY KEY)")
+    role = harness.identity.system
+    harness.sql(f'CREATE ROLE "{role}" LOGIN REPLICATION; GRANT SELECT ON a, marker TO "{role}"')
+    dsn = harness.server.dsn(harness.database, role)
+    with pytest.raises(NotReady) as caught:
+        reading("public.a", dsn=dsn)
+    source = adapter.open_source(
+        harness.identity,
+        msgspec.structs.replace(harness.options, dsn=dsn),
+        [TableNeed("public.a"), TableNeed("public.marker")],
+    )
+    (finding,) = source.check([TableNeed("public.a"), TableNeed("public.marker")])
+    assert finding.code == "publication"
+    assert finding.remedy in caught.value.remedy
+    harness.sql(finding.remedy)
+    assert source.check([TableNeed("public.a"), TableNeed("public.marker")]) == []
+    session = reading("public.a", dsn=dsn)
+    harness.sql("INSERT INTO a VALUES (1)")
+    assert [change.row["id"] for change in session.changes()] == [1]
+    session.source.close()
+    harness.sql("CREATE TABLE b (id int PRIMARY KEY)")
+    with pytest.raises(NotReady) as caught:
+        reading("public.b", dsn=dsn)
+    assert 'ADD TABLE ONLY "public"."b"' in caught.value.remedy
+    harness.sql(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+
+
+def test_a_publication_with_a_filter_is_mended(harness, reading):
+    if harness.server.binaries.major < 15:
+        pytest.skip("row filters came with PostgreSQL 15")
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    name = harness.options.publication_name(harness.identity)
+    harness.sql(f"CREATE PUBLICATION \"{name}\" FOR TABLE a WHERE (id > 100) WITH (publish = 'insert')")
+    session = reading("public.a")
+    harness.sql("INSERT INTO a VALUES (1); DELETE FROM a")
+    assert [change.op for change in session.changes()] == [Op.INSERT, Op.DELETE]
+
+
+def test_a_publication_of_all_tables_does_not_bring_rows_nobody_wants(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+    harness.sql("CREATE PUBLICATION everything FOR ALL TABLES WITH (publish_via_partition_root = true)")
+    session = reading("public.a", publication="everything")
+    harness.sql("INSERT INTO b VALUES (1); BEGIN; INSERT INTO b VALUES (2); INSERT INTO a VALUES (3); COMMIT")
+    assert [change.row["id"] for change in session.changes()] == [3]
+
+
+def test_a_missing_table_keeps_the_source_from_starting(harness, reading):
+    with pytest.raises(NotReady, match="nowhere"):
+        reading("public.nowhere")
+
+
+# ---- chunks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_of_an_idle_server_comes_at_once(harness, reading):
+    harness.sql(
+        "CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT n, 'x' FROM generate_series(1, 500) n"
+    )
+    session = reading("public.a")
+    session.done()
+    seconds = []
+    for _ in range(5):
+        began = time.monotonic()
+        assert len(session.reader.read_chunk("public.a", None, 500).rows.rows) == 500
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.1
+
+
+def test_an_update_between_snapshot_and_marker_is_newer_than_the_chunk(harness, reading, monkeypatch):
+    harness.sql(
+        "CREATE TABLE doc (id int PRIMARY KEY, body text, n int); ALTER TABLE doc ALTER body SET STORAGE EXTERNAL"
+    )
+    harness.sql(f"INSERT INTO doc SELECT id, $${LONG}$$, 1 FROM generate_series(1, 6) id")
+    session = reading("public.doc")
+    select_rows = ChunkReader._select
+
+    def select_and_then_write(*arguments):
+        rows = select_rows(*arguments)
+        harness.sql(
+            "UPDATE doc SET n = 2 WHERE id = 2; UPDATE doc SET body = 'new' WHERE id = 3; DELETE FROM doc WHERE id = 4"
+        )
+        harness.sql("UPDATE doc SET id = 50, n = 2 WHERE id = 5; INSERT INTO doc VALUES (7, 'new', 1)")
+        return rows
+
+    monkeypatch.setattr(ChunkReader, "_select", select_and_then_write)
+    chunk = session.reader.read_chunk("public.doc", None, 10)
+    assert sorted(chunk.rows.rows) == [[1, LONG, 1], [2, LONG, 2], [6, LONG, 1], [50, LONG, 2]]
+    assert (chunk.last_key, chunk.done) == ([6], True)
+    assert len(session.reader.transactions) == 2
+    assert session.reader.log[-1] is chunk
+
+
+def test_a_chunk_waits_for_a_streamed_transaction_to_become_visible(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)")
+    session = reading("public.a")
+    session.done()
+    with psycopg.connect(harness.server.dsn(harness.database)) as writer:
+        writer.execute("UPDATE a SET v = 2")
+        (xid,) = writer.execute("SELECT pg_current_xact_id()::text::bigint % 4294967296").fetchone()
+        session.source._decoder.streamed.add(xid)  # as if its commit had been streamed, and were not visible yet
+        session.source.request_chunk("public.a", None, 10)
+        for _ in range(20):
+            session.reader.poll()
+            session.reader.wait(0.01)
+        assert not any(isinstance(entry, Chunk) for entry in session.reader.log)
+    session.reader.read_until(lambda: any(isinstance(entry, Chunk) for entry in session.reader.log))
+    chunk = next(entry for entry in session.reader.log if isinstance(entry, Chunk))
+    assert chunk.rows.rows == [[1, 2]]
+    assert xid not in session.source._decoder.streamed
+
+
+def test_a_chunk_of_a_table_that_changes_meanwhile_is_read_again(harness, reading, monkeypatch):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1), (2, 2)")
+    session = reading("public.a")
+    read = ChunkReader._read
+    altered = []
+
+    def read_and_then_alter(*arguments):
+        read(*arguments)
+        if not altered:
+            arguments[0]._connection.rollback()
+            harness.sql("ALTER TABLE a ADD w int DEFAULT 5; UPDATE a SET v = 7 WHERE id = 1")
+            altered.append(True)
+
+    monkeypatch.setattr(ChunkReader, "_read", read_and_then_alter)
+    chunk = session.reader.read_chunk("public.a", None, 10)
+    assert chunk.rows.relation.columns == ("id", "v", "w")
+    assert sorted(chunk.rows.rows) == [[1, 7, 5], [2, 2, 5]]
+
+
+def test_a_chunk_of_a_rewritten_table_is_not_empty(harness, reading):
+    """A snapshot older than a rewrite sees no rows: the lock is taken before the snapshot."""
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)")
+    session = reading("public.a")
+    with psycopg.connect(harness.server.dsn(harness.database)) as rewriter:
+        rewriter.execute("ALTER TABLE a ALTER v TYPE bigint")
+        commit = threading.Timer(0.2, rewriter.commit)
+        commit.start()
+        chunk = session.reader.read_chunk("public.a", None, 10)
+        commit.join()
+    assert chunk.rows.rows == [[1, 1]]
+    assert chunk.rows.relation.types[1] == f"integer({-(2**63)},{2**63 - 1})"
+
+
+def test_a_table_that_is_locked_for_long_makes_a_chunk_unavailable(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a", lock_timeout_seconds=1)
+    with psycopg.connect(harness.server.dsn(harness.database)) as holder:
+        holder.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Unavailable, match="lock"):
+            session.source.request_chunk("public.a", None, 10)
+
+
+def test_a_table_without_a_key_cannot_be_read_in_chunks(harness, reading):
+    harness.sql("CREATE TABLE a (x int); ALTER TABLE a REPLICA IDENTITY FULL")
+    session = reading("public.a")
+    with pytest.raises(NotReady, match="chunks"):
+        session.source.request_chunk("public.a", None, 10)
+
+
+def test_chunks_continue_after_keys_of_every_kind(harness, reading):
+    harness.sql("CREATE TYPE mood AS ENUM ('z', 'a', 'm'); CREATE DOMAIN code AS varchar(8)")
+    kinds = {
+        "uuid": ["'00000000-0000-0000-0000-000000000001'", "'00000000-0000-0000-0000-000000000002'"],
+        "timestamptz": ["'2026-01-01 00:00:00+00'", "'2026-01-01 00:00:00.5+00'"],
+        "bytea": ["'\\x00'", "'\\x00ff'"],
+        "boolean": ["false", "true"],
+        "float8": ["'-infinity'", "0.1", "'nan'"],
+        "numeric(6,2)": ["1.50", "2"],
+        "mood": ["'z'", "'a'", "'m'"],
+        "code": ["'A'", "'b'"],
+        "char(4)": ["'a'", "'a b'"],
+        "date": ["'2026-01-01'", "'infinity'"],
+        "int[]": ["'{1}'", "'{1,2}'"],
+    }
+    for number, (kind, values) in enumerate(kinds.items()):
+        harness.sql(f"CREATE TABLE k{number} (k {kind} PRIMARY KEY)")
+        harness.sql(f"INSERT INTO k{number} VALUES {', '.join(f'({value})' for value in values)}")
+    session = reading(*(f"public.k{number}" for number in range(len(kinds))))
+    for number, values in enumerate(kinds.values()):
+        after, count = None, 0
+        while True:
+            chunk = session.reader.read_chunk(f"public.k{number}", after, 1)
+            count += len(chunk.rows.rows)
+            after = chunk.last_key
+            if chunk.done:
+                break
+        assert count == len(values), list(kinds)[number]
+
+
+# ---- connections -----------------------------------------------------------------------------------------------------
+
+
+def test_the_password_comes_from_a_secret(harness, tmp_path: Path):
+    role = harness.identity.system
+    harness.server.create_user(role, "pass word'\"", attributes="REPLICATION SUPERUSER")
+    secret = tmp_path / "secret"
+    secret.write_text("pass word'\"\n")
+    secret.chmod(0o600)
+    options = Options(dsn=harness.server.dsn(harness.database, role), password=Secret(file=str(secret)))
+    source = adapter.open_source(harness.identity, options, [])
+    assert source.check([]) == []
+    source.close()
+    secret.write_text("wrong-pass\n")
+    with pytest.raises(NotReady) as caught:
+        adapter.open_source(harness.identity, options, []).start(None)
+    assert "wrong-pass" not in str(caught.value)
+    harness.sql(f'DROP ROLE "{role}"')
+
+
+def test_a_dsn_that_is_none_is_a_configuration_error_that_does_not_show_it(harness):
+    options = msgspec.structs.replace(harness.options, dsn="host=x password=s3cret nonsense")
+    with pytest.raises(ConfigError) as caught:
+        adapter.open_source(harness.identity, options, []).start(None)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_database_that_does_not_exist_needs_the_operator(harness):
+    options = msgspec.structs.replace(harness.options, dsn=harness.server.dsn("no such database"))
+    with pytest.raises(NotReady):
+        adapter.open_source(harness.identity, options, []).start(None)
+
+
+def test_a_lost_ordinary_connection_is_unavailable(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a")
+    session.done()
+    harness.sql(f"SELECT pg_terminate_backend({session.source._connection.info.backend_pid})")
+    with pytest.raises(Unavailable):
+        session.source.status()
+    with pytest.raises(Unavailable):
+        session.source.request_chunk("public.a", None, 1)
+
+
+def test_status_tells_what_the_slot_retains(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v text)")
+    session = reading("public.a")
+    harness.sql("INSERT INTO a SELECT n, repeat('x', 1000) FROM generate_series(1, 1000) n")
+    status = session.source.status()
+    assert status.retained_bytes >= status.lag_bytes > 1_000_000
+    session.done()
+    assert session.source.status().lag_bytes < 100_000
+
+
+def test_a_backlog_is_read_in_bounded_polls_whatever_is_confirmed(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v text)")
+    session = reading("public.a")
+    for first in range(0, 2000, 100):
+        harness.sql(f"INSERT INTO a SELECT n, repeat('x', 5000) FROM generate_series({first}, {first + 99}) n")
+    positions = []
+    while len(positions) < 20:
+        for event in session.source.poll():
+            if isinstance(event, Commit):
+                positions.append(event.position)
+                session.source.confirm(event.position)
+        select.select([session.source.fileno()], [], [], 1)
+    assert [parse_position(token).lsn for token in positions] == sorted(
+        parse_position(token).lsn for token in positions
+    )

@@ -1,0 +1,335 @@
+"""The decoder of the stream, fed with hand-made bytes."""
+
+import struct
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdcd.errors import DecodeError
+from cdcd.model import ABSENT, Commit, Idle, Op, Relation, Rows
+from cdcd_postgres.pgoutput import Begin, Decoder, Marker, Shape, StreamRelation, parse_relation
+from cdcd_postgres.position import Log
+from cdcd_postgres.types import Types
+from unit.cdcd_postgres import messages as m
+
+LOG, START = Log(7, 1), 1000
+ITEM = 16385
+OTHER = 16400
+TYPES = Types(lambda _oid: None)
+ITEM_MESSAGE = m.relation(ITEM, "item", ("id", 23, -1, True), ("name", 25, -1, False), ("price", 1700, -1, False))
+
+
+def shape(stream: StreamRelation, identity: tuple[int, ...] | None = None) -> Shape:
+    found = [TYPES.column(column.type_oid, column.modifier) for column in stream.columns]
+    flagged = tuple(number for number, column in enumerate(stream.columns) if column.in_identity)
+    names = tuple(column.name for column in stream.columns)
+    relation = Relation(stream.name, names, tuple(c.canonical for c in found), identity or flagged)
+    return Shape(relation, tuple(c.expression for c in found))
+
+
+def resolve(stream: StreamRelation) -> Shape | None:
+    return shape(stream) if stream.name == "item" else None
+
+
+def decode(*messages: bytes, decoder: Decoder | None = None):
+    return (decoder or Decoder(LOG, START, resolve)).feed(messages)
+
+
+def in_transaction(*messages: bytes, end_lsn: int = 1100) -> tuple[bytes, ...]:
+    return (m.begin(end_lsn - 10), ITEM_MESSAGE, *messages, m.commit(end_lsn))
+
+
+# ---- transactions ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_one_kind_are_one_event_and_the_commit_follows():
+    rows, commit = decode(*in_transaction(m.insert(ITEM, 1, "a", "1.50"), m.insert(ITEM, 2, None, "2")))
+    assert isinstance(rows, Rows)
+    assert (rows.op, rows.rows, rows.olds) == (Op.INSERT, [[1, "a", "1.5"], [2, None, "2"]], None)
+    assert rows.relation == Relation(
+        "item", ("id", "name", "price"), ("integer(-2147483648,2147483647)", "text", "decimal"), (0,)
+    )
+    assert commit == Commit("7:1:0/44C", 946_684_800_000_000)
+
+
+def test_a_commit_time_counts_from_the_unix_epoch():
+    *_, commit = decode(m.begin(1090), ITEM_MESSAGE, m.insert(ITEM, 1, "a", "1"), m.commit(1100, 5))
+    assert commit.committed_at_us == 946_684_800_000_005
+
+
+def test_other_kinds_and_relations_begin_new_events_in_the_order_of_the_log():
+    events = decode(
+        *in_transaction(
+            m.insert(ITEM, 1, "a", "1"),
+            m.update(ITEM, 1, "b", "1"),
+            m.insert(ITEM, 2, "a", "1"),
+            m.delete(ITEM, key=(1, None, None)),
+            m.delete(ITEM, key=(2, None, None)),
+        )
+    )
+    assert [(event.op, len(event.rows)) for event in events[:-1]] == [
+        (Op.INSERT, 1),
+        (Op.UPDATE, 1),
+        (Op.INSERT, 1),
+        (Op.DELETE, 2),
+    ]
+
+
+def test_a_long_run_of_rows_is_cut_into_bounded_events():
+    events = decode(*in_transaction(*(m.insert(ITEM, number, "a", "1") for number in range(2500))))
+    assert [len(event.rows) for event in events[:-1]] == [1000, 1000, 500]
+    assert [row[0] for event in events[:-1] for row in event.rows] == list(range(2500))
+
+
+def test_a_transaction_may_go_on_in_the_next_call():
+    decoder = Decoder(LOG, START, resolve)
+    first = decode(m.begin(1090), ITEM_MESSAGE, m.insert(ITEM, 1, "a", "1"), decoder=decoder)
+    second = decode(m.insert(ITEM, 2, "a", "1"), m.commit(1100), decoder=decoder)
+    assert [event.rows for event in first] == [[[1, "a", "1"]]]
+    assert [type(event) for event in second] == [Rows, Commit]
+
+
+def test_a_transaction_that_ends_at_the_start_or_before_it_is_passed_over():
+    decoder = Decoder(LOG, START, resolve)
+    assert decode(*in_transaction(m.insert(ITEM, 1, "a", "1"), end_lsn=1000), decoder=decoder) == []
+    assert decode(*in_transaction(m.truncate(ITEM), end_lsn=900), decoder=decoder) == []
+    later = decode(m.begin(1001), m.insert(ITEM, 2, "a", "1"), m.commit(1020), decoder=decoder)
+    assert [type(event) for event in later] == [Rows, Commit]
+
+
+def test_a_transaction_without_rows_of_ours_is_idle():
+    other = m.relation(OTHER, "other", ("id", 23, -1, True))
+    assert decode(m.begin(1090), other, m.insert(OTHER, 1), m.delete(OTHER, key=(1,)), m.commit(1100)) == [
+        Idle("7:1:0/44C")
+    ]
+    assert decode(m.begin(1090), m.commit(1100)) == [Idle("7:1:0/44C")]
+
+
+# ---- keepalives ------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_keepalive_is_one_idle_event():
+    assert decode(m.keepalive(1010), m.keepalive(1030), m.keepalive(1020)) == [Idle("7:1:0/406")]
+
+
+def test_a_keepalive_that_tells_nothing_new_is_no_event():
+    decoder = Decoder(LOG, START, resolve)
+    assert decode(m.keepalive(1000), m.keepalive(900), decoder=decoder) == []
+    assert len(decode(*in_transaction(m.insert(ITEM, 1, "a", "1")), m.keepalive(1100), decoder=decoder)) == 2
+    assert decode(m.keepalive(1100), decoder=decoder) == []
+
+
+def test_a_keepalive_inside_a_transaction_is_not_idle():
+    decoder = Decoder(LOG, START, resolve)
+    events = decode(m.begin(1090), ITEM_MESSAGE, m.keepalive(1050), m.insert(ITEM, 1, "a", "1"), decoder=decoder)
+    assert [type(event) for event in events] == [Rows]
+    assert decoder.received_lsn == 1050
+
+
+def test_a_keepalive_that_asks_for_a_reply_is_noted():
+    decoder = Decoder(LOG, START, resolve)
+    decode(m.keepalive(1010), decoder=decoder)
+    assert not decoder.reply_requested
+    decode(m.keepalive(1010, reply=True), m.keepalive(1010), decoder=decoder)
+    assert decoder.reply_requested
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_toast_value_is_absent():
+    rows, _ = decode(*in_transaction(m.update(ITEM, 1, m.ABSENT_TEXT, "1")))
+    assert rows.rows[0][1] is ABSENT
+
+
+def test_an_update_of_the_key_carries_the_old_key_and_nothing_else_of_the_old_row():
+    rows, _ = decode(
+        *in_transaction(
+            m.update(ITEM, 2, "a", "1", key=(1, None, None)), m.update(ITEM, 3, "b", "1", key=(2, None, None))
+        )
+    )
+    assert rows.rows == [[2, "a", "1"], [3, "b", "1"]]
+    assert rows.olds == [[1, ABSENT, ABSENT], [2, ABSENT, ABSENT]]
+
+
+def test_an_old_key_that_is_the_same_is_no_old_row():
+    rows, _ = decode(*in_transaction(m.update(ITEM, 2, "a", "1", key=(2, None, None))))
+    assert (rows.rows, rows.olds) == ([[2, "a", "1"]], None)
+
+
+def test_a_deleted_row_has_its_key_and_absent_values():
+    rows, _ = decode(*in_transaction(m.delete(ITEM, key=(1, None, None))))
+    assert rows.rows == [[1, ABSENT, ABSENT]]
+
+
+def test_a_full_old_row_fills_what_the_new_one_leaves_out():
+    rows, _ = decode(*in_transaction(m.update(ITEM, 1, m.ABSENT_TEXT, "2", old=(1, "long", "1"))))
+    assert (rows.rows, rows.olds) == ([[1, "long", "2"]], None)
+
+
+def test_a_full_old_row_is_reported_where_the_identity_changed():
+    rows, _ = decode(
+        *in_transaction(
+            m.update(ITEM, 1, "a", "2", old=(1, "a", "1")), m.update(ITEM, 5, "a", None, old=(2, "a", None))
+        )
+    )
+    assert rows.olds == [None, [2, "a", None]]
+
+
+def test_a_deleted_row_is_whole_where_the_log_has_it():
+    rows, _ = decode(*in_transaction(m.delete(ITEM, old=(1, "a", None))))
+    assert rows.rows == [[1, "a", None]]
+
+
+def test_a_truncate_names_every_table_that_is_ours():
+    other = m.relation(OTHER, "other", ("id", 23, -1, True))
+    events = decode(*in_transaction(other, m.truncate(OTHER, ITEM), m.insert(ITEM, 1, "a", "1")))
+    assert [(event.op, event.relation.table, event.rows) for event in events[:-1]] == [
+        (Op.TRUNCATE, "item", []),
+        (Op.INSERT, "item", [[1, "a", "1"]]),
+    ]
+
+
+def test_a_relation_that_is_described_anew_changes_the_rows_after_it():
+    wider = m.relation(
+        ITEM, "item", ("id", 20, -1, True), ("name", 25, -1, False), ("price", 1700, -1, False), ("new", 16, -1, False)
+    )
+    first, second, _ = decode(*in_transaction(m.insert(ITEM, 1, "a", "1"), wider, m.insert(ITEM, 2, "a", "1", "t")))
+    assert first.rows == [[1, "a", "1"]]
+    assert second.rows == [[2, "a", "1", True]]
+    assert second.relation.types[0] == f"integer({-(2**63)},{2**63 - 1})"
+
+
+def test_types_and_origins_are_passed_over():
+    kind = m.wal(b"Y" + struct.pack(">I", 99) + m.string("public") + m.string("mood"))
+    origin = m.wal(b"O" + struct.pack(">Q", 5) + m.string("node"))
+    events = decode(m.begin(1090), origin, kind, ITEM_MESSAGE, m.insert(ITEM, 1, "a", "1"), m.commit(1100))
+    assert [type(event) for event in events] == [Rows, Commit]
+
+
+# ---- for chunks ------------------------------------------------------------------------------------------------------
+
+
+def test_transaction_ids_are_collected_as_soon_as_a_transaction_begins():
+    decoder = Decoder(LOG, START, resolve)
+    decode(m.begin(1090, 41), m.commit(1100), m.begin(1190, 42), decoder=decoder)
+    assert decoder.streamed == {41, 42}
+
+
+def test_begins_and_our_messages_are_reported_only_on_demand():
+    stream = (m.begin(1090, 41), m.message("cdcd", "here"), m.commit(1100))
+    decoder = Decoder(LOG, START, resolve)
+    assert decode(*stream, decoder=decoder) == [Idle("7:1:0/44C")]
+    decoder = Decoder(LOG, START, resolve)
+    decoder.tracing = True
+    assert decode(*stream, decoder=decoder) == [Begin(41), Marker("here"), Idle("7:1:0/44C")]
+
+
+def test_a_marker_stands_behind_the_commit_of_its_transaction():
+    decoder = Decoder(LOG, START, resolve)
+    decoder.tracing = True
+    events = decode(*in_transaction(m.message("cdcd", "x"), m.insert(ITEM, 1, "a", "1")), decoder=decoder)
+    assert [type(event) for event in events] == [Begin, Rows, Commit, Marker]
+
+
+def test_messages_of_others_and_outside_transactions_are_passed_over():
+    decoder = Decoder(LOG, START, resolve)
+    decoder.tracing = True
+    assert decode(m.message("cdcd", "x", transactional=False), m.keepalive(1010), decoder=decoder) == [
+        Idle("7:1:0/3F2")
+    ]
+    assert decode(m.begin(1090), m.message("theirs", "x"), m.commit(1100), decoder=decoder) == [
+        Begin(7),
+        Idle("7:1:0/44C"),
+    ]
+
+
+# ---- what is not understood ------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "unknown message": m.wal(b"?"),
+    "unknown frame": b"z",
+    "empty": b"",
+    "short keepalive": m.keepalive(1)[:-1],
+    "stream of a later protocol": m.wal(b"S" + struct.pack(">IB", 1, 1)),
+    "row of an unknown relation": m.insert(99, 1),
+    "too few columns": m.insert(ITEM, 1, "a"),
+    "cut row": m.insert(ITEM, 1, "a", "12345")[:-2],
+    "bytes behind a row": m.insert(ITEM, 1, "a", "1") + b"t",
+    "unknown kind of column": m.insert(ITEM, 1, "a", None)[:-1] + b"b",
+    "integer that is none": m.insert(ITEM, "x", "a", "1"),
+    "text that is not UTF-8": m.insert(ITEM, 1, b"\xff", "1"),
+    "old key of another width": m.update(ITEM, 1, "a", "1", key=(1, None)),
+    "old key without a new row": m.wal(b"U" + struct.pack(">I", ITEM) + b"K" + m.tuple_data(1, None, None)),
+    "commit in half": m.commit(1100)[:-3],
+    "begin inside a transaction": m.begin(1100),
+    "truncate of the wrong length": m.truncate(ITEM) + b"\0",
+    "message of the wrong length": m.message("cdcd", "x") + b"x",
+    "relation of the wrong length": ITEM_MESSAGE + b"\0",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_what_is_not_understood_is_an_error_and_nothing_after_it_is_returned(broken):
+    decoder = Decoder(LOG, START, resolve)
+    before = decode(
+        m.begin(1090),
+        ITEM_MESSAGE,
+        m.insert(ITEM, 1, "a", "1"),
+        broken,
+        m.insert(ITEM, 2, "a", "1"),
+        m.commit(1100),
+        decoder=decoder,
+    )
+    assert [(type(event), event.rows) for event in before] == [(Rows, [[1, "a", "1"]])]
+    for _ in range(2):
+        with pytest.raises(DecodeError):
+            decoder.feed([m.commit(1100)])
+
+
+@pytest.mark.parametrize(
+    "outside", [m.insert(ITEM, 1, "a", "1"), m.truncate(ITEM), m.commit(1100)], ids=["row", "truncate", "commit"]
+)
+def test_what_belongs_into_a_transaction_is_an_error_outside(outside):
+    with pytest.raises(DecodeError):
+        decode(ITEM_MESSAGE, outside)
+
+
+def test_an_error_holds_no_value():
+    with pytest.raises(DecodeError) as caught:
+        decode(m.begin(1090), ITEM_MESSAGE, m.insert(ITEM, "s3cret", "a", "1"))
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+VALID = (
+    *in_transaction(m.insert(ITEM, 1, "a", "1"), m.update(ITEM, 2, "b", "1", key=(1, None, None))),
+    *in_transaction(m.delete(ITEM, old=(1, "a", "1")), m.message("cdcd", "x"), m.truncate(ITEM), end_lsn=1200),
+    m.keepalive(1300),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 200), st.binary(max_size=6)), max_size=4))
+def test_mutated_streams_raise_only_decode_errors(mutations):
+    stream = list(VALID)
+    for number, place, data in mutations:
+        at = place % (len(stream[number]) + 1)
+        stream[number] = stream[number][:at] + data + stream[number][at + len(data) // 2 :]
+    decoder = Decoder(LOG, START, lambda relation: shape(relation, (0,)) if relation.columns else None)
+    decoder.tracing = True
+    with suppress(DecodeError):
+        decoder.feed(stream)
+        decoder.feed([])
+
+
+@given(st.lists(st.binary(max_size=80).map(m.wal), max_size=5))
+def test_arbitrary_bytes_raise_only_decode_errors(stream):
+    with suppress(DecodeError):
+        Decoder(LOG, START, resolve).feed(stream)
+
+
+def test_a_relation_in_the_system_schema_has_an_empty_schema_in_the_message():
+    stream = parse_relation(m.relation(5, "pg_thing", schema="")[26:])
+    assert (stream.schema, stream.name, stream.columns) == ("pg_catalog", "pg_thing", ())

@@ -1,0 +1,39 @@
+"""Position tokens."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdcd.errors import PositionLost
+from cdcd_postgres.position import Log, Position, format_lsn, parse_history, parse_lsn, parse_position
+
+HISTORY = "1\t0/3000000\tno recovery target specified\n\n2\t1/A000\tbefore 2026-11-21 10:00:00+00\n"
+PROMOTED = Log(7, 3, parse_history(HISTORY))
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 2**31), st.integers(0, 2**64 - 1))
+def test_a_position_reads_back_as_itself(system, timeline, lsn):
+    assert parse_position(Log(system, timeline).token(lsn)) == Position(system, timeline, lsn)
+
+
+def test_an_lsn_is_written_as_postgresql_does():
+    assert format_lsn(0x16B3748) == "0/16B3748"
+    assert parse_lsn("1/0") == 2**32
+
+
+def test_a_place_has_the_timeline_on_which_it_was_written():
+    places = [0x2FFFFFF, 0x3000000, 0x3000001, 0x10000A000, 0x10000A001]
+    assert [parse_position(PROMOTED.token(lsn)).timeline for lsn in places] == [1, 1, 2, 2, 3]
+
+
+def test_a_log_knows_where_it_left_its_forebears():
+    assert (PROMOTED.branches_off(1), PROMOTED.branches_off(2)) == (0x3000000, 0x10000A000)
+    assert PROMOTED.branches_off(4) is None
+    assert Log(7, 1).branches_off(1) is None
+
+
+@pytest.mark.parametrize("token", ["", "0-1-2", "binlog.000001:4", "1:1:0/G", "1:1:0/1 "])
+def test_a_position_of_another_adapter_is_lost(token):
+    with pytest.raises(PositionLost) as caught:
+        parse_position(token)
+    assert caught.value.remedy

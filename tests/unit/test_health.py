@@ -1,0 +1,68 @@
+"""Alive, stuck, ready: what each state of a worker means to who watches us."""
+
+import msgspec
+import pytest
+from unit.statuses import NOW, SECOND, daemon, error, worker
+
+from cdcd import health
+from cdcd.report import DeliverFigures
+
+
+def test_a_daemon_whose_workers_run_is_healthy_and_ready():
+    assert health.health(daemon()) == []
+    assert health.readiness(daemon()) == []
+    assert health.settled(daemon())
+
+
+def test_a_server_that_is_down_makes_us_unready_but_not_unhealthy():
+    status = daemon(deliver=worker("retrying", error=error("unavailable", "no answer")), backlog=1000)
+    assert health.health(status) == []
+    assert health.readiness(status) == [health.Reason("deliver:shop", "worker-retrying", "no answer")]
+    assert health.settled(status)
+
+
+def test_a_paused_delivery_is_ready():
+    assert health.readiness(daemon(deliver=worker("paused"))) == []
+
+
+def test_what_waits_for_a_person_is_unhealthy_and_no_restart_helps():
+    reason = health.Reason("capture:erp", "not-ready", "the slot is missing", stuck=False)
+    assert health.health(daemon(capture=worker("stopped", error=error()))) == [reason]
+    (full,) = health.health(daemon(capture=worker("journal-full")))
+    assert (full.code, full.stuck) == ("journal-full", False)
+
+
+@pytest.mark.parametrize(("seconds", "stuck"), [(1, False), (31, True)])
+def test_a_process_that_does_not_come_back_is_stuck_after_a_while(seconds: int, stuck: bool):
+    (reason,) = health.health(daemon(resolve=worker("down", since_us=NOW - seconds * SECOND)))
+    assert (reason.code, reason.stuck) == ("worker-down", stuck)
+    assert not health.settled(daemon(resolve=worker("down")))
+
+
+def test_silence_is_stuck_whatever_the_last_word_was():
+    (reason,) = health.health(daemon(deliver=worker("retrying", reported_at_us=NOW - 61 * SECOND)))
+    assert (reason.role, reason.code, reason.stuck) == ("deliver:shop", "worker-silent", True)
+
+
+def test_work_that_waits_without_movement_is_stalled():
+    still = worker(moved_at_us=NOW - 301 * SECOND)
+    reasons = health.health(daemon(capture=still, deliver=still, backlog=1))
+    assert {(reason.role, reason.code, reason.stuck) for reason in reasons} == {
+        ("capture:erp", "worker-stalled", True),
+        ("deliver:shop", "worker-stalled", True),
+    }
+
+
+def test_no_work_and_no_movement_is_idleness():
+    assert health.health(daemon(capture=worker(moved_at_us=0), backlog=0)) == []
+
+
+def test_a_delivery_that_waits_for_its_time_is_not_stalled():
+    figures = DeliverFigures(due_at_us=NOW + 3600 * SECOND)
+    assert health.health(daemon(deliver=worker(moved_at_us=0, figures=figures), backlog=9)) == []
+    overdue = msgspec.structs.replace(figures, due_at_us=NOW - 301 * SECOND)
+    assert len(health.health(daemon(deliver=worker(moved_at_us=0, figures=overdue), backlog=9))) == 1
+
+
+def test_the_headline_says_per_system_how_far_behind_or_what_is_the_matter():
+    assert health.headline(daemon(deliver=worker("stopped"))) == "from erp 0 s, to shop stopped"

@@ -1,0 +1,52 @@
+"""SQLite as we use it: turns between processes, durable or nothing, errors that say what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from cdcd.errors import NeedsOperator
+from cdcd.storage import Database, StorageError
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS t (a INTEGER UNIQUE)"
+
+
+def test_a_block_that_raises_leaves_nothing(tmp_path: Path):
+    database = Database(tmp_path / "x.db", SCHEMA)
+    with pytest.raises(KeyError), database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+        raise KeyError
+    assert database.connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    assert database.connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    database.close()
+    database.close()
+
+
+def test_commits_are_synced_to_disk(tmp_path: Path):
+    database = Database(tmp_path / "x.db", SCHEMA)
+    assert database.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    database.close()
+
+
+def test_what_breaks_a_constraint_is_a_defect_of_ours(tmp_path: Path):
+    database = Database(tmp_path / "x.db", SCHEMA)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(StorageError, match="something unexpected"), database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    database.close()
+
+
+def test_a_file_that_is_no_database_needs_a_person(tmp_path: Path):
+    (tmp_path / "x.db").write_bytes(b"not a database, surely" * 1000)
+    with pytest.raises(NeedsOperator) as caught:
+        Database(tmp_path / "x.db", SCHEMA)
+    assert caught.value.code == "storage-damaged"
+
+
+def test_a_file_that_cannot_be_opened_says_so(tmp_path: Path):
+    (tmp_path / "x.db").mkdir()
+    with pytest.raises(StorageError, match="cannot be read or written"):
+        Database(tmp_path / "x.db", SCHEMA)
