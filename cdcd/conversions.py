@@ -1,14 +1,15 @@
 """Conversions between canonical types, each exact or refused (Invariant 7), composed once per column.
 
 `between` gives the function from one type's values to another's, or None when every value passes unchanged.
-`column_to_field` and `field_to_column` put a binding's transforms (map, scale, time zone) around it.
+`column_to_field` and `field_to_column` put a binding's transforms (map, scale, time zone) around it. JSON becomes
+canonical where it enters a record, so that records can be compared; from there on it stays as it is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
@@ -22,7 +23,7 @@ Convert: TypeAlias = Callable[[Any], Any]
 
 _EXACT: Final = Context(prec=200, traps=[Inexact, InvalidOperation])
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
-_WHOLE: Final = re.compile(r"-?[0-9]{1,40}")
+_INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,19})")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATE: Final = r"\d{4,}-\d\d-\d\d"
 _CLOCK: Final = r"\d\d:\d\d(\.\d*[1-9])?"
@@ -43,9 +44,12 @@ def column_to_field(column_type: ValueType, field: ValueType, transform: Column 
     if transform is not None and transform.map is not None:
         return _map(transform.map, field)
     if transform is not None and transform.scale is not None:
-        return _unscale(field, transform.scale)
+        decimal_like = column_type.kind in ("integer", "decimal")
+        number = None if decimal_like else between(column_type, ValueType("decimal"))
+        return _then(number, _unscale(field, transform.scale))
     if transform is not None and transform.time_zone is not None:
-        return _then(_to_instant(ZoneInfo(transform.time_zone)), between(ValueType("instant"), field))
+        to_instant = _then(_to_instant(ZoneInfo(transform.time_zone)), between(ValueType("instant"), field))
+        return _then(between(column_type, ValueType("datetime")), to_instant)
     if column_type.kind == field.kind == "json":
         return canonical_json
     return between(column_type, field)
@@ -72,8 +76,10 @@ def between(source: ValueType, target: ValueType) -> Convert | None:
     return make(source, target)
 
 
-def _then(first: Convert, second: Convert | None) -> Convert:
-    return first if second is None else lambda value: second(first(value))
+def _then(first: Convert | None, second: Convert | None) -> Convert | None:
+    if first is None or second is None:
+        return first or second
+    return lambda value: second(first(value))
 
 
 def _refuse(target: object, why: str) -> ValueRefused:
@@ -110,14 +116,16 @@ def _members(source: ValueType, target: ValueType) -> Convert | None:
     return check
 
 
-def _matching(pattern: re.Pattern[str]) -> Callable[[ValueType, ValueType], Convert]:
-    def make(_source: ValueType, target: ValueType) -> Convert:
+def _matching(pattern: re.Pattern[str]) -> Callable[[ValueType, ValueType], Convert | None]:
+    """Text that has the canonical form of another type already: only one form of a value is equal to itself."""
+
+    def make(_source: ValueType, target: ValueType) -> Convert | None:
         def check(value: Any) -> Any:
             if pattern.fullmatch(value) is None:
                 raise _refuse(target, "the text has another form")
             return value
 
-        return check
+        return _then(check, _fraction_digits(target))
 
     return make
 
@@ -126,20 +134,24 @@ def _as_text(source: ValueType, target: ValueType) -> Convert | None:
     return _length(ValueType(source.kind), target)
 
 
-def _number_as_text(_source: ValueType, target: ValueType) -> Convert:
+def _number_as_text(_source: ValueType, target: ValueType) -> Convert | None:
     return _then(str, _length(ValueType("integer"), target))
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------
 
 
+def _integer_limits(kind: ValueType) -> tuple[int, int]:
+    low, high = kind.number(0), kind.number(1)
+    return _INTEGER_LIMITS if low is None or high is None else (low, high)
+
+
 def _integer_range(source: ValueType, target: ValueType) -> Convert | None:
-    low, high = target.number(0), target.number(1)
-    if low is None or high is None:
-        return None
-    stated_low, stated_high = source.number(0), source.number(1)
-    if stated_low is not None and stated_high is not None and low <= stated_low and stated_high <= high:
-        return None
+    low, high = _integer_limits(target)
+    if source.kind == "integer":
+        source_low, source_high = _integer_limits(source)
+        if low <= source_low and source_high <= high:
+            return None
 
     def check(value: Any) -> Any:
         if not low <= value <= high:
@@ -159,8 +171,8 @@ def _fit_decimal(_source: ValueType, target: ValueType) -> Convert:
     precision, scale = target.number(0), target.number(1)
     if precision is None or scale is None:
         return _strip_zeros
-    whole_digits = precision - scale
-    width = scale + 1 if scale else 0
+    if scale < 0:
+        return _fit_rounded_decimal(precision, -scale, target)
 
     def fit(text: str) -> str:
         whole, _, fraction = text.partition(".")
@@ -168,10 +180,25 @@ def _fit_decimal(_source: ValueType, target: ValueType) -> Convert:
             if fraction[scale:].strip("0"):
                 raise _refuse(target, f"it has more than {scale} digits after the point")
             fraction = fraction[:scale]
-        if len(whole.lstrip("-").lstrip("0")) > whole_digits or not whole.lstrip("-").isdigit():
-            raise _refuse(target, f"it is no number of at most {whole_digits} digits before the point")
-        exact = f"{whole}.{fraction:0<{scale}}" if width else whole
+        digits = whole.removeprefix("-")
+        fraction = fraction.ljust(scale, "0")
+        if len((digits + fraction).lstrip("0")) > precision or not digits.isdigit():
+            raise _refuse(target, f"it is no number of at most {precision} digits, {scale} of them after the point")
+        exact = f"{whole}.{fraction}" if scale else whole
         return exact.removeprefix("-") if not exact.strip("-0.") else exact
+
+    return fit
+
+
+def _fit_rounded_decimal(precision: int, zeros: int, target: ValueType) -> Convert:
+    """For a negative scale (PostgreSQL's numeric(3,-2)): whole numbers that end in that many zeros."""
+
+    def fit(text: str) -> str:
+        exact = _strip_zeros(text)
+        digits = exact.removeprefix("-")
+        if not digits.isdigit() or len(digits) > precision + zeros or digits[-zeros:].strip("0"):
+            raise _refuse(target, f"it is no number of {precision} digits and {zeros} zeros")
+        return exact
 
     return fit
 
@@ -190,13 +217,13 @@ def _integer_to_decimal(source: ValueType, target: ValueType) -> Convert:
     return lambda value: fit(str(value))
 
 
-def _decimal_to_integer(_source: ValueType, target: ValueType) -> Convert:
-    check = _integer_range(ValueType("integer"), target)
+def _decimal_to_integer(source: ValueType, target: ValueType) -> Convert:
+    check = _integer_range(source, target)
 
     def convert(text: str) -> Any:
         whole, _, fraction = text.partition(".")
         if fraction.strip("0") or not _INTEGER.fullmatch(whole):
-            raise _refuse(target, "it is no whole number")
+            raise _refuse(target, "it is no whole number of at most 20 digits")
         return check(int(whole)) if check else int(whole)
 
     return convert
@@ -209,6 +236,16 @@ def _float_to_decimal(source: ValueType, target: ValueType) -> Convert:
         if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN is the one not equal to itself
             raise _refuse(target, "it is not finite")
         return fit(decimal_text(Decimal(repr(value))))
+
+    return convert
+
+
+def _integer_to_float(_source: ValueType, target: ValueType) -> Convert:
+    def convert(value: int) -> float:
+        converted = float(value)
+        if int(converted) != value:
+            raise _refuse(target, "no floating-point number is exactly the same")
+        return converted
 
     return convert
 
@@ -251,7 +288,15 @@ def _integer_to_boolean(_source: ValueType, target: ValueType) -> Convert:
 
 def _same_time(source: ValueType, target: ValueType) -> Convert | None:
     digits, stated = target.number(0), source.number(0)
-    if digits is None or (stated is not None and stated <= digits):
+    if digits is not None and stated is not None and stated <= digits:
+        return None
+    return _fraction_digits(target)
+
+
+def _fraction_digits(target: ValueType) -> Convert | None:
+    """Refuses times with more digits of fraction than the type has; None for types that state no limit."""
+    digits = None if target.kind in ("date", "uuid") else target.number(0)
+    if digits is None:
         return None
 
     def check(text: str) -> str:
@@ -282,10 +327,10 @@ def _to_instant(zone: ZoneInfo) -> Convert:
 
     def convert(text: str) -> str:
         whole, dot, fraction = text.partition(".")
-        local = _parse_wall_clock(whole, zone)
+        local = _wall_clock(whole).replace(tzinfo=zone)
         if local.utcoffset() != local.replace(fold=1).utcoffset():
             raise _refuse("instant", f"the local time is skipped or repeated in {zone.key}")
-        return f"{local.astimezone(UTC):%Y-%m-%d %H:%M:%S}{dot}{fraction}Z"
+        return f"{_moved(local, UTC)}{dot}{fraction}Z"
 
     return convert
 
@@ -293,24 +338,33 @@ def _to_instant(zone: ZoneInfo) -> Convert:
 def _from_instant(zone: ZoneInfo) -> Convert:
     def convert(text: str) -> str:
         whole, dot, fraction = text.removesuffix("Z").partition(".")
-        return f"{_parse_wall_clock(whole, UTC).astimezone(zone):%Y-%m-%d %H:%M:%S}{dot}{fraction}"
+        local = _moved(_wall_clock(whole).replace(tzinfo=UTC), zone)
+        return f"{local}{dot}{fraction}"
 
     return convert
 
 
-def _parse_wall_clock(text: str, zone: Any) -> datetime:
+def _wall_clock(text: str) -> datetime:
     try:
-        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
+        return datetime.fromisoformat(text)
     except ValueError:
         raise _refuse("instant", "it is no date of the calendar") from None
+
+
+def _moved(moment: datetime, zone: tzinfo) -> str:
+    """The same moment on another zone's clock, to the second."""
+    try:
+        return moment.astimezone(zone).replace(tzinfo=None).isoformat(" ")
+    except OverflowError:
+        raise _refuse("instant", "it lies outside the years 1 to 9999") from None
 
 
 def canonical_json(text: str) -> str:
     """JSON with sorted keys and no spaces, numbers digit for digit: equal content gives equal text."""
     try:
         return _json_encoder.encode(_json_decoder.decode(text)).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _refuse("json", "the text is not valid JSON") from None
+    except (msgspec.DecodeError, InvalidOperation, RecursionError):
+        raise _refuse("json", "the text is not valid JSON, nests too deep or has a number without bounds") from None
 
 
 def _to_json(_source: ValueType, _target: ValueType) -> Convert:
@@ -327,18 +381,20 @@ def column_text(value: Any) -> str:
     return "false" if value is False else str(value)
 
 
-def _map(mapping: dict[str, str]) -> Convert:
-    def convert(value: Any) -> str:
+def _map(mapping: dict[str, str], field: ValueType) -> Convert:
+    typed = {column: _typed(value, field) for column, value in mapping.items()}
+
+    def convert(value: Any) -> Any:
         try:
-            return mapping[column_text(value)]
+            return typed[column_text(value)]
         except KeyError:
             raise ValueRefused("a column value is not in the binding's map", remedy="add it to the map") from None
 
     return convert
 
 
-def _unmap(mapping: dict[str, str], column_type: ValueType) -> Convert:
-    typed = {field: _typed(column, column_type) for column, field in mapping.items()}
+def _unmap(mapping: dict[str, str], field: ValueType, column_type: ValueType) -> Convert:
+    typed = {_typed(value, field): _typed(column, column_type) for column, value in mapping.items()}
 
     def convert(value: Any) -> Any:
         try:
@@ -349,21 +405,29 @@ def _unmap(mapping: dict[str, str], column_type: ValueType) -> Convert:
     return convert
 
 
-def _typed(text: str, column_type: ValueType) -> Any:
-    if column_type.kind == "boolean":
+def _typed(text: str, kind: ValueType) -> Any:
+    """A value written in the configuration as one of that type. Raises ValueError."""
+    if kind.kind == "boolean":
         if text not in ("true", "false"):
-            raise ValueError(f"map key {text!r} is no boolean: use true and false")
+            raise ValueError(f"{text!r} in a map is no boolean: use true and false")
         return text == "true"
-    convert = between(ValueType("text"), column_type)
+    convert = between(ValueType("text"), kind)
     try:
         return convert(text) if convert else text
     except ValueRefused as refused:
-        raise ValueError(f"map key {text!r} does not fit the column: {refused.cause}") from refused
+        raise ValueError(f"{text!r} in a map is no {kind}: {refused.cause}") from refused
 
 
 def _scale(scale: int) -> Convert:
     factor = Decimal(scale)
-    return lambda text: _strip_zeros(decimal_text(_EXACT.multiply(Decimal(text), factor)))
+
+    def convert(text: str) -> str:
+        try:
+            return _strip_zeros(decimal_text(_EXACT.multiply(Decimal(text), factor)))
+        except (Inexact, InvalidOperation):
+            raise _refuse("decimal", "it has too many digits to be scaled") from None
+
+    return convert
 
 
 def _unscale(field: ValueType, scale: int) -> Convert:
@@ -390,7 +454,7 @@ _CONVERSIONS: Final[dict[tuple[str, str], Callable[[ValueType, ValueType], Conve
     ("integer", "integer"): _integer_range,
     ("integer", "decimal"): _integer_to_decimal,
     ("integer", "text"): _number_as_text,
-    ("integer", "float"): lambda _s, _t: float,
+    ("integer", "float"): _integer_to_float,
     ("decimal", "decimal"): _same_decimal,
     ("decimal", "integer"): _decimal_to_integer,
     ("decimal", "text"): _as_text,
@@ -412,7 +476,7 @@ _CONVERSIONS: Final[dict[tuple[str, str], Callable[[ValueType, ValueType], Conve
     ("bytes", "bytes"): _length,
     ("uuid", "uuid"): _unchanged,
     ("uuid", "text"): _as_text,
-    ("json", "json"): _to_json,
+    ("json", "json"): _unchanged,
     ("json", "text"): _as_text,
     ("date", "date"): _unchanged,
     ("date", "text"): _as_text,

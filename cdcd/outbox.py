@@ -71,8 +71,8 @@ class OutboxWriter:
         self._writes: dict[str, int] = {}
         self.units = state.units
 
-    def add(self, target: str, item: Item, committed_at_us: int, writes: int = 1) -> None:
-        """Add to the target's unit of the present entry."""
+    def add(self, target: str, item: Item, committed_at_us: int, writes: int = 1) -> int:
+        """Add to the target's unit of the present entry; return the unit's number."""
         unit = self._open.get(target)
         if unit is None:
             self.units += 1
@@ -82,6 +82,7 @@ class OutboxWriter:
         if count >= PART_WRITES:
             self._store(target, [*self._closed.pop(target, []), unit], more=True)
             self._open[target] = Unit(unit.number, committed_at_us, [])
+        return unit.number
 
     def end_unit(self) -> None:
         """The entry is done: what follows belongs to the next units."""

@@ -55,7 +55,9 @@ class EntityDecider:
         outbox: OutboxWriter,
         report: Callable[[Conflict], None],
         counts: Counter[tuple[str, str, str]],
+        echoed: Mapping[int, int],
     ) -> None:
+        """`echoed` says, kept up to date by the caller, which unit was last read back from each system."""
         self.entity = entity
         self.number = entity.number
         self.children: list[EntityDecider] = []
@@ -63,6 +65,7 @@ class EntityDecider:
         self._outbox = outbox
         self.report = report
         self._counts = counts
+        self._echoed = echoed
         self._systems = plan.vocabulary.systems
         parent = None if entity.parent is None else plan.entities[entity.parent]
         self.parent_width = 0 if parent is None else parent.key_width
@@ -169,12 +172,15 @@ class EntityDecider:
             return
         owners = self._owners(moment, system, key)
         accepted = reverted = 0
+        on_its_way = self._on_its_way(record, system)
         for slot in differing:
             if owners[slot] in (system, NOBODY):
                 record.values[slot] = values[slot]
                 if record.origins is not None:
                     record.origins[slot] = system
                 accepted |= 1 << slot
+            elif on_its_way >> slot & 1:
+                self._count(system, "behind")  # a unit that is not read back yet puts it right by itself
             elif record.values[slot] is not ABSENT:
                 reverted |= self._not_owner(system, key, slot, values[slot])
         if accepted:
@@ -182,6 +188,11 @@ class EntityDecider:
         if reverted:
             self._count(system, "revert")
             self._tell(moment, system, key, RecordWrite.UPDATE, record, reverted, 0)
+
+    def _on_its_way(self, record: Record, system: int) -> int:
+        """The slots that units tell this system which it has not shown to have read yet."""
+        unit, mask = record.told.get(system, (0, 0))
+        return mask if unit > self._echoed.get(system, 0) else 0
 
     def _accept(self, moment: Moment, system: int, key: bytes, record: Record, mask: int) -> None:
         record.changed_seq = moment.seq
@@ -467,7 +478,9 @@ class EntityDecider:
         self, moment: Moment, target: int, key: bytes, kind: RecordWrite, record: Record, mask: int, initial: int
     ) -> None:
         item = [self.number, kind, key, mask, masked(record.values, mask), initial, masked(record.values, initial)]
-        self._outbox.add(self._systems[target], item, moment.committed_at_us)
+        unit = self._outbox.add(self._systems[target], item, moment.committed_at_us)
+        record.told[target] = (unit, mask | self._on_its_way(record, target))
+        self._golden.put(self.number, key, record)
 
     def _count(self, system: int, decision: str) -> None:
         self._counts[self._systems[system], self.entity.name, decision] += 1

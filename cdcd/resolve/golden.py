@@ -36,6 +36,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     changed_at_us: int
     origins: list[int] | None = None
     shadows: dict[int, list[Any]] | None = None
+    told: dict[int, tuple[int, int]] = {}
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode

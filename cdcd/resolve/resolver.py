@@ -60,8 +60,9 @@ class Resolver:
         self._seeds = Seeds(state)
         self._unmapped = UnmappedRows(state)
         self._outbox = OutboxWriter(state)
+        self._echoed: dict[int, int] = {}
         self._deciders = {
-            name: EntityDecider(plan, entity, self._golden, self._outbox, self._report, self.counts)
+            name: EntityDecider(plan, entity, self._golden, self._outbox, self._report, self.counts, self._echoed)
             for name, entity in plan.entities.items()
         }
         for name, entity in plan.entities.items():
@@ -71,7 +72,6 @@ class Resolver:
         self._routes = {system: plan.routes_from(system) for system in plan.systems}
         self._readers: dict[tuple[str, int], _Readers] = {}
         self._position = state.position
-        self._echoed: dict[str, int] = {}
         self._seeding: set[str] = set()
         self._resyncs: dict[str, int] = {}
         self._snapshots: set[tuple[str, str]] = set()
@@ -99,7 +99,9 @@ class Resolver:
         } & set(self._plan.entities)
         self._snapshots = {(s, t) for s, t in execute('SELECT system, "table" FROM snapshots')}
         self._unmapped.load()
-        self._echoed = {s: int(self._state.get(f"echoed:{s}") or 0) for s in self._plan.systems}
+        self._echoed.update(
+            (number, int(self._state.get(f"echoed:{system}") or 0)) for number, system in enumerate(self._systems)
+        )
         self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
 
     # ---- the step ----------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ class Resolver:
                 assert entry.note is not None
                 self._chunk_done(entry.source, decode_chunk_note(entry.note))
         if entry.mark is not None:
-            self._echoed[entry.source] = entry.mark[1]
+            self._echoed[self._systems.index(entry.source)] = entry.mark[1]
             self._state.put(f"echoed:{entry.source}", entry.mark[1])
         self._outbox.end_unit()
 
@@ -427,7 +429,7 @@ class Resolver:
         for system, mark in self._applied.items():
             through = mark.read()
             if self._plan.is_source(system):
-                through = min(through, self._echoed.get(system, 0))
+                through = min(through, self._echoed[self._systems.index(system)])
             outbox.trim(self._state, system, through)
 
     def close(self) -> None:

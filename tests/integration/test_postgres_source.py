@@ -1,5 +1,6 @@
 """What is particular to PostgreSQL as a source, on a real server. What all sources share is in the contract suite."""
 
+import random
 import select
 import threading
 import time
@@ -9,10 +10,6 @@ from pathlib import Path
 import msgspec
 import psycopg
 import pytest
-from cdcd_postgres import Options, adapter
-from cdcd_postgres.position import parse_position
-from cdcd_postgres.snapshot import ChunkReader
-from contract.postgres_harness import PostgresHarness
 
 from cdcd.adapter import Source, TableNeed
 from cdcd.config import Secret
@@ -20,6 +17,10 @@ from cdcd.errors import ConfigError, NotReady, PositionLost, Unavailable
 from cdcd.model import ABSENT, CHECKPOINT_TABLE, Chunk, Commit, Idle, Op, Rows
 from cdcd.testing.servers import PostgresServer
 from cdcd.testing.stream import Change, StreamReader, Transaction, named_rows
+from cdcd_postgres import Options, adapter
+from cdcd_postgres.position import parse_position
+from cdcd_postgres.snapshot import ChunkReader
+from contract.postgres_harness import PostgresHarness
 
 LONG = "".join(chr(33 + number * 7919 % 90) for number in range(9000))
 """Too long to stay in the row, and not compressible enough to get there."""
@@ -513,7 +514,68 @@ def test_an_update_between_snapshot_and_marker_is_newer_than_the_chunk(harness, 
     assert sorted(chunk.rows.rows) == [[1, LONG, 1], [2, LONG, 2], [6, LONG, 1], [50, LONG, 2]]
     assert (chunk.last_key, chunk.done) == ([6], True)
     assert len(session.reader.transactions) == 2
-    assert session.reader.log[-1] is chunk
+    after = session.reader.log[session.reader.log.index(chunk) :]
+    assert not any(isinstance(entry, Transaction) for entry in after)
+
+
+class Scribbler(threading.Thread):
+    """Inserts, updates, moves and deletes rows of `doc`, mostly without touching their long value."""
+
+    def __init__(self, harness: PostgresHarness, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._dsn = harness.server.dsn(harness.database)
+        self._random = random.Random(seed)
+
+    def run(self) -> None:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            connection.execute(f"SET synchronous_commit = {self._random.choice(['on', 'off'])}")
+            for number in range(400):
+                with connection.transaction():
+                    for _ in range(self._random.randrange(1, 4)):
+                        self._write(connection, self._random.randrange(80), number)
+
+    def _write(self, connection: psycopg.Connection, key: int, number: int) -> None:
+        what = self._random.random()
+        if what < 0.7:
+            connection.execute("UPDATE doc SET n = n + 1 WHERE id = %s AND pg_try_advisory_xact_lock(id)", [key])
+        elif what < 0.8:
+            connection.execute("DELETE FROM doc WHERE id = %s AND pg_try_advisory_xact_lock(id)", [key])
+        else:
+            body = f"{number}{LONG}"
+            sql = "INSERT INTO doc SELECT %s, %s, 0 WHERE pg_try_advisory_xact_lock(%s) ON CONFLICT DO NOTHING"
+            connection.execute(sql, [key, body, key])
+
+
+def test_chunks_and_stream_together_give_the_table_whatever_is_written_meanwhile(harness, reading):
+    harness.sql("CREATE TABLE doc (id int PRIMARY KEY, body text, n int); ALTER TABLE doc ALTER body SET STORAGE EXTERNAL")
+    harness.sql(f"INSERT INTO doc SELECT id, id || $${LONG}$$, 0 FROM generate_series(1, 79, 2) id")
+    session = reading("public.doc")
+    writers = [Scribbler(harness, seed) for seed in range(3)]
+    for writer in writers:
+        writer.start()
+    after = None
+    while True:
+        chunk = session.reader.read_chunk("public.doc", after, 5)
+        after = chunk.last_key
+        if chunk.done:
+            if not any(writer.is_alive() for writer in writers):
+                break
+            after = None
+    session.done()
+    replica: dict = {}
+    for entry in session.reader.log:
+        for change in named_rows(entry.rows) if isinstance(entry, Chunk) else getattr(entry, "changes", ()):
+            if change.table != "public.doc":
+                continue
+            if change.op is Op.DELETE:
+                replica.pop(change.row["id"], None)
+                continue
+            known = replica.get(change.row["id"], {})
+            replica[change.row["id"]] = {**known, **{name: value for name, value in change.row.items() if value is not ABSENT}}
+            if entry.__class__ is Chunk:
+                assert ABSENT not in change.row.values()
+                assert change.row["n"] >= known.get("n", 0) or change.row["body"] != known["body"]
+    assert replica == {row[0]: dict(zip(("id", "body", "n"), row, strict=True)) for row in harness.sql("SELECT * FROM doc")}
 
 
 def test_a_chunk_waits_for_a_streamed_transaction_to_become_visible(harness, reading):

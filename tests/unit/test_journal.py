@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from cdcd.errors import NeedsOperator
 from cdcd.journal import Backfill, ChunkNote, Command, Draft, Journal, Kind
 from cdcd.journal import decode_chunk_note, decode_command, encode_note
 from cdcd.model import ABSENT, Op, Relation, Rows
+from cdcd.storage import StorageError
 
 ITEM = Relation("public.item", ("id", "name"), ("integer", "text"), (0,))
 
@@ -73,7 +73,7 @@ def test_values_keep_their_types_and_absence(journal: Journal):
 def test_position_and_entries_are_one_commit(journal: Journal):
     append(journal, "erp", "a", at_us=77, position="0/1")
     assert (journal.position("erp"), journal.captured_at_us("erp")) == ("0/1", 77)
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(StorageError):
         journal.append("erp", [Draft(Kind.LOG, "", 2, 1, body=b"x"), Draft("x", "", 2, 1)], "0/2")  # type: ignore[arg-type]
     assert journal.position("erp") == "0/1"
     assert journal.last_seq() == 1

@@ -50,3 +50,15 @@ def test_a_file_that_cannot_be_opened_says_so(tmp_path: Path):
     (tmp_path / "x.db").mkdir()
     with pytest.raises(StorageError, match="cannot be read or written"):
         Database(tmp_path / "x.db", SCHEMA)
+
+
+def test_a_full_disk_is_named_and_the_database_goes_on_when_there_is_room_again(tmp_path: Path):
+    database = Database(tmp_path / "x.db", "CREATE TABLE IF NOT EXISTS t (a BLOB)")
+    database.connection.execute("PRAGMA max_page_count=10")
+    with pytest.raises(StorageError, match="no room"), database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (zeroblob(1000000))")
+    database.connection.execute("PRAGMA max_page_count=1000000")
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (zeroblob(1000000))")
+    assert database.size_bytes() > 10**6
+    database.close()
