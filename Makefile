@@ -15,7 +15,7 @@ LONG_TESTS := tests/bench tests/soak
 export PATH := $(PATH):/usr/sbin:/sbin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test clean environment servers
+.PHONY: help demo test lint clean environment servers
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -23,14 +23,19 @@ help: ## show this
 demo: environment servers ## an ERP and a shop kept in step before your eyes; ARGS="--seconds 20" bounds it, ARGS=--help tells more
 	@PYTHONPATH=tests exec $(BIN)/python -m demo $(ARGS)
 
-# When a caller gives STATUS_FILE, pytest's exit status goes there instead of ending make (see .ci/run).
-test: environment servers ## style, types, rules and all tests but the long ones
+# The tests run also when style or types fail: one run shows everything. A caller that gives STATUS_FILE gets the exit
+# status there, and pytest's summary as the last line (see .ci/run).
+test: environment servers ## style, types, rules and all tests but the long ones; ARGS goes to pytest
+	@status=0; $(MAKE) lint || status=1; \
+	$(BIN)/python -m pytest $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
+	if [ -n "$(STATUS_FILE)" ]; then echo $$status > "$(STATUS_FILE)"; exit 0; fi; \
+	exit $$status
+
+lint: environment ## style and types alone
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 	@MYPYPATH=tests $(BIN)/mypy --no-error-summary tests/demo
-	@status=0; $(BIN)/python -m pytest $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
-	if [ -n "$(STATUS_FILE)" ]; then echo $$status > "$(STATUS_FILE)"; else exit $$status; fi
 
 clean: ## remove .venv and everything the tools have left
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

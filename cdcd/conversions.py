@@ -382,11 +382,11 @@ def column_text(value: Any) -> str:
 
 
 def _map(mapping: dict[str, str], field: ValueType) -> Convert:
-    typed = {column: _typed(value, field) for column, value in mapping.items()}
+    values = {column: typed(value, field) for column, value in mapping.items()}
 
     def convert(value: Any) -> Any:
         try:
-            return typed[column_text(value)]
+            return values[column_text(value)]
         except KeyError:
             raise ValueRefused("a column value is not in the binding's map", remedy="add it to the map") from None
 
@@ -394,28 +394,28 @@ def _map(mapping: dict[str, str], field: ValueType) -> Convert:
 
 
 def _unmap(mapping: dict[str, str], field: ValueType, column_type: ValueType) -> Convert:
-    typed = {_typed(value, field): _typed(column, column_type) for column, value in mapping.items()}
+    columns = {typed(value, field): typed(column, column_type) for column, value in mapping.items()}
 
     def convert(value: Any) -> Any:
         try:
-            return typed[value]
+            return columns[value]
         except KeyError:
             raise ValueRefused("a field value is not in the binding's map", remedy="add it to the map") from None
 
     return convert
 
 
-def _typed(text: str, kind: ValueType) -> Any:
-    """A value written in the configuration as one of that type. Raises ValueError."""
+def typed(text: str, kind: ValueType) -> Any:
+    """The canonical value of that type that the configuration writes as `text`. Raises ValueError."""
     if kind.kind == "boolean":
         if text not in ("true", "false"):
-            raise ValueError(f"{text!r} in a map is no boolean: use true and false")
+            raise ValueError(f"{text!r} is no boolean: write true or false")
         return text == "true"
     convert = between(ValueType("text"), kind)
     try:
         return convert(text) if convert else text
     except ValueRefused as refused:
-        raise ValueError(f"{text!r} in a map is no {kind}: {refused.cause}") from refused
+        raise ValueError(f"{text!r} is no {kind}: {refused.cause}") from refused
 
 
 def _scale(scale: int) -> Convert:

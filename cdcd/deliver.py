@@ -12,23 +12,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from cdcd import outbox
 from cdcd.adapter import Target
 from cdcd.errors import CdcdError, NeedsOperator, Refused
-from cdcd.fold import Folder, Grouped, subgroups
+from cdcd.fold import Folder
+from cdcd.folded import Folded, Grouped, subgroups
 from cdcd.journal import Command, Journal
-from cdcd.model import Batch, TableWrite, WriteKind
+from cdcd.model import Batch
 from cdcd.outbox import AppliedMark, StoredUnits, Unit
 from cdcd.parked import Parked, ParkedRecords, Subject
 from cdcd.resolve.plan import Plan
 from cdcd.state import State
+from cdcd.values import ValueRefused
 
-BATCH_WRITES: Final = 5_000
 _log: Final = logging.getLogger(__name__)
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder().decode
 
 
 class Deliverer:
@@ -57,6 +54,7 @@ class Deliverer:
         self._row = 0
         self._folder: Folder | None = None
         self._ahead: list[StoredUnits] = []
+        self._parked_now: set[Subject] = set()
 
     def start(self) -> None:
         """Take over the target and learn where it stands. Raises NeedsOperator when its checkpoint is ahead of us."""
@@ -80,84 +78,73 @@ class Deliverer:
 
     def step(self) -> bool:
         """Deliver the next batch of whole units; return whether there was one."""
-        assert self._folder is not None, "start was not called"
         rows = self._take_rows()
         if not rows:
             return False
-        if rows[-1].more:
-            self._deliver_huge(rows)
-        else:
-            self._deliver([unit for row in rows for unit in row.units()])
+        units = _joined([unit for row in rows for unit in row.units()])
+        self._parked_now.clear()
+        self._deliver([unit for unit in units if unit.number > self._unit])
         self._row = rows[-1].id
         self._retry_due()
         return True
 
     def _take_rows(self) -> list[StoredUnits]:
-        """Rows up to a batch's worth: whole units, or the first part of one that is too large for a batch."""
-        if not self._ahead:
-            self._ahead = outbox.read(self._state, self._system, self._row, self._unit)
+        """Rows up to a batch's worth. A unit that is stored in many rows is taken whole: it is one transaction."""
         taken: list[StoredUnits] = []
-        while self._ahead:
-            row = self._ahead.pop(0)
-            taken.append(row)
-            if row.more or sum(len(r.body) for r in taken) >= outbox.READ_BYTES:
+        size_bytes = 0
+        while size_bytes < outbox.READ_BYTES or taken[-1].more:
+            if not self._ahead:
+                after = taken[-1].id if taken else self._row
+                self._ahead = outbox.read(self._state, self._system, after, self._unit)
+            if not self._ahead:
+                assert not taken or not taken[-1].more, "a part of an outbox unit is missing"
                 break
+            taken.append(self._ahead.pop(0))
+            size_bytes += len(taken[-1].body)
         return taken
-
-    def _deliver_huge(self, rows: list[StoredUnits]) -> None:
-        """A unit in many rows: parts are folded one after another, but all are one transaction of the target."""
-        parts = [rows]
-        while parts[-1][-1].more:
-            more = outbox.read(self._state, self._system, parts[-1][-1].id, self._unit)[:1]
-            assert more, "a part of an outbox unit is missing"
-            parts.append(more)
-        self._deliver(_joined([unit for part in parts for row in part for unit in row.units()]))
-        rows[:] = parts[-1]
-        self._ahead = []
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
     def _deliver(self, units: Sequence[Unit]) -> None:
         """Write units, halving what is refused; afterwards the checkpoint is at the last of them."""
-        folder = self._folder
-        assert folder is not None
-        folded, waiting = folder.fold(units, self.parked)
-        through = units[-1].number
-        for subject in waiting:
-            self.parked.wait_behind(subject)
-            self.counts["waiting"] += 1
-        for subject, refused in folded.refused:
-            self._park([(subject, None)], through, refused)
-        error: Refused | None = None
-        for deletes_first in (False, True):
-            try:
-                self._apply(folded.ordered(deletes_first=deletes_first), through)
-            except Refused as refused:
-                error = refused
-                if not folded.deletes:
-                    break
-            else:
-                return
-        assert error is not None
-        if len(units) > 1:
+        assert self._folder is not None, "start was not called"
+        folded, waiting = self._folder.fold(units, self.parked)
+        batch = Batch(self._unit, units[-1].number)
+        for unwritable in folded.unwritable:
+            self._park([(unwritable.subject, unwritable.kept)], batch.through, unwritable.refused)
+        error = self._try(folded, batch)
+        if error is not None and len(units) > 1:
             middle = len(units) // 2
             self._deliver(units[:middle])
             self._deliver(units[middle:])
-        else:
-            self._isolate(folded.ordered(deletes_first=False), through, error)
+            return
+        if error is not None:
+            self._isolate(folded.ordered(deletes_first=False), batch, error)
+        self.parked.wait_behind(waiting)
+        self.counts["waiting"] += len(waiting)
 
-    def _apply(self, groups: list[Grouped], through: int) -> None:
-        """One transaction of the target. Records that it turns out not to have are parked, also durably before."""
-        applied = self._target.apply([group.write for group in groups], Batch(self._unit, through))
-        missing = [
-            (groups[write].subjects[row], None) for write, row in applied.missing if not groups[write].missing_is_fine
-        ]
+    def _try(self, folded: Folded, batch: Batch) -> Refused | None:
+        """Write a batch with its deletes last, or else first (unique values may move either way); what was refused."""
+        error: Refused | None = None
+        for deletes_first in (False, True) if folded.deletes else (False,):
+            try:
+                self._apply(folded.ordered(deletes_first=deletes_first), batch)
+            except Refused as refused:
+                error = refused
+            else:
+                return None
+        return error
+
+    def _apply(self, groups: list[Grouped], batch: Batch) -> None:
+        """One transaction of the target. Records that it turns out not to have are parked."""
+        applied = self._target.apply([group.write for group in groups], batch)
+        missing = [(groups[write], row) for write, row in applied.missing if not groups[write].missing_is_fine]
         if missing:
-            self._park(missing, through, _row_missing(self._system))
-        self._advance(through)
-        delivered = [subject for group in groups for subject in group.subjects] if len(self.parked) else []
-        gone = {subject for subject, _ in missing}
-        self.parked.release(subject for subject in delivered if subject not in gone)
+            self._park([(group.subjects[i], group.kept(i)) for group, i in missing], batch.through, self._row_missing())
+        self._advance(batch.through)
+        if len(self.parked):
+            gone = {group.subjects[row] for group, row in missing}
+            self.parked.release(subject for group in groups for subject in group.subjects if subject not in gone)
         for group in groups:
             self.counts[group.write.kind.name.lower()] += len(group.write.rows)
 
@@ -167,51 +154,54 @@ class Deliverer:
         self._applied.write(through)
         self.counts["transactions"] += 1
 
-    def _isolate(self, groups: list[Grouped], through: int, error: Refused) -> None:
+    def _isolate(self, groups: list[Grouped], batch: Batch, error: Refused) -> None:
         """Find the refused records of one unit by halving.
 
         All its records are parked before the first half is tried: the checkpoint moves with the first part that
-        succeeds, and a crash in between must not lose the others.
+        succeeds, and a crash in between must not lose the others. Every part says that it carries the unit: its echo
+        is judged by that.
         """
-        rows = [(subject, self._kept(group, i)) for group in groups for i, subject in enumerate(group.subjects)]
-        self._park(rows, through, error, log=False)
-        self._isolate_part(groups, through, error)
+        rows = [(subject, group.kept(i)) for group in groups for i, subject in enumerate(group.subjects)]
+        self._park(rows, batch.through, error, log=False)
+        self._isolate_part(groups, batch, error)
 
-    def _isolate_part(self, groups: list[Grouped], through: int, error: Refused) -> None:
+    def _isolate_part(self, groups: list[Grouped], batch: Batch, error: Refused) -> None:
         count = sum(len(group.subjects) for group in groups)
         try:
-            self._apply(groups, through)
+            self._apply(groups, batch)
         except Refused as refused:
             error = refused
         else:
             return
         if count == 1:
-            self._park([(groups[0].subjects[0], None)], through, error)
+            self._park([(groups[0].subjects[0], None)], batch.through, error)
             return
         pieces = list(subgroups(groups, max(1, (max(len(g.subjects) for g in groups) + 1) // 2)))
         if len(pieces) == len(groups):  # groups of one row each: halve the list of groups instead
             middle = len(groups) // 2
-            self._isolate_part(groups[:middle], through, error)
-            self._isolate_part(groups[middle:], through, error)
+            self._isolate_part(groups[:middle], batch, error)
+            self._isolate_part(groups[middle:], batch, error)
             return
         for piece in pieces:
-            self._isolate_part([piece], through, error)
-
-    def _kept(self, group: Grouped, index: int) -> bytes | None:
-        """The row of a plain copy, as it must be kept to be tried again; records are told anew by resolve."""
-        if group.subjects[index][0] >= 0:
-            return None
-        write = group.write
-        return _encode([write.table, write.kind, write.key, write.columns, write.rows[index]])
+            self._isolate_part([piece], batch, error)
 
     def _park(
-        self, subjects: Sequence[tuple[Subject, bytes | None]], unit: int, error: CdcdError, *, log: bool = True
+        self, rows: Sequence[tuple[Subject, bytes | None]], unit: int, error: CdcdError, *, log: bool = True
     ) -> None:
         cause = f"{error.what}: {error.cause}" if error.cause else error.what
-        self.parked.park(subjects, unit, error.code, cause)
+        self.parked.park(rows, unit, error.code, cause, same_attempt=self._parked_now)
+        self._parked_now.update(subject for subject, _ in rows)
         if log:
-            self.counts["parked"] += len(subjects)
-            _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, len(subjects), error.code, unit)
+            self.counts["parked"] += len(rows)
+            _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, len(rows), error.code, unit)
+
+    def _row_missing(self) -> Refused:
+        return Refused(
+            f"a row to update is not in {self._system!r}",
+            code="row-missing",
+            cause="it was deleted there, or never arrived",
+            remedy="nothing, if its deletion is on its way; else 'cdcd resync' for its entity",
+        )
 
     # ---- parked records ----------------------------------------------------------------------------------
 
@@ -234,10 +224,14 @@ class Deliverer:
 
     def _retry_row(self, parked: Parked, row: bytes) -> None:
         """Try a plain copy's kept row again: nothing newer of its key was delivered, or it would be released."""
+        assert self._folder is not None, "start was not called"
         self.counts["retries"] += 1
+        self._parked_now.clear()
         try:
-            self._apply([Grouped(_kept_write(row), [parked.subject])], self._unit)
-        except Refused as refused:
+            group = self._folder.retried(parked.subject, row)
+            if group is not None:
+                self._apply([group], Batch(self._unit, self._unit))
+        except (Refused, ValueRefused) as refused:
             self._park([(parked.subject, None)], self._unit, refused, log=False)
 
     def due_in_seconds(self) -> float | None:
@@ -258,19 +252,3 @@ def _joined(units: list[Unit]) -> list[Unit]:
         else:
             joined.append(unit)
     return joined
-
-
-def _kept_write(kept: bytes) -> TableWrite:
-    table, kind, key, columns, row = _decode(kept)
-    return TableWrite(table, WriteKind(kind), tuple(key), tuple(columns), [row])
-
-
-def _row_missing(system: str) -> Refused:
-    return Refused(
-        f"a row to update is not in {system!r}",
-        code="row-missing",
-        cause="it was deleted there, or never arrived",
-        remedy="nothing, if its deletion is on its way; else 'cdcd resync' for its entity",
-    )
-
-

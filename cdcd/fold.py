@@ -6,47 +6,77 @@ deletes come last and in reverse, or first where a refused batch is tried the ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from cdcd.conversions import Convert, field_to_column
 from cdcd.errors import NeedsOperator
-from cdcd.model import ABSENT, Lookup, Op, Relation, Row, TableShape, TableWrite, WriteKind
-from cdcd.outbox import RecordWrite, Unit
-from cdcd.parked import Subject
-from cdcd.resolve.decide import slots_of
-from cdcd.resolve.keys import decode_key, encode_key
-from cdcd.resolve.plan import BindingPlan, EntityPlan, Plan, Route
+from cdcd.fold_copies import CopyFolder
+from cdcd.folded import Folded, Grouped, Unwritable, needed_shape
+from cdcd.model import Lookup, Relation, Row, TableShape, TableWrite, WriteKind
+from cdcd.outbox import Item, RecordWrite, Unit
+from cdcd.parked import ParkedRecords, Subject
+from cdcd.resolve.keys import decode_key
+from cdcd.resolve.masks import mask_of, slots_of
+from cdcd.resolve.plan import BindingPlan, ColumnPlan, EntityPlan, Plan
 from cdcd.values import ValueRefused, parse_type
 
-class Grouped(msgspec.Struct, gc=False):
-    """A table write and the subjects of its rows. `missing_is_fine` for rows that may be gone already (archiving)."""
-
-    write: TableWrite
-    subjects: list[Subject]
-    missing_is_fine: bool = False
-
-
-class Folded(msgspec.Struct):
-    """A batch ready to be written: upserts and updates in dependency order, deletes in reverse; and what cannot be."""
-
-    changes: list[Grouped] = []
-    deletes: list[Grouped] = []
-    refused: list[tuple[Subject, ValueRefused]] = []
-
-    def ordered(self, *, deletes_first: bool) -> list[Grouped]:
-        """All groups in the order of writing."""
-        return self.deletes + self.changes if deletes_first else self.changes + self.deletes
+_KINDS: Final = {
+    RecordWrite.FULL: WriteKind.UPSERT,
+    RecordWrite.UPDATE: WriteKind.UPDATE,
+    RecordWrite.DELETE: WriteKind.DELETE,
+}
+Shape: TypeAlias = tuple[int, int, int]
+"""What distinguishes the items of one entity: kind, mask and initial mask."""
 
 
-class _Pending(msgspec.Struct, gc=False):
-    """One record's folded write."""
+class _Writer(msgspec.Struct, frozen=True):
+    """Makes the table write of items of one shape, and the row of each item (which may raise ValueRefused)."""
 
-    kind: RecordWrite
+    group: Callable[[], Grouped]
+    row: Callable[[Item], Row]
+
+
+class _Merged(msgspec.Struct, gc=False):
+    """Several items of one record as one, FULL if any of them was.
+
+    A slot that was told is told with its newest value, also where it would be written only to a new row by now: what an
+    earlier item was to change must change in a row that exists.
+    """
+
+    number: int
+    kind: int
+    key: bytes
     fields: dict[int, Any]
-    initial: dict[int, Any]
+    only_new: dict[int, Any]
+
+    @classmethod
+    def of(cls, item: Item) -> _Merged:
+        """An item that others can be folded onto."""
+        number, kind, key, mask, values, initial, initial_values = item
+        fields = dict(zip(slots_of(mask), values, strict=True))
+        return cls(number, kind, key, fields, dict(zip(slots_of(initial), initial_values, strict=True)))
+
+    def fold(self, item: Item) -> None:
+        """Fold a later FULL or UPDATE onto this."""
+        _, kind, _, mask, values, initial, initial_values = item
+        if kind == RecordWrite.FULL:
+            self.kind = kind
+        for slot, value in zip(slots_of(initial), initial_values, strict=True) if initial else ():
+            (self.fields if slot in self.fields else self.only_new)[slot] = value
+        slots = slots_of(mask)
+        self.fields.update(zip(slots, values, strict=True))
+        for slot in slots if self.only_new else ():
+            self.only_new.pop(slot, None)
+
+    def item(self) -> Item:
+        """The item that says it all."""
+        mask, initial = mask_of(self.fields), mask_of(self.only_new)
+        values = [self.fields[slot] for slot in slots_of(mask)]
+        return [self.number, self.kind, self.key, mask, values, initial, [self.only_new[s] for s in slots_of(initial)]]
 
 
 class RecordFolder:
@@ -56,124 +86,143 @@ class RecordFolder:
         self.entity = entity
         self._plan = plan
         self._binding = binding
-        self._shape = _shape(shapes, binding.table, binding.system)
         self._shapes = shapes
-        self._pending: dict[bytes, _Pending] = {}
-        self._columns = {c.slot: c.column for c in binding.columns}
-        self._converts = {c.slot: self._converter(c.slot, c.column, c.transform) for c in binding.columns}
-        self._lookups = {c.slot: lookup for c in binding.columns if (lookup := self._lookup_for(c.slot, c.column, c.transform))}
+        self._pending: dict[bytes, Item | _Merged] = {}
+        self._columns = {bound.slot: bound.column for bound in binding.columns}
+        self._converts = {b.slot: c for b in binding.columns if (c := self._converter(b)) is not None}
+        self._lookups = {b.slot: found for b in binding.columns if (found := self._lookup_for(b)) is not None}
         self._parent_lookup = self._parent()
-        self._key_columns = tuple(self._columns[slot] for slot in entity.key)
-        if binding.parent_column is not None:
-            self._key_columns = (binding.parent_column, *self._key_columns)
+        self._parent_convert = None if entity.parent is None else self._key_converter(plan.entities[entity.parent])
+        self._writers: dict[Shape, _Writer] = {}
 
-    def add(self, kind: int, key: bytes, fields: dict[int, Any], initial: dict[int, Any]) -> None:
+    def add(self, item: Item) -> None:
         """Fold one item onto what is pending for its record."""
+        key = item[2]
         known = self._pending.get(key)
-        if known is None or kind == RecordWrite.DELETE or (kind == RecordWrite.FULL and known.kind != RecordWrite.FULL):
-            if known is not None and known.kind == RecordWrite.UPDATE and kind == RecordWrite.FULL:
-                # What the update was to change must change in an existing row too, to its newest value.
-                changed = {slot: initial.pop(slot, value) for slot, value in known.fields.items()}
-                fields = {**changed, **fields}
-            self._pending[key] = _Pending(RecordWrite(kind), fields, initial)
+        if known is None or item[1] == RecordWrite.DELETE:
+            self._pending[key] = item
             return
-        known.fields.update(fields)
-        known.initial.update(initial)
-        for slot in fields:
-            known.initial.pop(slot, None)
+        if type(known) is list:
+            if known[1] == RecordWrite.DELETE:
+                if item[1] == RecordWrite.FULL:
+                    self._pending[key] = item
+                return
+            known = self._pending[key] = _Merged.of(known)
+        known.fold(item)
 
     def tells_whole(self, key: bytes) -> bool:
         """Whether what is pending for a record says all of it, so that changes after it need not wait."""
         pending = self._pending.get(key)
-        return pending is not None and pending.kind == RecordWrite.FULL
+        if pending is None:
+            return False
+        return (pending[1] if type(pending) is list else pending.kind) == RecordWrite.FULL
 
     def take(self, folded: Folded) -> None:
         """Move what is pending into `folded`, grouped by shape."""
-        groups: dict[tuple[Any, ...], Grouped] = {}
+        number = self.entity.number
+        groups: dict[Shape, tuple[Callable[[Item], Row], Grouped, list[Subject]]] = {}
         for key, pending in self._pending.items():
-            subject = (self.entity.number, key)
+            item = pending if type(pending) is list else pending.item()
+            shape = (item[1], item[3], item[5])
+            found = groups.get(shape)
+            if found is None:
+                writer = self._writers.get(shape) or self._writer(shape)
+                subjects: list[Subject] = []
+                found = groups[shape] = (writer.row, writer.group(), subjects)
+                found[1].subjects = subjects
+            row_of, group, subjects = found
             try:
-                shape, row = self._row(key, pending)
+                group.write.rows.append(row_of(item))
             except ValueRefused as refused:
-                folded.refused.append((subject, refused))
-                continue
-            if shape not in groups:
-                groups[shape] = self._group(*shape)
-            groups[shape].write.rows.append(row)
-            groups[shape].subjects.append(subject)
+                folded.unwritable.append(Unwritable((number, key), refused))
+            else:
+                subjects.append((number, key))
         self._pending = {}
-        folded.changes.extend(g for g in groups.values() if g.write.kind != WriteKind.DELETE)
-        folded.deletes[:0] = [g for g in groups.values() if g.write.kind == WriteKind.DELETE]
+        made = [group for _, group, _ in groups.values() if group.subjects]
+        folded.changes += [group for group in made if group.write.kind != WriteKind.DELETE]
+        folded.deletes[:0] = [group for group in made if group.write.kind == WriteKind.DELETE]
 
-    def _row(self, key: bytes, pending: _Pending) -> tuple[tuple[Any, ...], Row]:
-        width = self.entity.key_width
-        parts = decode_key(key, width)
+    # ---- compiled once per shape -----------------------------------------------------------------------------
+
+    def _writer(self, shape: Shape) -> _Writer:
+        """A row is put together from key parts, values and initial values, in that order, then picked by column."""
+        kind, mask, initial = shape
+        archived = self._binding.archive if kind == RecordWrite.DELETE else None
+        told = slots_of(mask) if archived is None else tuple(archived)
+        new = slots_of(initial)
+        parts = self.entity.key_width
+        at = {slot: parts + index for index, slot in enumerate((*told, *new))}
         own = len(self.entity.key)
-        row: Row = []
+        at.update(zip(self.entity.key, range(parts - own, parts), strict=True))
+        writable = [slot for slot in told if slot in self._columns and slot not in self.entity.key]
+        only_new = [slot for slot in new if slot in self._columns and slot not in self.entity.key]
+        slots = (*self.entity.key, *writable, *only_new)
+        converts = [(index, self._converts.get(slot)) for index, slot in enumerate(slots)]
+        picked: list[Any] = [at[slot] for slot in slots]
         if self._parent_lookup is not None:
-            parent: Any = parts[0] if width - own == 1 else parts[: width - own]
-            row.append(parent)
-        row += [self._column_value(slot, value) for slot, value in zip(self.entity.key, parts[width - own :], strict=True)]
-        kind, fields, initial = pending.kind, pending.fields, pending.initial
-        if kind == RecordWrite.DELETE:
-            if self._binding.archive is None:
-                return (kind, (), ()), row
-            fields, initial = self._binding.archive, {}
-        slots = tuple(slot for slot in fields if slot not in self.entity.key and slot in self._columns)
-        only_new = tuple(slot for slot in initial if slot not in self.entity.key and slot in self._columns)
-        row += [self._column_value(slot, fields[slot]) for slot in slots]
-        row += [self._column_value(slot, initial[slot]) for slot in only_new]
-        return (kind, slots, only_new), row
-
-    def _column_value(self, slot: int, value: Any) -> Any:
-        convert = self._converts[slot]
-        return value if value is None or convert is None else convert(value)
-
-    def _group(self, kind: RecordWrite, slots: tuple[int, ...], initial: tuple[int, ...]) -> Grouped:
-        archived = kind == RecordWrite.DELETE and self._binding.archive is not None
-        kinds = {RecordWrite.FULL: WriteKind.UPSERT, RecordWrite.UPDATE: WriteKind.UPDATE, RecordWrite.DELETE: WriteKind.DELETE}
-        columns = tuple(self._columns[slot] for slot in (*slots, *initial))
-        lookups = [self._lookups[slot] for slot in (*self.entity.key, *slots, *initial) if slot in self._lookups]
-        if self._parent_lookup is not None:
-            lookups.insert(0, self._parent_lookup)
-        write = TableWrite(
-            self._binding.table,
-            WriteKind.UPDATE if archived else kinds[kind],
-            self._key_columns,
-            self._key_columns + columns,
-            [],
-            tuple(self._columns[slot] for slot in initial),
-            tuple(lookups),
+            converts = [(0, self._parent_convert), *((index + 1, convert) for index, convert in converts)]
+            picked = [0 if parts - own == 1 else slice(0, parts - own), *picked]
+        row = _row_maker(
+            parts, picked, [(i, c) for i, c in converts if c], None if archived is None else [*archived.values()]
         )
+        write_kind = WriteKind.UPDATE if archived is not None else _KINDS[RecordWrite(kind)]
+        writer = _Writer(lambda: self._group(write_kind, writable, only_new, archived is not None), row)
+        self._writers[shape] = writer
+        return writer
+
+    def _group(self, kind: WriteKind, slots: list[int], only_new: list[int], archived: bool) -> Grouped:
+        key = tuple(self._columns[slot] for slot in self.entity.key)
+        lookups = [self._lookups[s] for s in (*self.entity.key, *slots, *only_new) if s in self._lookups]
+        if self._parent_lookup is not None:
+            key = (self._parent_lookup.column, *key)
+            lookups.insert(0, self._parent_lookup)
+        columns = key + tuple(self._columns[slot] for slot in (*slots, *only_new))
+        initial = tuple(self._columns[slot] for slot in only_new)
+        write = TableWrite(self._binding.table, kind, key, columns, [], initial, tuple(lookups))
         return Grouped(write, [], missing_is_fine=archived)
 
-    def _converter(self, slot: int, column: str, transform: Any) -> Convert | None:
-        field = self.entity.fields[slot]
-        shape = self._shape.column(column)
-        if shape is None:
+    def _converter(self, bound: ColumnPlan) -> Convert | None:
+        field = self.entity.fields[bound.slot]
+        if field.refers_to is not None and not bound.holds_key:
+            return self._key_converter(self._plan.entities[field.refers_to])
+        return self._convert_to(self.entity, self._binding, bound)
+
+    def _key_converter(self, other: EntityPlan) -> Convert | None:
+        """From a key of `other` to the values of its key columns here, by which a lookup finds the row."""
+        binding = other.bindings[self._binding.system]
+        converts = [self._convert_to(other, binding, binding.bound(slot)) for slot in other.key]
+        if not any(converts):
+            return None
+        if len(converts) == 1:
+            return converts[0]
+        return lambda parts: [
+            part if convert is None or part is None else convert(part)
+            for part, convert in zip(parts, converts, strict=True)
+        ]
+
+    def _convert_to(self, entity: EntityPlan, binding: BindingPlan, bound: ColumnPlan) -> Convert | None:
+        field = entity.fields[bound.slot]
+        column = needed_shape(self._shapes, binding.table, binding.system).column(bound.column)
+        if column is None:
             raise NeedsOperator(
-                f"entity {self.entity.name!r} cannot be written to {self._binding.system!r}",
+                f"entity {entity.name!r} cannot be written to {binding.system!r}",
                 code="schema-changed",
-                cause=f"table {self._binding.table} has no column {column}",
+                cause=f"table {binding.table} has no column {bound.column}",
                 remedy="bring the table or the binding back in line, then 'cdcd resume'",
             )
-        if field.refers_to is not None:
-            return None
         try:
-            return field_to_column(field.type, parse_type(shape.type), transform)
+            return field_to_column(self._plan.plain_type(field.type), parse_type(column.type), bound.transform)
         except ValueError as error:
             raise NeedsOperator(
-                f"entity {self.entity.name!r}: field {field.name!r} cannot be written to {self._binding.system!r}",
+                f"entity {entity.name!r}: field {field.name!r} cannot be written to {binding.system!r}",
                 code="type-mismatch",
-                cause=f"column {self._binding.table}.{column}: {error}",
+                cause=f"column {binding.table}.{bound.column}: {error}",
                 remedy="change the field's type or give the column a transform",
             ) from error
 
-    def _lookup_for(self, slot: int, column: str, transform: Any) -> Lookup | None:
-        other = self.entity.fields[slot].refers_to
-        if other is None or (transform is not None and transform.reference == "key"):
-            return None
-        return self._lookup(column, self._plan.entities[other])
+    def _lookup_for(self, bound: ColumnPlan) -> Lookup | None:
+        other = self.entity.fields[bound.slot].refers_to
+        return None if other is None or bound.holds_key else self._lookup(bound.column, self._plan.entities[other])
 
     def _parent(self) -> Lookup | None:
         if self._binding.parent_column is None:
@@ -183,7 +232,7 @@ class RecordFolder:
 
     def _lookup(self, column: str, other: EntityPlan) -> Lookup:
         binding = other.bindings[self._binding.system]
-        shape = _shape(self._shapes, binding.table, binding.system)
+        shape = needed_shape(self._shapes, binding.table, binding.system)
         row_id = binding.id_column or (shape.primary_key[0] if len(shape.primary_key) == 1 else None)
         if row_id is None:
             raise NeedsOperator(
@@ -195,158 +244,84 @@ class RecordFolder:
         return Lookup(column, binding.table, tuple(binding.column_of(slot) for slot in other.key), row_id)
 
 
-class CopyFolder:
-    """Folds the rows of one plain copy into writes to its target table."""
+def _row_maker(
+    key_width: int, picked: list[Any], converts: list[tuple[int, Convert]], archived: list[Any] | None
+) -> Callable[[Item], Row]:
+    """The function that makes a row of an item. `picked` are places (a slice: several parts as one list)."""
+    pick = itemgetter(*picked) if len(picked) > 1 else lambda source: (source[picked[0]],)
 
-    def __init__(self, route: Route, shapes: Mapping[str, TableShape]) -> None:
-        self.route = route
-        self._shape = _shape(shapes, route.target_table, route.target)
-        self._key = self._shape.primary_key
-        self._rows: dict[tuple[Any, ...], tuple[Relation, Row] | None] = {}
-        self._writable = {column.name for column in self._shape.columns if not column.generated}
-        if not self._key:
-            raise NeedsOperator(
-                f"table {route.target_table} in {route.target!r} cannot be copied to",
-                code="key-missing",
-                cause="it has no primary key",
-                remedy=f"add a primary key to {route.target_table}",
-            )
+    def make(item: Item) -> Row:
+        values = item[4] if archived is None else archived
+        row = list(pick([*decode_key(item[2], key_width), *values, *item[6]]))
+        for at, convert in converts:
+            value = row[at]
+            if value is not None:
+                row[at] = convert(value)
+        return row
 
-    def add(self, op: int, relation: Relation, rows: list[Row], olds: list[Row | None] | None) -> None:
-        """Fold a run of rows onto what is pending for their keys."""
-        at = _places(relation, self._key, self.route)
-        pending = self._rows
-        for index, row in enumerate(rows):
-            key = tuple([row[i] for i in at])
-            if op == Op.DELETE:
-                pending[key] = None
-                continue
-            old = olds[index] if olds is not None else None
-            if old is not None:
-                self._moved(tuple([old[i] for i in at]), key, relation, row)
-            else:
-                known = pending.get(key)
-                pending[key] = (relation, row if known is None else _filled(relation, row, *known))
+    return make
 
-    def _moved(self, old_key: tuple[Any, ...], key: tuple[Any, ...], relation: Relation, row: Row) -> None:
-        known = self._rows.get(old_key)
-        if old_key != key:
-            self._rows[old_key] = None
-        self._rows[key] = (relation, row if known is None else _filled(relation, row, *known))
 
-    def take(self, folded: Folded) -> None:
-        """Move what is pending into `folded`: deletes before the rest, so that unique values can move."""
-        deletes = self._group(WriteKind.DELETE, self._key)
-        groups: dict[tuple[int, tuple[int, ...]], tuple[Grouped, list[int]]] = {}
-        for key, pending in self._rows.items():
-            subject = (-1 - self.route.number, encode_key(key))
-            if pending is None:
-                deletes.write.rows.append(list(key))
-                deletes.subjects.append(subject)
-                continue
-            relation, row = pending
-            absent = tuple([i for i, value in enumerate(row) if value is ABSENT]) if ABSENT in row else ()
-            if (id(relation), absent) not in groups:
-                groups[id(relation), absent] = self._row_group(relation, absent)
-            group, places = groups[id(relation), absent]
-            group.write.rows.append([row[i] for i in places])
-            group.subjects.append(subject)
-        self._rows = {}
-        folded.changes[:0] = [deletes] if deletes.write.rows else []
-        folded.changes.extend(group for group, _ in groups.values())
-
-    def _row_group(self, relation: Relation, absent: tuple[int, ...]) -> tuple[Grouped, list[int]]:
-        key_places = _places(relation, self._key, self.route)
-        others = [
-            i
-            for i, name in enumerate(relation.columns)
-            if i not in key_places and i not in absent and name in self._writable
-        ]
-        places = [*key_places, *others]
-        kind = WriteKind.UPDATE if absent else WriteKind.UPSERT
-        return self._group(kind, tuple(relation.columns[i] for i in places)), places
-
-    def _group(self, kind: WriteKind, columns: tuple[str, ...]) -> Grouped:
-        return Grouped(TableWrite(self.route.target_table, kind, self._key, columns, []), [])
+def _waits(item: Item, folder: RecordFolder, parked: ParkedRecords | None) -> bool:
+    subject = (item[0], item[2])
+    assert parked is not None
+    return item[1] == RecordWrite.UPDATE and subject in parked and not folder.tells_whole(item[2])
 
 
 class Folder:
     """Folds outbox units for one target."""
 
-    def __init__(self, plan: Plan, system: str, shapes: Mapping[str, TableShape], relation: Any) -> None:
-        """`relation(number)` gives the shape of a plain copy's rows."""
+    def __init__(
+        self, plan: Plan, system: str, shapes: Mapping[str, TableShape], relation: Callable[[int], Relation]
+    ) -> None:
+        """`relation(number)` gives the shape of a plain copy's rows, the same object each time."""
         self._relation = relation
         self._records = {
             entity.number: RecordFolder(plan, entity, entity.bindings[system], shapes)
             for entity in plan.entities.values()
             if system in entity.bindings
         }
-        self._copies = {-1 - route.number: CopyFolder(route, shapes) for route in plan.routes if route.target == system}
+        self._copies = {
+            -1 - route.number: CopyFolder(route, needed_shape(shapes, route.target_table, system))
+            for route in plan.routes
+            if route.target == system
+        }
 
-    def fold(self, units: Iterable[Unit], parked: Any) -> tuple[Folded, list[Subject]]:
-        """Fold units into writes. A change of a `parked` record waits behind it unless it tells the whole record.
+    def fold(self, units: Iterable[Unit], parked: ParkedRecords | None) -> tuple[Folded, list[Subject]]:
+        """Fold units into writes. A change of a parked record waits behind it unless it tells the whole record.
 
         Returns the writes and the parked subjects that a change was left out for.
         """
         waiting: list[Subject] = []
+        records = self._records
+        some_parked = parked is not None and len(parked) > 0
         for unit in units:
             for item in unit.items:
-                if item[0] < 0:
-                    copy = self._copies.get(item[0])
-                    if copy is not None:
-                        copy.add(item[1], self._relation(item[2]), item[3], item[4])
+                number = item[0]
+                if number < 0:
+                    self._add_copied(item, partial=unit.partial)
                     continue
-                number, kind, key, mask, values, initial, initial_values = item
-                folder = self._records.get(number)
+                folder = records.get(number)
                 if folder is None:
                     continue
-                if parked and kind == RecordWrite.UPDATE and (number, key) in parked and not folder.tells_whole(key):
-                    waiting.append((number, key))
-                    continue
-                fields = dict(zip(slots_of(mask), values, strict=True))
-                folder.add(kind, key, fields, dict(zip(slots_of(initial), initial_values, strict=True)) if initial else {})
-        return self._take(), waiting
-
-    def _take(self) -> Folded:
+                if some_parked and _waits(item, folder, parked):
+                    waiting.append((number, item[2]))
+                else:
+                    folder.add(item)
         folded = Folded()
         for copy in self._copies.values():
-            copy.take(folded)
-        for record in self._records.values():
+            copy.take(folded, parked)
+        for record in records.values():
             record.take(folded)
-        return folded
+        return folded, waiting
 
+    def _add_copied(self, item: Item, *, partial: bool) -> None:
+        number, op, relation, rows, olds = item
+        copy = self._copies.get(number)
+        if copy is not None:
+            copy.add(op, self._relation(relation), rows, olds, partial=partial)
 
-def _shape(shapes: Mapping[str, TableShape], table: str, system: str) -> TableShape:
-    if table not in shapes:
-        raise NeedsOperator(
-            f"table {table} is missing in {system!r}", code="table-missing", remedy="create it, then 'cdcd resume'"
-        )
-    return shapes[table]
-
-
-def _places(relation: Relation, key: tuple[str, ...], route: Route) -> list[int]:
-    try:
-        return [relation.columns.index(name) for name in key]
-    except ValueError:
-        raise NeedsOperator(
-            f"table {route.source_table} cannot be copied to {route.target!r}",
-            code="schema-changed",
-            cause=f"it lacks a column of the target's primary key ({', '.join(key)})",
-            remedy="give both tables the same primary key",
-        ) from None
-
-
-def _filled(relation: Relation, row: Row, known_relation: Relation, known: Row) -> Row:
-    """The row, with values the log did not carry taken from its version earlier in the batch."""
-    if ABSENT not in row or known_relation != relation:
-        return row
-    return [old if new is ABSENT else new for new, old in zip(row, known, strict=True)]
-
-
-def subgroups(groups: Iterable[Grouped], size: int) -> Iterator[Grouped]:
-    """The groups cut into pieces of at most `size` rows."""
-    for group in groups:
-        write = group.write
-        for start in range(0, len(write.rows), size):
-            part = msgspec.structs.replace(write, rows=write.rows[start : start + size])
-            yield Grouped(part, group.subjects[start : start + size], group.missing_is_fine)
+    def retried(self, subject: Subject, kept: bytes) -> Grouped | None:
+        """The write of a parked row of a plain copy; None when the copy is configured no more. Raises ValueRefused."""
+        copy = self._copies.get(subject[0])
+        return None if copy is None else copy.retried(subject, kept)

@@ -41,6 +41,8 @@ def health(status: DaemonStatus) -> list[Reason]:
 def _reason(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reason | None:
     silent_seconds = (now_us - worker.reported_at_us) / 1e6
     still_seconds = (now_us - worker.moved_at_us) / 1e6
+    if worker.state == "starting" and worker.error is not None and worker.error.code == "worker-ended":
+        return Reason(role, "worker-down", f"its process ended and was started again ({worker.restarts} restarts)")
     if worker.state == "down":
         down_seconds = (now_us - worker.since_us) / 1e6
         stuck = down_seconds > DOWN_SECONDS

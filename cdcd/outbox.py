@@ -36,16 +36,29 @@ class RecordWrite(enum.IntEnum):
 
 Item: TypeAlias = list[Any]
 
+
+class _Absences:
+    """Gives ABSENT back where it was stored, and counts it: rows without any need not be looked through."""
+
+    count = 0
+
+    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
+        self.count += 1
+        return ABSENT
+
+
+_absences: Final = _Absences()
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
+_decode: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
 
 
-class Unit(msgspec.Struct, gc=False, array_like=True):
-    """All items that one journal entry means for one target."""
+class Unit(msgspec.Struct, gc=False):
+    """All items that one journal entry means for one target. `partial`: values in them may be ABSENT."""
 
     number: int
     committed_at_us: int
     items: list[Any]
+    partial: bool = True
 
 
 class StoredUnits(msgspec.Struct, frozen=True):
@@ -58,55 +71,79 @@ class StoredUnits(msgspec.Struct, frozen=True):
 
     def units(self) -> list[Unit]:
         """The units, or the part of one."""
-        return [Unit(*unit) for unit in _decode(self.body)]
+        before = _absences.count
+        units = _decode(self.body)
+        partial = _absences.count != before
+        return [Unit(*unit, partial) for unit in units]
+
+
+class _Pile(msgspec.Struct):
+    """What one target has not been stored of yet: whole units, and the unit of the present entry."""
+
+    closed: list[Unit] = []
+    closed_writes: int = 0
+    open: Unit | None = None
+    open_writes: int = 0
 
 
 class OutboxWriter:
-    """Collects the units of one resolve step; `flush` puts them into the state's open transaction."""
+    """Collects the units of one resolve step and stores them in the state's open transaction, a part at a time."""
 
     def __init__(self, state: State) -> None:
         self._connection = state.connection
-        self._open: dict[str, Unit] = {}
-        self._closed: dict[str, list[Unit]] = {}
-        self._writes: dict[str, int] = {}
+        self._piles: dict[str, _Pile] = {}
+        self._news: set[str] = set()
         self.units = state.units
 
     def add(self, target: str, item: Item, committed_at_us: int, writes: int = 1) -> int:
         """Add to the target's unit of the present entry; return the unit's number."""
-        unit = self._open.get(target)
+        pile = self._piles.get(target)
+        if pile is None:
+            pile = self._piles[target] = _Pile()
+        unit = pile.open
         if unit is None:
             self.units += 1
-            unit = self._open[target] = Unit(self.units, committed_at_us, [])
+            unit = pile.open = Unit(self.units, committed_at_us, [])
         unit.items.append(item)
-        count = self._writes[target] = self._writes.get(target, 0) + writes
-        if count >= PART_WRITES:
-            self._store(target, [*self._closed.pop(target, []), unit], more=True)
-            self._open[target] = Unit(unit.number, committed_at_us, [])
+        pile.open_writes += writes
+        if pile.open_writes >= PART_WRITES:
+            self._store_closed(target, pile)
+            self._store(target, [unit], pile.open_writes, more=True)
+            pile.open = Unit(unit.number, committed_at_us, [])
+            pile.open_writes = 0
         return unit.number
 
     def end_unit(self) -> None:
         """The entry is done: what follows belongs to the next units."""
-        for target, unit in self._open.items():
-            self._closed.setdefault(target, []).append(unit)
-        self._open.clear()
+        for target, pile in self._piles.items():
+            if pile.open is not None:
+                pile.closed.append(pile.open)
+                pile.closed_writes += pile.open_writes
+                pile.open, pile.open_writes = None, 0
+                if pile.closed_writes >= PART_WRITES:
+                    self._store_closed(target, pile)
 
     def flush(self) -> set[str]:
-        """Write all closed units; return the targets that have news. Called with the state's transaction open."""
-        assert not self._open, "an outbox unit was left open"
-        targets = set(self._closed)
-        for target, units in self._closed.items():
-            self._store(target, units, more=False)
-        self._closed.clear()
-        return targets
+        """Store what is left; return the targets that have news since the last flush."""
+        for target, pile in self._piles.items():
+            assert pile.open is None, "an outbox unit was left open"
+            self._store_closed(target, pile)
+        news, self._news = self._news, set()
+        return news
 
     def discard(self, units: int) -> None:
-        """Forget everything not yet stored, after a step that failed."""
-        self._open.clear()
-        self._closed.clear()
-        self._writes.clear()
+        """Forget everything of a step that failed."""
+        self._piles.clear()
+        self._news.clear()
         self.units = units
 
-    def _store(self, target: str, units: list[Unit], *, more: bool) -> None:
+    def _store_closed(self, target: str, pile: _Pile) -> None:
+        if pile.closed:
+            self._store(target, pile.closed, pile.closed_writes, more=False)
+            pile.closed, pile.closed_writes = [], 0
+
+    def _store(self, target: str, units: list[Unit], writes: int, *, more: bool) -> None:
+        self._news.add(target)
         self._connection.execute(
             "INSERT INTO outbox (target, first_unit, through, more, writes, committed_at_us, body) VALUES (?,?,?,?,?,?,?)",
             (
@@ -114,9 +151,9 @@ class OutboxWriter:
                 units[0].number,
                 units[-1].number,
                 more,
-                self._writes.pop(target, 0),
+                writes,
                 units[0].committed_at_us,
-                _encode(units),
+                _encode([(unit.number, unit.committed_at_us, unit.items) for unit in units]),
             ),
         )
 
@@ -151,9 +188,7 @@ def between(state: State, target: str, after: int, through: int) -> Iterable[Uni
 
 def trim(state: State, target: str, through: int) -> int:
     """Delete rows whose units are all applied and read back; return how many. Within the state's transaction."""
-    return int(
-        state.connection.execute("DELETE FROM outbox WHERE target=? AND through<=?", (target, through)).rowcount
-    )
+    return int(state.connection.execute("DELETE FROM outbox WHERE target=? AND through<=?", (target, through)).rowcount)
 
 
 def oldest_waiting_us(state: State, target: str, after_unit: int) -> int | None:

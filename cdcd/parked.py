@@ -7,7 +7,7 @@ again. Of a plain copy the row itself is kept, because nothing else has it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from cdcd.storage import Database
 
 RETRY_FIRST_SECONDS: Final = 10.0
 RETRY_LAST_SECONDS: Final = 600.0
+_DOUBLINGS: Final = 20
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS parked (
     subject INTEGER NOT NULL, key BLOB NOT NULL, unit INTEGER NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL,
@@ -48,7 +49,9 @@ class ParkedRecords:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.database = Database(path, SCHEMA, durable=durable)
         self._connection = self.database.connection
-        self._subjects: set[Subject] = {(s, bytes(k)) for s, k in self._connection.execute("SELECT subject, key FROM parked")}
+        self._subjects: set[Subject] = {
+            (s, bytes(k)) for s, k in self._connection.execute("SELECT subject, key FROM parked")
+        }
 
     def __len__(self) -> int:
         return len(self._subjects)
@@ -56,19 +59,30 @@ class ParkedRecords:
     def __contains__(self, subject: Subject) -> bool:
         return subject in self._subjects
 
-    def park(self, subjects: Iterable[tuple[Subject, bytes | None]], unit: int, code: str, cause: str) -> None:
-        """Park records; one that is parked already keeps its age and waits longer for its next try."""
+    def park(
+        self,
+        subjects: Iterable[tuple[Subject, bytes | None]],
+        unit: int,
+        code: str,
+        cause: str,
+        *,
+        same_attempt: Container[Subject] = (),
+    ) -> None:
+        """Park records; one that is parked already keeps its age and waits longer for its next try.
+
+        Those in `same_attempt` were parked by this very attempt, and now the reason is known better.
+        """
         now_us = time.time_ns() // 1000
         rows = list(subjects)
         with self.database.transaction() as connection:
             for (subject, key), row in rows:
-                attempts = self._attempts((subject, key))
-                delay = min(RETRY_FIRST_SECONDS * 2**attempts, RETRY_LAST_SECONDS)
+                attempts = self._attempts((subject, key)) + ((subject, key) not in same_attempt)
+                delay = min(RETRY_FIRST_SECONDS * 2 ** min(attempts - 1, _DOUBLINGS), RETRY_LAST_SECONDS)
                 connection.execute(
                     "INSERT INTO parked VALUES (?,?,?,?,?,?,?,?,0,?) ON CONFLICT (subject, key) DO UPDATE SET"
                     " unit=excluded.unit, code=excluded.code, cause=excluded.cause, attempts=excluded.attempts,"
                     " retry_at_us=excluded.retry_at_us, row=coalesce(excluded.row, row)",
-                    (subject, key, unit, code, cause, now_us, attempts + 1, now_us + int(delay * 1e6), row),
+                    (subject, key, unit, code, cause, now_us, attempts, now_us + int(delay * 1e6), row),
                 )
         self._subjects.update(subject for subject, _ in rows)
 
@@ -84,10 +98,18 @@ class ParkedRecords:
                 connection.executemany("DELETE FROM parked WHERE subject=? AND key=?", gone)
             self._subjects.difference_update(gone)
 
-    def wait_behind(self, subject: Subject) -> None:
-        """One more change of a parked record came by."""
-        with self.database.transaction() as connection:
-            connection.execute("UPDATE parked SET waiting=waiting+1 WHERE subject=? AND key=?", subject)
+    def wait_behind(self, subjects: Sequence[Subject]) -> None:
+        """One more change of each of these parked records came by."""
+        if subjects:
+            with self.database.transaction() as connection:
+                connection.executemany("UPDATE parked SET waiting=waiting+1 WHERE subject=? AND key=?", subjects)
+
+    def row(self, subject: Subject) -> bytes | None:
+        """The kept row of a parked copy."""
+        if subject not in self._subjects:
+            return None
+        found = self._connection.execute("SELECT row FROM parked WHERE subject=? AND key=?", subject).fetchone()
+        return None if found is None else found[0]
 
     def due(self, limit: int = 500) -> list[Parked]:
         """Records whose next try is due; their next turn is put off as if it failed, so that each is tried once."""

@@ -93,7 +93,7 @@ def _check_source(
 
 def _check_state_directory(directory: StateDirectory) -> Iterator[Finding]:
     """The directory, or the nearest one above it that exists, must let us write."""
-    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
+    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if os.access(path, os.F_OK))
     if not os.access(existing, os.W_OK | os.X_OK):
         yield Finding(
             "error",

@@ -6,6 +6,7 @@ in itself, so a lost one is mended by the next. Nothing in it is a column's valu
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from typing import Final, Literal, TypeAlias
@@ -17,6 +18,8 @@ from cdcd.errors import CdcdError
 REPORT_SECONDS: Final = 0.2
 HEARTBEAT_SECONDS: Final = 5.0
 REPORT_BYTES_MAX: Final = 2**17
+POSITION_CHARACTERS_MAX: Final = 1000
+_log: Final = logging.getLogger("cdcd.report")
 
 WorkerState: TypeAlias = Literal["starting", "running", "retrying", "stopped", "paused", "journal-full", "down"]
 """retrying: a server is unavailable, we try again with backoff. stopped: a person must act, tried again slowly.
@@ -115,9 +118,11 @@ class Receiver:
         found: list[Report] = []
         while True:
             try:
-                found.append(self._decode(self._socket.recv(REPORT_BYTES_MAX)))
+                found.append(self._decode(self._socket.recv(2 * REPORT_BYTES_MAX)))
             except BlockingIOError:
                 return found
+            except msgspec.MsgspecError as error:  # cdcd was upgraded under us, and a worker was started anew
+                _log.error("a report is not understood, restart the daemon", extra={"cause": str(error)})
 
     def close(self) -> None:
         """Close both ends in this process."""
@@ -134,9 +139,13 @@ class Sender:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def send(self, report: Report) -> bool:
-        """Whether it got through."""
+        """Whether it got through. One that is too long for a datagram leaves out what makes it long."""
+        encoded = self._encode(report)
+        if len(encoded) > REPORT_BYTES_MAX:
+            position = report.position[:POSITION_CHARACTERS_MAX]
+            encoded = self._encode(msgspec.structs.replace(report, counters=(), position=position))
         try:
-            self._socket.send(self._encode(report))
+            self._socket.send(encoded)
         except (BlockingIOError, ConnectionError):
             return False
         return True

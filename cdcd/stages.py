@@ -129,6 +129,7 @@ class CaptureStage:
         self._active = True
         self._news = False
         self._seen = CaptureFigures()
+        self._arrivals = 0
         self._totals = [0, 0, 0]
 
     def open(self) -> WorkerState:
@@ -179,6 +180,8 @@ class CaptureStage:
     def _look_at_server(self) -> None:
         assert self._source is not None
         status = self._source.status()
+        if self._seen.lag_bytes and not status.lag_bytes:
+            self._arrivals += 1
         self._active = status.lag_bytes > 0
         moment = now_us()
         self._seen = CaptureFigures(
@@ -207,8 +210,8 @@ class CaptureStage:
         return CAPTURE_WAIT_SECONDS
 
     def progress(self) -> int:
-        """Transactions and rows taken."""
-        return sum(self._counts())
+        """Transactions and rows taken, and arrivals at the head: those too are news that people wait for."""
+        return sum(self._counts()) + self._arrivals
 
     def position(self) -> str:
         """The source's own word for where we are."""

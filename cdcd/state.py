@@ -1,14 +1,14 @@
 """The state database: what resolve knows. One writer (resolve), one commit per step, position included (Invariant 3).
 
-    golden      the one true record of every entity and key
-    crosswalk   a row's id in one system -> the record's key
-    seeds       while an entity is first copied: what each system holds, until all have spoken
-    outbox      what each target must still be told (see cdcd.outbox)
-    conflicts   changes that were held for a person, and records found in one system only
-    held        changes that could not be understood, by record
-    waiting     rows that refer to a row nobody has shown yet
-    phases, snapshots, seen   progress of first copies and resyncs
-    meta        position, unit counter, lineage, vocabulary
+golden      the one true record of every entity and key
+crosswalk   a row's id in one system -> the record's key
+seeds       while an entity is first copied: what each system holds, until all have spoken
+outbox      what each target must still be told (see cdcd.outbox)
+conflicts   changes that were held for a person, and records found in one system only
+held        changes that could not be understood, by record
+waiting     rows that refer to a row nobody has shown yet
+phases, snapshots, seen   progress of first copies and resyncs
+meta        position, unit counter, lineage, vocabulary
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from cdcd.errors import CdcdError, NeedsOperator
+from cdcd.errors import NeedsOperator
 
 
 class StateDirectory(msgspec.Struct, frozen=True):
@@ -46,12 +46,7 @@ class StateDirectory(msgspec.Struct, frozen=True):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self.path / "locks").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise NeedsOperator(
-                f"state directory {self.path} cannot be made",
-                code="state-dir",
-                cause=str(error.strerror),
-                remedy="make it, owned by the account the daemon runs as, or change daemon.state-dir",
-            ) from error
+            raise _unusable(self.path, error) from error
 
 
 class Lock:
@@ -66,7 +61,7 @@ class Lock:
         try:
             file = self.path.open("a+")
         except OSError as error:
-            raise CdcdError(f"{self.path} cannot be opened", code="state-dir", cause=str(error.strerror)) from error
+            raise _unusable(self.path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,5 +102,19 @@ def lock_for_supervisor(directory: StateDirectory) -> Lock:
 
 def refuse_if_running(directory: StateDirectory) -> None:
     """Raise NeedsOperator when a daemon runs on this directory; write nothing when there is none yet."""
-    if directory.lock("supervisor").exists():
+    path = directory.lock("supervisor")
+    try:
+        used_before = path.exists()
+    except OSError as error:
+        raise _unusable(path, error) from error
+    if used_before:
         lock_for_supervisor(directory).release()
+
+
+def _unusable(path: Path, error: OSError) -> NeedsOperator:
+    return NeedsOperator(
+        f"{path} cannot be made or opened",
+        code="state-dir",
+        cause=str(error.strerror),
+        remedy="run as the daemon's account, have it own the directory, or change daemon.state-dir",
+    )

@@ -13,15 +13,16 @@ import signal
 import time
 from typing import Final
 
-from cdcd import health, notify
+from cdcd import health, logs, notify
 from cdcd.blueprint import Blueprint, Role
-from cdcd.config import parse_duration
+from cdcd.config import parse_duration, parse_size
 from cdcd.control import Answer, Ready, Request, Server
 from cdcd.mailbox import Mailbox
 from cdcd.operations import Operations, RequestError
 from cdcd.report import Counter, Receiver, now_us
 from cdcd.state_directory import Lock, StateDirectory
 from cdcd.status import DaemonStatus, Observer
+from cdcd.storage import StorageError
 from cdcd.wake import Bell, Signals, wait
 from cdcd.worker import Assignment, Wiring, write_assignment
 from cdcd.worker_process import Spawner, WorkerProcess
@@ -57,6 +58,7 @@ class Supervisor:
         self._operations = Operations(blueprint, self._observer.journal, self._workers)
         self._control = Server(directory.control_socket)
         self._signals = Signals([*_STOPS, signal.SIGCHLD])
+        self._max_bytes = parse_size(blueprint.config.journal.max_size)
         self._keep_us = int(parse_duration(blueprint.config.journal.keep) * 1e6)
         self._started_at_us = now_us()
         self._stop_by: float | None = None
@@ -192,13 +194,19 @@ class Supervisor:
         self._kept_house_at = now
         if self._stop_by is None:
             self._tell_systemd()
+        if self._observer.journal.size_bytes() >= self._max_bytes:
+            self._trim_at = now  # captures wait for room
 
     def _trim(self) -> None:
         """Forget journal entries that are older than they need be kept, a little at a time."""
         journal, before_us = self._observer.journal, now_us() - self._keep_us
         # Bounded by seq as well: without, a journal in which nothing is old enough would be scanned each time.
         through = min(self._observer.state.position, journal.seq_at(before_us))
-        trimmed = journal.trim(through, before_us, limit=TRIM_ENTRIES)
+        trimmed = 0
+        try:
+            trimmed = journal.trim(through, before_us, limit=TRIM_ENTRIES)
+        except StorageError as error:  # a full disk, say: the next try may find room
+            _log.error("the journal cannot be trimmed", extra=logs.fields(error))
         self._trim_at = time.monotonic() + (TRIM_SECONDS if trimmed < TRIM_ENTRIES else TRIM_PAUSE_SECONDS)
 
     def _look_whether_ready(self) -> None:

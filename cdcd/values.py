@@ -31,7 +31,23 @@ import msgspec
 from cdcd.errors import CdcdError
 
 KINDS: Final = frozenset(
-    "boolean integer decimal float text bytes date time datetime instant uuid json enum ref native".split()
+    [
+        "boolean",
+        "integer",
+        "decimal",
+        "float",
+        "text",
+        "bytes",
+        "date",
+        "time",
+        "datetime",
+        "instant",
+        "uuid",
+        "json",
+        "enum",
+        "ref",
+        "native",
+    ]
 )
 _SPEC: Final = re.compile(r"\s*([a-z]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 

@@ -18,7 +18,7 @@ SIZED: Final = frozenset({"integer", "decimal", "text", "bytes"})
 _parse = functools.cache(parse_type)
 
 
-class Violation(Exception):  # noqa: N818 (SQL's own word: integrity constraint violation)
+class Violation(Exception):
     """The server refuses a change, as it would an application's. The message holds no values."""
 
 

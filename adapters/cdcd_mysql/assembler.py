@@ -20,8 +20,15 @@ from cdcd.model import Commit, Event, Idle, Op, Relation, Row, Rows
 from cdcd_mysql import binlog
 from cdcd_mysql.binlog import ARTIFICIAL, HEADER, HEADER_SIZE, IGNORABLE, EventType, Statement
 from cdcd_mysql.captured import CapturedTables, Shape, TableName
-from cdcd_mysql.positions import LogPosition, MariaDbGtids, MySqlGtids, Place, place_of
-from cdcd_mysql.wire import Reader
+from cdcd_mysql.positions import (
+    LogPosition,
+    MariaDbGtids,
+    MySqlGtids,
+    Place,
+    format_position,
+    place_of,
+    position_facts,
+)
 
 Handler: TypeAlias = Callable[[bytes, int, int, int], None]
 """Takes an event's bytes, where its body starts and ends, and its timestamp."""
@@ -72,6 +79,8 @@ class Assembler:
         self._begun_at = start
         self._server = start.server
         self._file = start.file
+        self._file_number, _ = start.place
+        self._facts = position_facts(start.created, start.server)
         self._created = start.created
         self._offset = start.offset
         self._group_start = start.offset
@@ -89,7 +98,7 @@ class Assembler:
         self._run: Rows | None = None
         self._events: list[Event] = []
         self._checksum_size = 0
-        self._event = (0, 0, 0)
+        self._event = (0, 0)
         self._server_id = 0
         self._handlers = self._starting_handlers() if self._expected and start.mark_size else self._running_handlers()
 
@@ -98,32 +107,35 @@ class Assembler:
     def consume(self, data: bytes, place: int, end: int) -> None:
         """Take one event: `data[place:end]`, without the packet's header and status byte. Raises DecodeError."""
         try:
-            self._consume(data, place, end)
+            timestamp, kind, self._server_id, _, offset, flags = HEADER(data, place)
+            if offset and not flags & ARTIFICIAL:
+                if not self._in_group:
+                    self._group_start = self._offset
+                self._offset = offset if offset >= self._offset else self._unwrap(offset)
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                self._event = (place, end)
+                handler(data, place + HEADER_SIZE, end - self._checksum_size, timestamp)
+            elif self._in_group and not flags & IGNORABLE:
+                raise self._unknown_event(kind)
         except _MALFORMED as error:
-            raise DecodeError(
-                f"an event at {self._file}:{self._offset} cannot be decoded",
-                cause=f"its bytes do not follow the format ({type(error).__name__})",
-                remedy="check the server's log with mysqlbinlog --verify-binlog-checksum; nothing after it was read",
-            ) from error
-
-    def _consume(self, data: bytes, place: int, end: int) -> None:
-        timestamp, kind, self._server_id, _, offset, flags = HEADER(data, place)
-        if offset and not flags & ARTIFICIAL:
-            if not self._in_group:
-                self._group_start = self._offset
-            self._offset = offset if offset >= self._offset else self._unwrap(offset)
-        handler = self._handlers.get(kind)
-        if handler is not None:
-            self._event = (place, end, kind)
-            handler(data, place + HEADER_SIZE, end - self._checksum_size, timestamp)
-        elif self._in_group and not flags & IGNORABLE:
-            raise DecodeError(
-                f"the log holds an event of unknown type ({binlog.event_name(kind)}) at {self._file}:{self._offset}",
-                remedy="upgrade cdcd, or switch off the server feature that writes it, then take a new snapshot",
-                code="event-unknown",
-            )
+            raise self._malformed_event(error) from error
         if self.between_groups is not None and not self._in_group:
             self.between_groups()
+
+    def _unknown_event(self, kind: int) -> DecodeError:
+        return DecodeError(
+            f"the log holds an event of unknown type ({binlog.event_name(kind)}) at {self._file}:{self._offset}",
+            remedy="upgrade cdcd, or switch off the server feature that writes it, then take a new snapshot",
+            code="event-unknown",
+        )
+
+    def _malformed_event(self, error: Exception) -> DecodeError:
+        return DecodeError(
+            f"an event at {self._file}:{self._offset} cannot be decoded",
+            cause=f"its bytes do not follow the format ({type(error).__name__})",
+            remedy="check the server's log with mysqlbinlog --verify-binlog-checksum; nothing after it was read",
+        )
 
     def _unwrap(self, offset: int) -> int:
         """Offsets in headers have 32 bits; a file that one huge transaction made longer wraps them."""
@@ -144,8 +156,12 @@ class Assembler:
             self._created,
             size if marked_at == offset else 0,
             crc if marked_at == offset else 0,
-            str(self._mariadb_gtids or self._mysql_gtids or ""),
+            self._gtids_text(),
         )
+
+    def _gtids_text(self) -> str:
+        gtids = self._mariadb_gtids or self._mysql_gtids
+        return str(gtids) if gtids is not None else ""
 
     @property
     def begun_at(self) -> LogPosition:
@@ -155,7 +171,7 @@ class Assembler:
     @property
     def place(self) -> Place:
         """Where the last event that was read ends."""
-        return place_of(self._file, self._offset)
+        return self._file_number, self._offset
 
     @property
     def in_group(self) -> bool:
@@ -237,7 +253,7 @@ class Assembler:
 
     def _measure(self, data: bytes) -> tuple[int, int]:
         """Size and checksum of the event being handled."""
-        place, end, _ = self._event
+        place, end = self._event
         if self._checksum_size:
             return end - place, int.from_bytes(data[end - self._checksum_size : end], "little")
         return end - place, zlib.crc32(data[place:end])
@@ -248,19 +264,20 @@ class Assembler:
         self._moved = self._moved or not self._in_group
 
     def _rotate(self, data: bytes, place: int, _end: int, _timestamp: int) -> None:
-        start, stop, _ = self._event
+        start, stop = self._event
         file, offset = binlog.decode_rotate(data, place, stop - binlog.own_checksum_size(data, start, stop))
         if file != self._file:
             if self._in_group:
                 raise DecodeError(f"the log file {self._file} ends inside a transaction")
             self._file, self._offset, self._created = file, offset, 0
+            self._file_number, _ = place_of(file, 0)
             self._group_start = offset
             self._moved = True
 
     def _format_description(self, data: bytes, _place: int, _end: int, timestamp: int) -> None:
         if self._in_group:
             raise DecodeError(f"the server was restarted inside a transaction before {self._file}:{self._offset}")
-        place, end, _ = self._event
+        place, end = self._event
         self._checksum_size = binlog.decode_checksum_size(data, place + HEADER_SIZE, end)
         expected = self._expected
         if expected is not None and not self.started and expected.created not in (0, timestamp):
@@ -268,6 +285,7 @@ class Assembler:
         if not self.started:
             self._begun_at = msgspec.structs.replace(self._begun_at, created=timestamp)
         self._created = timestamp
+        self._facts = position_facts(timestamp, self._server)
         self._shapes.clear()
         self.started = self.started or expected is None or not expected.mark_size
 
@@ -288,8 +306,8 @@ class Assembler:
         self._shapes.clear()
 
     def _mariadb_gtid(self, data: bytes, place: int, _end: int, _timestamp: int) -> None:
-        gtid = binlog.decode_mariadb_gtid(data, place)
-        self._begin_group((gtid.domain, self._server_id, gtid.sequence), has_begun=not gtid.is_standalone)
+        sequence, domain, is_standalone = binlog.decode_mariadb_gtid(data, place)
+        self._begin_group((domain, self._server_id, sequence), has_begun=not is_standalone)
 
     def _mysql_gtid(self, data: bytes, place: int, end: int, _timestamp: int) -> None:
         source, number, committed_at_us = binlog.decode_mysql_gtid(data, place, end)
@@ -314,10 +332,12 @@ class Assembler:
                 self._mysql_gtids.add(*gtid)
             self._gtid = None
         self._in_group = self._has_begun = False
-        self._mark = (self._offset, *self._measure(data))
-        self._last_end = place_of(self._file, self._offset)
+        size, crc = self._measure(data)
+        self._mark = (self._offset, size, crc)
+        self._last_end = (self._file_number, self._offset)
         if self._has_rows:
-            self._events.append(Commit(str(self.position), self._committed_at_us or timestamp * 1_000_000))
+            position = format_position(self._file, self._offset, self._facts, size, crc, self._gtids_text())
+            self._events.append(Commit(position, self._committed_at_us or timestamp * 1_000_000))
             self._has_rows = self._moved = False
             self._run = None
         else:
@@ -421,16 +441,16 @@ class Assembler:
         shape = self._shapes[table_id]
         if shape is None:
             return
-        extra_size = int.from_bytes(data[place + 8 : place + 10], "little") - 2 if header_size == 10 else 0
-        reader = Reader(data, place + header_size + extra_size, end)
-        if reader.length() != shape.column_count:
+        place += header_size
+        if header_size == 10:  # version 2: the last two bytes are the size of extra data, themselves included
+            place += int.from_bytes(data[place - 2 : place], "little") - 2
+        if data[place : place + len(shape.encoded_count)] != shape.encoded_count:
             raise DecodeError(
                 f"rows of table {shape.relation.table} have another number of columns than its description"
             )
-        bitmap_size = (shape.column_count + 7) // 8
-        present = reader.take(bitmap_size)
-        after = reader.take(bitmap_size) if op is Op.UPDATE else b""
-        place = reader.place
+        place += len(shape.encoded_count)
+        present = data[place : (place := place + shape.bitmap_size)]
+        after = data[place : (place := place + shape.bitmap_size)] if op is Op.UPDATE else b""
         if compressed:
             data = binlog.uncompress(data[place:end])
             place, end = 0, len(data)

@@ -149,19 +149,13 @@ def decode_mysql_gtid(data: bytes, place: int, end: int) -> MySqlGtid:
     return MySqlGtid(str(uuid.UUID(bytes=source)), number, committed_at_us)
 
 
-class MariaDbGtid(NamedTuple):
-    """The GTID event that starts every event group of MariaDB."""
+def decode_mariadb_gtid(data: bytes, place: int) -> tuple[int, int, bool]:
+    """The GTID event that starts every group of MariaDB: sequence number, domain, and whether the group is one statement.
 
-    sequence: int
-    domain: int
-    is_standalone: bool
-    """The group is one statement, without a COMMIT."""
-
-
-def decode_mariadb_gtid(data: bytes, place: int) -> MariaDbGtid:
-    """See `MariaDbGtid`; the server id of the GTID is that of the event's header."""
+    A group of one statement has no COMMIT. The GTID's server id is that of the event's header.
+    """
     sequence, domain, flags = _MARIADB_GTID(data, place)
-    return MariaDbGtid(sequence, domain, bool(flags & 1))
+    return sequence, domain, bool(flags & 1)
 
 
 def uncompress(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from cdcd_mysql.charsets import Charset, charset
 from cdcd_mysql.rows import RowDecoder
 from cdcd_mysql.tablemap import TableMap, decode_table_map, decode_table_name
 from cdcd_mysql.types import log_type
-from cdcd_mysql.wire import Reader
+from cdcd_mysql.wire import Reader, encode_length
 
 Hints: TypeAlias = Callable[[str], Mapping[str, str]]
 """Gives, for a table as spelled in the configuration, the live types of columns that the log cannot tell (`types`)."""
@@ -39,7 +39,9 @@ class Shape(msgspec.Struct, frozen=True):
 
     relation: Relation
     decoder: RowDecoder
-    column_count: int
+    encoded_count: bytes
+    """The number of columns as rows events begin with it: a length-encoded integer."""
+    bitmap_size: int
 
 
 class ServerCharsets(msgspec.Struct, frozen=True):
@@ -116,4 +118,5 @@ def make_shape(spelled: str, table: TableMap, charsets: ServerCharsets, hints: M
             f"table {spelled}: {error.what}", cause=error.cause, remedy=error.remedy, code=error.code
         ) from error
     relation = Relation(spelled, tuple(column.name for column in columns), types, identity)
-    return Shape(relation, RowDecoder(columns, sets, column_hints, identity), len(columns))
+    decoder = RowDecoder(columns, sets, column_hints, identity)
+    return Shape(relation, decoder, encode_length(len(columns)), (len(columns) + 7) // 8)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from cdcd.model import Value
-from cdcd_mysql.schema import TEMPORAL, LiveColumn
+from cdcd_mysql.schema import INTEGER_BITS, TEMPORAL, LiveColumn
 from cdcd_mysql.statements import quote_text
 
 Encoder: TypeAlias = Callable[[Value], str]
@@ -53,7 +53,7 @@ def literal(column: LiveColumn, value: Value) -> str:
 def encoder(column: LiveColumn) -> Encoder:
     """The function that writes a column's values, which are not None."""
     kind = column.data_type
-    if kind.endswith("int") or kind in ("year", "bit"):
+    if kind in INTEGER_BITS or kind in ("year", "bit"):
         return _integer
     if kind == "decimal":
         return _decimal(column.scale)

@@ -42,15 +42,24 @@ class LogPosition(msgspec.Struct, frozen=True):
     gtids: str = ""
 
     def __str__(self) -> str:
-        facts = f" created={self.created} server={self.server}"
-        if self.mark_size:
-            facts += f" mark={self.mark_size}-{self.mark_crc}"
-        return f"{self.file}:{self.offset}{facts}" + (f" gtid={self.gtids}" if self.gtids else "")
+        facts = position_facts(self.created, self.server)
+        return format_position(self.file, self.offset, facts, self.mark_size, self.mark_crc, self.gtids)
 
     @property
     def place(self) -> Place:
         """Where it is, in an order that follows the log."""
         return place_of(self.file, self.offset)
+
+
+def position_facts(created: int, server: str) -> str:
+    """The part of a position's text that is the same for a whole file."""
+    return f" created={created} server={server}"
+
+
+def format_position(file: str, offset: int, facts: str, mark_size: int, mark_crc: int, gtids: str) -> str:
+    """A position's text, for those who write one for every commit."""
+    mark = f" mark={mark_size}-{mark_crc}" if mark_size else ""
+    return f"{file}:{offset}{facts}{mark} gtid={gtids}" if gtids else f"{file}:{offset}{facts}{mark}"
 
 
 Place: TypeAlias = tuple[int, int]

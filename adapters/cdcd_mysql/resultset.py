@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from cdcd.model import Row, Value
 from cdcd_mysql.charsets import Charset, decode_text
 from cdcd_mysql.scalars import shortest_float, trim_fraction
-from cdcd_mysql.schema import LiveColumn
+from cdcd_mysql.schema import INTEGER_BITS, LiveColumn
 from cdcd_mysql.statements import quote_name
 
 Raw: TypeAlias = Sequence[bytes | None]
@@ -32,7 +32,7 @@ def converter(column: LiveColumn) -> Converter:
     kind = column.data_type
     if column.charset is not None:
         return _text_converter(column.charset)
-    if kind.endswith("int") or kind == "year":
+    if kind in INTEGER_BITS or kind == "year":
         return _each(int)
     if kind == "decimal":
         return _each(_plain_decimal if column.is_zerofill else bytes.decode)

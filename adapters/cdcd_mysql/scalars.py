@@ -100,11 +100,15 @@ def _digit_groups(raw: bytes, groups: Sequence[int]) -> str:
 
 def shortest_float(wide: float) -> float:
     """The number with the fewest digits that is the same FLOAT (32 bits) as `wide`."""
-    for digits in range(6, 9):
-        number = float(f"{wide:.{digits}g}")
-        if struct.pack("<f", number) == struct.pack("<f", wide):
-            return number
-    return float(f"{wide:.9g}")
+    raw = struct.pack("<f", wide)
+    return next(number for digits in range(1, 18) if _packs_to(number := float(f"{wide:.{digits}g}"), raw))
+
+
+def _packs_to(number: float, raw: bytes) -> bool:
+    try:
+        return struct.pack("<f", number) == raw
+    except OverflowError:  # rounded up beyond the largest FLOAT
+        return False
 
 
 def decode_float(raw: bytes) -> float:

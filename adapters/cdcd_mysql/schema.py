@@ -15,9 +15,11 @@ from cdcd_mysql.session import Server, Session
 from cdcd_mysql.statements import quote_text
 from cdcd_mysql.types import HINTED, LOB_SIZES_MAX, enum_type, integer_type, set_type, sized
 
-_INTEGER_BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+INTEGER_BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _LOB_LENGTH_SIZES: Final = {"tiny": 1, "": 2, "medium": 3, "long": 4}
-_LABEL: Final = re.compile(r"'((?:[^']|'')*)'")
+_LABEL: Final = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+_ESCAPED: Final = re.compile(r"''|\\(.)", re.DOTALL)
+_ESCAPES: Final = {"n": "\n", "r": "\r", "0": "\0", "Z": "\x1a"}
 _SIMPLE: Final[Mapping[str, str]] = {
     "float": "float",
     "double": "float",
@@ -143,7 +145,7 @@ def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Live
         check["name"] == row["name"] and "json_valid" in check["clause"].lower() for check in checks
     )
     data_type = "json" if is_json else row["data_type"].lower()
-    labels = tuple(label.replace("''", "'") for label in _LABEL.findall(row["column_type"]))
+    labels = tuple(_ESCAPED.sub(_unescaped, label) for label in _LABEL.findall(row["column_type"]))
     return LiveColumn(
         name=row["name"],
         data_type=data_type,
@@ -161,6 +163,10 @@ def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Live
     )
 
 
+def _unescaped(match: re.Match[str]) -> str:
+    return _ESCAPES.get(match[1], match[1]) if match[1] else "'"
+
+
 def _charset(data_type: str, name: str | None) -> Charset | None:
     if data_type == "json":
         return charset("utf8mb4")
@@ -168,8 +174,8 @@ def _charset(data_type: str, name: str | None) -> Charset | None:
 
 
 def _type(data_type: str, row: Mapping[str, Any], labels: tuple[str, ...], *, is_unsigned: bool) -> str:
-    if data_type in _INTEGER_BITS:
-        return integer_type(_INTEGER_BITS[data_type], unsigned=is_unsigned)
+    if data_type in INTEGER_BITS:
+        return integer_type(INTEGER_BITS[data_type], unsigned=is_unsigned)
     if data_type in _SIMPLE:
         return _SIMPLE[data_type]
     if data_type == "decimal":

@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import pymysql
+from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 from pymysql.converters import encoders
-from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from cdcd.errors import NotReady

@@ -28,6 +28,7 @@ import msgspec
 from cdcd.adapter import Identity
 from cdcd.errors import NotReady, Unavailable
 from cdcd.model import Chunk, Op, Relation, Row, Rows, Value
+from cdcd_mysql.captured import TableName
 from cdcd_mysql.errors import translated
 from cdcd_mysql.literals import UnfitError, literal
 from cdcd_mysql.options import Options
@@ -36,7 +37,6 @@ from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveColumn, LiveTable
 from cdcd_mysql.session import Server, Session
 from cdcd_mysql.statements import greater_than, quote_name, quote_table, quote_text
-from cdcd_mysql.captured import TableName
 
 BARRIER_TABLE: Final = "cdcd_barrier"
 _NO_SUCH_TABLE: Final = 1146

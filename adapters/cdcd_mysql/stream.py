@@ -22,7 +22,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 from pymysqlreplication import BinLogStreamReader
 
-from cdcd.errors import Unavailable
+from cdcd.errors import CdcdError, Unavailable
 from cdcd_mysql.assembler import Assembler
 from cdcd_mysql.errors import core_error, translated
 from cdcd_mysql.options import Options
@@ -63,6 +63,7 @@ class BinlogStream:
         self._needed = _PACKET_HEADER_SIZE
         self._long_packet: list[bytes] = []
         self._heard_at = time.monotonic()
+        self._loss: CdcdError | None = None
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -79,6 +80,8 @@ class BinlogStream:
             place = self._consume(data, assembler.consume)
             rest = data[place:] if place else data
             self._pieces, self._size = ([rest] if rest else []), len(rest)
+        if self._loss is not None:  # only now: its last packet may say why
+            raise self._loss
         return is_full
 
     def wait(self, seconds: float) -> None:
@@ -96,11 +99,13 @@ class BinlogStream:
                 self._check_silence(heard=self._size > start)
                 return False
             except OSError as error:
-                raise core_error(error, "read the log") from error
+                self._loss = core_error(error, "read the log")
+                return False
             if not piece:
-                raise Unavailable(
+                self._loss = Unavailable(
                     "the server closed the log's connection", cause="it was stopped, or killed our session"
                 )
+                return False
             self._pieces.append(piece)
             self._size += len(piece)
         self._check_silence(heard=True)

@@ -11,6 +11,11 @@ from typing import Final
 _LENGTH_SIZES: Final = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 
+def encode_length(number: int) -> bytes:
+    """A length-encoded integer below 65,536."""
+    return bytes([number]) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
+
+
 class Reader:
     """Reads `data` from `place` up to `end`."""
 

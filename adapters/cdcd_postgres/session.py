@@ -20,6 +20,7 @@ SETTINGS: Final = {
     "datestyle": "ISO",
     "default_transaction_isolation": r"read\ committed",
     "extra_float_digits": "1",
+    "idle_session_timeout": "0",  # a quiet database is no reason to lose the connection
     "intervalstyle": "postgres",
     "row_security": "off",  # a policy that would hide rows is an error then, instead of a gap
     "standard_conforming_strings": "on",

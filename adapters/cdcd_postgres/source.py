@@ -19,7 +19,7 @@ from cdcd_postgres.names import TableName, parse_table
 from cdcd_postgres.options import Options
 from cdcd_postgres.pgoutput import Decoder, Shape, StreamRelation
 from cdcd_postgres.position import Log, Position, format_lsn, parse_lsn, parse_position
-from cdcd_postgres.publication import ensure_publication
+from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
 from cdcd_postgres.snapshot import ChunkReader
 from cdcd_postgres.stream import Stream
@@ -89,7 +89,7 @@ class PostgresSource:
         self._catalog = Catalog(self._connection)
         with translated(f"system '{self._system}' could not be prepared"):
             self._require_primary(self._connection)
-            self._prepare_publication(self._connection, self._catalog)
+            self._prepare_publication(self._connection, self._catalog, after)
         self._replication = session.connect_replication(self._system, self._options)
         stream = Stream(self._system, self._replication)
         with translated(f"system '{self._system}': the slot could not be used"):
@@ -114,9 +114,12 @@ class PostgresSource:
         if standby:
             raise Unavailable(f"system '{self._system}' is a standby", remedy="name the primary in the dsn")
 
-    def _prepare_publication(self, connection: Connection, catalog: Catalog) -> None:
+    def _prepare_publication(self, connection: Connection, catalog: Catalog, after: str | None) -> None:
+        """Create or correct it. One that is gone when we want to read on did not publish what was written since."""
         with connection.transaction():
             connection.execute(statements.LOCK_OURS)
+            if after is not None and read_publication(connection, self._publication) is None:
+                raise self._lost(parse_position(after), f"publication '{self._publication}' was dropped")
             found = catalog.tables(list(self._captured.spelled))
             tables = [self._captured_table(found, name) for name in self._names.values()]
             checkpoint = found.get(self._options.checkpoint_table)
@@ -265,17 +268,38 @@ class PostgresSource:
     def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
         """See the contract."""
         assert self._chunks is not None, "not started"
+        assert table in self._names, f"table {table} is not captured"
         self._chunks.request(self._names[table], after_key, row_limit)
 
     def status(self) -> SourceStatus:
-        """See the contract. Bytes of write-ahead log; `retained_bytes` is what the slot keeps the server from removing."""
+        """See the contract. Bytes of write-ahead log; `retained_bytes` is what the slot keeps the server from removing.
+
+        Also notices when a table has been taken out of the publication, which the stream does not tell.
+        """
         assert self._decoder is not None, "not started"
+        tables = self._names.values()
+        parameters = [
+            format_lsn(self._decoder.lsn),
+            self._slot,
+            [table.schema for table in tables],
+            [table.name for table in tables],
+            self._publication,
+        ]
         with translated(f"system '{self._system}' did not tell its position"):
-            parameters = [format_lsn(self._decoder.lsn), self._slot]
             row = self._ordinary().execute(statements.STATUS, parameters).fetchone()
         assert row is not None
-        head, lag_bytes, retained_bytes = row
+        head, lag_bytes, retained_bytes, unpublished = row
+        if unpublished:
+            raise self._unpublished(unpublished)
         return SourceStatus(head, lag_bytes, retained_bytes)
+
+    def _unpublished(self, tables: Sequence[str]) -> NotReady:
+        return NotReady(
+            f"system '{self._system}' does not publish {', '.join(sorted(tables))} any more",
+            cause=f"publication '{self._publication}' was changed, or the tables are gone; their changes since are missed",
+            remedy="start cdcd again, which publishes what is captured; then run 'cdcd resync' for the entities in it",
+            code="publication",
+        )
 
     def close(self) -> None:
         """See the contract."""

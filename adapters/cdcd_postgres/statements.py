@@ -33,7 +33,10 @@ WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LI
 FLUSH_LSN: Final = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
 STATUS: Final = """
 SELECT here.lsn::text, greatest(pg_wal_lsn_diff(here.lsn, $1::pg_lsn), 0)::bigint,
-  greatest(pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::bigint
+  greatest(pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::bigint,
+  ARRAY(
+    SELECT wanted.schema || '.' || wanted.name FROM unnest($3::text[], $4::text[]) AS wanted(schema, name)
+    EXCEPT SELECT schemaname || '.' || tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $5)
 FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) AS here
 LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot.slot_name = $2
 """

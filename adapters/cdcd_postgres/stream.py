@@ -34,7 +34,8 @@ class Stream:
         self._pgconn = connection.pgconn
         self._confirmed_lsn = 0
         self._received_lsn = 0
-        self._asked_at = self._heard_at = time.monotonic()
+        self._sent_at = time.monotonic()
+        self._unanswered_since: float | None = None
 
     def identify(self) -> tuple[Log, int]:
         """Which server's log this is, and the end of what is flushed of it."""
@@ -54,7 +55,6 @@ class Stream:
         self._received_lsn = lsn
         with translated(f"system '{self._system}': streaming could not begin"):
             self._connection.execute(statements.start_replication(slot, lsn, publication))
-        self._asked_at = self._heard_at = time.monotonic()
 
     def fileno(self) -> int:
         """The socket."""
@@ -89,7 +89,7 @@ class Stream:
     def answer(self, received_lsn: int, *, asked: bool) -> None:
         """Tell the server that we live, when it asked or it is time, and ask where it is."""
         self._received_lsn = max(self._received_lsn, received_lsn)
-        if asked or time.monotonic() - self._asked_at >= STATUS_INTERVAL_SECONDS:
+        if asked or time.monotonic() - self._sent_at >= STATUS_INTERVAL_SECONDS:
             self._send(flushed_lsn=0)
 
     def confirm(self, lsn: int) -> None:
@@ -112,13 +112,15 @@ class Stream:
         with translated(f"system '{self._system}': the stream has ended"):
             self._pgconn.put_copy_data(status)
             self._pgconn.flush()
-        self._asked_at = time.monotonic()
+        self._sent_at = time.monotonic()
+        if flushed_lsn == 0 and self._unanswered_since is None:
+            self._unanswered_since = self._sent_at
 
     def _listen(self, heard: bool) -> None:
-        now = time.monotonic()
+        """A server that does not answer is gone, though its connection may not know yet."""
         if heard:
-            self._heard_at = now
-        elif now - self._heard_at > SILENCE_SECONDS_MAX and self._asked_at - self._heard_at > STATUS_INTERVAL_SECONDS:
+            self._unanswered_since = None
+        elif self._unanswered_since is not None and time.monotonic() - self._unanswered_since > SILENCE_SECONDS_MAX:
             raise Unavailable(
                 f"system '{self._system}' has been silent for {SILENCE_SECONDS_MAX:.0f} seconds",
                 cause="it does not answer on the replication connection",
@@ -133,7 +135,7 @@ class Stream:
         if error.sqlstate == "42704":
             return PositionLost(
                 f"system '{self._system}': the log cannot be decoded any further",
-                cause=error.diag.message_primary or "",
-                remedy=f"the publication was dropped after that place in the log: run 'cdcd resync' for {self._system}",
+                cause=f"{error.diag.message_primary} at that place in the log",
+                remedy="run 'cdcd resync' for the entities of this system; nothing was skipped",
             )
         return translate(error, f"system '{self._system}': the stream has ended")

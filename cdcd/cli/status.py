@@ -90,7 +90,7 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("system", "", "state", "position"):
-        table.add_column(column, overflow="ellipsis")
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
     for column in ("lag s", "waiting", "parked"):
         table.add_column(column, justify="right")
     for name, system in status.systems.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from cdcd.model import ABSENT
 from cdcd.resolve.keys import after_prefix
+from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
 
 CACHE_RECORDS: Final = 20_000
@@ -25,6 +26,9 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     last changed it, which has the value although no outbox unit ever carried it there. `shadows`: what each system's
     own log last showed, because a row image also holds values that its transaction did not touch, and writes on their
     way there make those differ from `values`.
+
+    `told` holds for each system the units on their way to it, each with the slots (as bits) that no later one carries:
+    a slot is on its way exactly as long as its own unit has not been read back.
     """
 
     values: list[Any]
@@ -36,7 +40,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     changed_at_us: int
     origins: list[int] | None = None
     shadows: dict[int, list[Any]] | None = None
-    told: dict[int, tuple[int, int]] = {}
+    told: dict[int, list[tuple[int, int]]] = {}
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -44,10 +48,12 @@ _decode: Final = msgspec.msgpack.Decoder(Record, ext_hook=lambda _code, _data: A
 
 
 class GoldenRecords:
-    """Golden records by (entity number, key). Changed records must be reported with `touch`."""
+    """Golden records by (entity number, key). A changed record must be `put`, or the change is not stored."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, widths: Mapping[int, int]) -> None:
+        """`widths` are the numbers of slots by entity: records stored before a field was added are shorter."""
         self._connection = state.connection
+        self._widths = widths
         self._cache: dict[tuple[int, bytes], Record | None] = {}
         self._dirty: dict[tuple[int, bytes], Record] = {}
 
@@ -62,7 +68,13 @@ class GoldenRecords:
             for key, body in self._connection.execute(
                 f"SELECT key, body FROM golden WHERE entity=? AND key IN ({marks})", (entity, *part)
             ):
-                cache[entity, key] = _decode(body)
+                cache[entity, key] = self._decoded(entity, body)
+
+    def _decoded(self, entity: int, body: bytes) -> Record:
+        record: Record = _decode(body)
+        if len(record.values) < self._widths[entity]:
+            _widen(record, self._widths[entity])
+        return record
 
     def get(self, entity: int, key: bytes) -> Record | None:
         """The record, also a deleted one; None when it never was."""
@@ -71,7 +83,7 @@ class GoldenRecords:
         except KeyError:
             pass
         row = self._connection.execute("SELECT body FROM golden WHERE entity=? AND key=?", (entity, key)).fetchone()
-        record = None if row is None else _decode(row[0])
+        record = None if row is None else self._decoded(entity, row[0])
         self._cache[entity, key] = record
         return record
 
@@ -96,7 +108,7 @@ class GoldenRecords:
         rows = self._connection.execute(
             "SELECT key, body FROM golden WHERE entity=? AND key>? ORDER BY key LIMIT ?", (entity, after, limit)
         ).fetchall()
-        return [(key, self._cache.get((entity, key)) or _decode(body)) for key, body in rows]
+        return [(key, self._cache.get((entity, key)) or self._decoded(entity, body)) for key, body in rows]
 
     def flush(self) -> None:
         """Write changed records into the state's open transaction."""
@@ -115,6 +127,19 @@ class GoldenRecords:
         self._dirty.clear()
 
 
+def widened(values: list[Any], width: int) -> list[Any]:
+    """Stored values with slots of fields that were added since: nobody has told them yet."""
+    return values + [ABSENT] * (width - len(values))
+
+
+def _widen(record: Record, width: int) -> None:
+    record.values = widened(record.values, width)
+    if record.origins is not None:
+        record.origins += [NOBODY] * (width - len(record.origins))
+    if record.shadows is not None:
+        record.shadows = {system: widened(shown, width) for system, shown in record.shadows.items()}
+
+
 class Crosswalk:
     """A row's id in one system -> its record's key, learned from the log and from copies."""
 
@@ -129,7 +154,9 @@ class Crosswalk:
             return self._cache[binding, row_id]
         except KeyError:
             pass
-        row = self._connection.execute("SELECT key FROM crosswalk WHERE binding=? AND id=?", (binding, row_id)).fetchone()
+        row = self._connection.execute(
+            "SELECT key FROM crosswalk WHERE binding=? AND id=?", (binding, row_id)
+        ).fetchone()
         key = None if row is None else bytes(row[0])
         self._cache[binding, row_id] = key
         return key

@@ -44,15 +44,13 @@ class RowMapper:
         self.binding = binding
         self.number = binding_number(plan, entity, binding.system)
         self._at = {name: index for index, name in enumerate(relation.columns)}
-        self._relation = relation
+        self.relation = relation
         self._key_of = key_of
         self._check_columns()
-        self._width = len(entity.fields)
-        self._slots = [column.slot for column in binding.columns]
-        self._take = _taker([self._at[column.column] for column in binding.columns])
-        self._converts = [(at, c) for at, b in enumerate(binding.columns) if (c := self._converter(plan, b))]
-        self._in_order = self._slots == list(range(self._width))
-        self._key_slots = entity.key
+        columns = {bound.slot: self._at[bound.column] for bound in binding.columns}
+        self._take = _taker([columns.get(slot, len(relation.columns)) for slot in range(len(entity.fields))])
+        self._converts = {b.slot: convert for b in binding.columns if (convert := self._converter(plan, b))}
+        self._key_columns = [(columns[slot], self._converts.get(slot)) for slot in entity.key]
         self._parent = self._parent_reader(plan)
         self._id = self._id_reader()
         self.has_id = self._id is not None
@@ -60,9 +58,7 @@ class RowMapper:
         self.learns = self._id is not None and (referred_to or not self._key_is_identity())
 
     def _check_columns(self) -> None:
-        needed = [column.column for column in self.binding.columns]
-        needed += [self.binding.parent_column] if self.binding.parent_column else []
-        missing = [name for name in needed if name not in self._at]
+        missing = [name for name in self.binding.needed_columns if name not in self._at]
         if missing:
             raise NeedsOperator(
                 f"entity {self.entity.name!r} cannot be read from {self.binding.system!r} any more",
@@ -73,12 +69,11 @@ class RowMapper:
 
     def _converter(self, plan: Plan, bound: ColumnPlan) -> Convert | None:
         field = self.entity.fields[bound.slot]
-        column_type = parse_type(self._relation.types[self._at[bound.column]])
-        if field.refers_to is not None:
-            by_key = bound.transform is not None and bound.transform.reference == "key"
-            return None if by_key else self._reference(plan, field.refers_to)
+        if field.refers_to is not None and not bound.holds_key:
+            return self._reference(plan, field.refers_to)
+        column_type = parse_type(self.relation.types[self._at[bound.column]])
         try:
-            return column_to_field(column_type, field.type, bound.transform)
+            return column_to_field(column_type, plan.plain_type(field.type), bound.transform)
         except ValueError as error:
             raise NeedsOperator(
                 f"entity {self.entity.name!r}: field {field.name!r} cannot be read from {self.binding.system!r}",
@@ -96,7 +91,9 @@ class RowMapper:
             row_id = encode_key([value])
             key = key_of(number, row_id)
             if key is None:
-                raise UnresolvedReference(f"a row of {self.binding.table} refers to an unknown {entity}", number, row_id)
+                raise UnresolvedReference(
+                    f"a row of {self.binding.table} refers to an unknown {entity}", number, row_id
+                )
             parts = decode_key(key, width)
             return parts[0] if width == 1 else parts
 
@@ -121,7 +118,7 @@ class RowMapper:
 
     def _id_reader(self) -> Callable[[Row], bytes] | None:
         named = self.binding.id_column
-        indexes = (self._at[named],) if named is not None else self._relation.identity
+        indexes = (self._at[named],) if named is not None else self.relation.identity
         if not indexes:
             return None
         take = _taker(list(indexes))
@@ -131,11 +128,9 @@ class RowMapper:
         """Whether the identity columns are the key's columns unconverted: then the crosswalk would say nothing new."""
         if self._parent is not None:
             return False
-        converted = {at for at, _ in self._converts}
-        places = {slot: at for at, slot in enumerate(self._slots)}
-        if any(places[slot] in converted for slot in self._key_slots):
+        if any(convert for _, convert in self._key_columns):
             return False
-        return tuple(self._at[self.binding.column_of(slot)] for slot in self._key_slots) == self._relation.identity
+        return tuple(at for at, _ in self._key_columns) == self.relation.identity
 
     def row_id(self, row: Row) -> bytes:
         """The row's local id as the crosswalk knows it."""
@@ -144,33 +139,36 @@ class RowMapper:
 
     def map(self, row: Row) -> Mapped:
         """The record a row holds. Raises ValueRefused when a value, or a reference, has no faithful form."""
-        taken = list(self._take(row))
-        for at, convert in self._converts:
-            value = taken[at]
+        values = list(self._take([*row, ABSENT]))
+        for slot, convert in self._converts.items():
+            value = values[slot]
             if value is not None and value is not ABSENT:
-                taken[at] = convert(value)
-        if self._in_order:
-            values = taken
-        else:
-            values = [ABSENT] * self._width
-            for slot, value in zip(self._slots, taken, strict=True):
-                values[slot] = value
-        key_parts = [values[slot] for slot in self._key_slots]
-        if None in key_parts or ABSENT in key_parts:
-            raise ValueRefused(f"a row of {self.binding.table} has no key", code="key-missing", cause="a key column is NULL")
-        key = encode_key(key_parts)
-        return Mapped(self._parent(row) + key if self._parent else key, values)
+                values[slot] = convert(value)
+        return Mapped(self._record_key(row, [values[slot] for slot in self.entity.key]), values)
 
-    def key_of_deleted(self, row: Row) -> bytes | None:
-        """The key of a deleted row: by its id where the log carries no more, else from the row. None if never seen."""
+    def known_key(self, row: Row) -> bytes | None:
+        """The key of a row that cannot be read as a whole: deleted, or not understood. None if it cannot be told."""
         if self.learns:
             key = self._key_of(self.number, self.row_id(row))
             if key is not None:
                 return key
         try:
-            return self.map(row).key
+            return self._record_key(row, [_converted(row[at], convert) for at, convert in self._key_columns])
         except ValueRefused:
             return None
+
+    def _record_key(self, row: Row, parts: list[Any]) -> bytes:
+        for part in parts:
+            if part is None or part is ABSENT:
+                raise ValueRefused(
+                    f"a row of {self.binding.table} has no key", code="key-missing", cause="a key column is NULL"
+                )
+        key = encode_key(parts)
+        return self._parent(row) + key if self._parent else key
+
+
+def _converted(value: Any, convert: Convert | None) -> Any:
+    return value if convert is None or value is None or value is ABSENT else convert(value)
 
 
 def binding_number(plan: Plan, entity: EntityPlan, system: str) -> int:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-import cel
-
+from cdcd.conditions import compile_condition
 from cdcd.model import ABSENT
 from cdcd.resolve.plan import EntityPlan
 
@@ -23,56 +22,62 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Ownership:
-    """The owners of one entity's fields, as system numbers by slot, memoised over what the conditions look at."""
+    """The owners of one entity's fields, as system numbers."""
 
     def __init__(self, entity: EntityPlan, judged_by: EntityPlan, systems: tuple[str, ...]) -> None:
         """`judged_by` is the parent for a child collection, else the entity itself."""
-        self._systems = systems
-        self._static = [NOBODY if f.owner is None else systems.index(f.owner) for f in entity.fields]
-        self._rules = [(cel.compile(rule.when), systems.index(rule.owner)) for rule in entity.rules]
-        self._judged_by = judged_by
-        self._slots = _slots_looked_at(judged_by)
-        self._memo: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self.fixed = tuple([NOBODY if f.owner is None else systems.index(f.owner) for f in entity.fields])
         self.moves = bool(entity.rules)
-        self.fixed = tuple(self._static)
+        self._rules = [(compile_condition(rule.when), systems.index(rule.owner)) for rule in entity.rules]
+        self._judged_by = judged_by
+        self._looked_at = _slots_looked_at(judged_by)
+        self._by_slot: dict[int, tuple[int, ...]] = {}
+        self._memo: dict[tuple[Any, ...], int] = {}
 
-    def owners(self, values: list[Any]) -> tuple[int, ...]:
-        """Owners by slot while `values` is the state of the record (of the parent, for a child)."""
+    def by_state(self, values: list[Any]) -> int:
+        """The system that the conditions name while `values` is the record (the parent, for a child), or NOBODY."""
         if not self.moves:
-            return self.fixed
-        looked_at = tuple([values[slot] for slot in self._slots])
-        known = self._memo.get(looked_at)
+            return NOBODY
+        state = tuple([values[slot] for slot in self._looked_at])
+        try:
+            known = self._memo.get(state)
+        except TypeError:  # a value that nobody has told, or a key of several parts, has no hash
+            return self._decide(state)
         if known is None:
-            known = self._decide(looked_at)
+            known = self._decide(state)
             if len(self._memo) >= _MEMO_LIMIT:
                 self._memo.clear()
-            self._memo[looked_at] = known
+            self._memo[state] = known
         return known
 
-    def state_owner(self, values: list[Any]) -> int:
-        """The system that the conditions name for this state, NOBODY when none holds."""
-        return self._state_owner(tuple([values[slot] for slot in self._slots]))
+    def by_slot(self, state_owner: int) -> tuple[int, ...]:
+        """The owner of each slot while the conditions name `state_owner`."""
+        known = self._by_slot.get(state_owner)
+        if known is None:
+            known = tuple([state_owner if owner == NOBODY else owner for owner in self.fixed])
+            self._by_slot[state_owner] = known
+        return known
+
+    def owners(self, values: list[Any]) -> tuple[int, ...]:
+        """Owners by slot while `values` is the record (the parent, for a child)."""
+        return self.by_slot(self.by_state(values))
 
     def last_claim(self, values: list[Any]) -> tuple[int, int]:
         """The place and owner of the last condition that holds (-1, NOBODY when none): hand-over goes down the list."""
-        record = self._record(tuple([values[slot] for slot in self._slots]))
+        record = self._record(tuple([values[slot] for slot in self._looked_at]))
         held = [(place, owner) for place, (program, owner) in enumerate(self._rules) if _holds(program, record)]
         return held[-1] if held else (-1, NOBODY)
 
-    def _decide(self, looked_at: tuple[Any, ...]) -> tuple[int, ...]:
-        by_state = self._state_owner(looked_at)
-        return tuple([by_state if owner == NOBODY else owner for owner in self._static])
+    def _decide(self, state: tuple[Any, ...]) -> int:
+        record = self._record(state)
+        return next((owner for program, owner in self._rules if _holds(program, record)), NOBODY)
 
-    def _record(self, looked_at: tuple[Any, ...]) -> dict[str, Any]:
+    def _record(self, state: tuple[Any, ...]) -> dict[str, Any]:
         fields = self._judged_by.fields
         return {
             fields[slot].name: _cel_value(fields[slot].type.kind, value)
-            for slot, value in zip(self._slots, looked_at, strict=True)
+            for slot, value in zip(self._looked_at, state, strict=True)
         }
-
-    def _state_owner(self, looked_at: tuple[Any, ...]) -> int:
-        record = self._record(looked_at)
-        return next((owner for program, owner in self._rules if _holds(program, record)), NOBODY)
 
 
 def _slots_looked_at(entity: EntityPlan) -> tuple[int, ...]:
@@ -88,9 +93,9 @@ def _cel_value(kind: str, value: Any) -> Any:
 
 
 def _holds(program: Any, record: Mapping[str, Any]) -> bool:
-    """A condition that cannot be evaluated (a NULL compared with a number) does not hold."""
+    """A condition that cannot be evaluated (a NULL compared with a number, a division by zero) does not hold."""
     try:
         return program.execute({"record": record}) is True
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         _log.debug("condition not evaluable: %s", type(error).__name__)
         return False

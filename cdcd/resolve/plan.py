@@ -8,12 +8,13 @@ so that stored records and outbox units stay readable when the configuration is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from cdcd.adapter import TableNeed
 from cdcd.config import Binding, ChildBinding, Column, Config, Entity, Field, NotOwner, OnDeleteArchive, OwnershipRule
+from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
 from cdcd.values import ValueType, parse_type
 
@@ -50,9 +51,17 @@ class ColumnPlan(msgspec.Struct, frozen=True):
     column: str
     transform: Column | None
 
+    @property
+    def holds_key(self) -> bool:
+        """Whether the column of a reference holds the other record's business key, not its local id."""
+        return self.transform is not None and self.transform.reference == "key"
+
 
 class BindingPlan(msgspec.Struct, frozen=True):
-    """Where an entity lives in one system. `parent_column` is set for children: it holds the parent row's id."""
+    """Where an entity lives in one system. `parent_column` is set for children: it holds the parent row's id.
+
+    `archive` are the fields to set instead of deleting, by slot, as canonical values of their fields.
+    """
 
     system: str
     entity: str
@@ -60,7 +69,7 @@ class BindingPlan(msgspec.Struct, frozen=True):
     columns: tuple[ColumnPlan, ...]
     parent_column: str | None
     id_column: str | None
-    archive: dict[int, str | int | bool] | None
+    archive: dict[int, Any] | None
     ignore_delete: bool
     schedule: str
 
@@ -70,7 +79,17 @@ class BindingPlan(msgspec.Struct, frozen=True):
 
     def column_of(self, slot: int) -> str:
         """The column bound to a slot."""
-        return next(column.column for column in self.columns if column.slot == slot)
+        return self.bound(slot).column
+
+    def bound(self, slot: int) -> ColumnPlan:
+        """The bound column of a slot."""
+        return next(column for column in self.columns if column.slot == slot)
+
+    @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """The columns without which rows cannot be read."""
+        others = [name for name in (self.parent_column, self.id_column) if name is not None]
+        return tuple(dict.fromkeys([*others, *(column.column for column in self.columns)]))
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
@@ -150,8 +169,7 @@ class Plan(msgspec.Struct, frozen=True):
             if binding is not None:
                 parent = () if binding.parent_column is None else (binding.parent_column,)
                 key = parent + tuple(binding.column_of(slot) for slot in entity.key)
-                columns = dict.fromkeys(parent + tuple(column.column for column in binding.columns))
-                yield TableNeed(binding.table, key, tuple(columns), captured=True, written=True)
+                yield TableNeed(binding.table, key, binding.needed_columns, captured=True, written=True)
         for route in self.routes:
             if route.source == system:
                 yield TableNeed(route.source_table, captured=True, written=False)
@@ -164,6 +182,19 @@ class Plan(msgspec.Struct, frozen=True):
         parents = {entity.parent for entity in self.entities.values()}
         return frozenset(name for name in refs | parents if name is not None)
 
+    def key_types(self, entity: str) -> tuple[ValueType, ...]:
+        """The types of an entity's key, its parent's first; a reference to a key of one part has that part's type."""
+        plan = self.entities[entity]
+        parent = self.key_types(plan.parent) if plan.parent else ()
+        return parent + tuple(self.plain_type(plan.fields[slot].type) for slot in plan.key)
+
+    def plain_type(self, kind: ValueType) -> ValueType:
+        """The type itself; of a reference, the type of the key it holds, where that is one value."""
+        if kind.kind != "ref":
+            return kind
+        types = self.key_types(kind.arguments[0])
+        return types[0] if len(types) == 1 else kind
+
     def entities_tables(self, entity: str) -> list[tuple[str, str]]:
         """The (system, table) pairs an entity and its children live in, parents first."""
         names = [name for name, plan in self.entities.items() if entity in (name, plan.parent)]
@@ -172,7 +203,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 def _merge(one: TableNeed, other: TableNeed) -> TableNeed:
     columns = tuple(dict.fromkeys(one.columns + other.columns)) if one.columns and other.columns else ()
-    return TableNeed(one.table, one.key or other.key, columns, one.captured or other.captured, one.written or other.written)
+    return TableNeed(
+        one.table, one.key or other.key, columns, one.captured or other.captured, one.written or other.written
+    )
 
 
 def build(config: Config, table_name: Callable[[str, str], str], known: Vocabulary | None = None) -> Plan:
@@ -181,9 +214,7 @@ def build(config: Config, table_name: Callable[[str, str], str], known: Vocabula
     flat = dict(_flatten(config))
     order = _dependency_order(flat)
     routes = list(_routes(config, table_name))
-    fields = {
-        name: _extend(known.fields.get(name, ()), spec.fields) for name, spec in ((n, flat[n]) for n in flat)
-    }
+    fields = {name: _extend(known.fields.get(name, ()), spec.fields) for name, spec in flat.items()}
     vocabulary = Vocabulary(
         _extend(known.systems, config.systems),
         _extend(known.entities, order),
@@ -193,6 +224,8 @@ def build(config: Config, table_name: Callable[[str, str], str], known: Vocabula
     entities: dict[str, EntityPlan] = {}
     for name in order:
         entities[name] = _entity_plan(name, flat[name], vocabulary, entities, table_name)
+    for entity in entities.values():
+        _check_references(entity, entities)
     numbered = tuple(Route(vocabulary.routes.index(_route_name(*route)), *route) for route in routes)
     return Plan(config.daemon.name, tuple(config.systems), entities, numbered, vocabulary)
 
@@ -238,6 +271,43 @@ def _dependency_order(flat: Mapping[str, _Flat]) -> list[str]:
     return list(ordered)
 
 
+def _check_references(entity: EntityPlan, entities: Mapping[str, EntityPlan]) -> None:
+    """What is referred to by a local id must live in the same system, under a key that finds it there."""
+    for binding in entity.bindings.values():
+        at = f"entities.{entity.name}.in.{binding.system}"
+        if entity.parent is not None:
+            _check_referred_to(f"{at}.parent", entities[entity.parent], binding.system)
+        for column in binding.columns:
+            field = entity.fields[column.slot]
+            if field.refers_to is None:
+                continue
+            other = entities[field.refers_to]
+            if not column.holds_key:
+                _check_referred_to(f"{at}.columns.{field.name}", other, binding.system)
+            elif other.key_width != 1:
+                raise ConfigError(
+                    f"{at}.columns.{field.name}: one column cannot hold the key of {other.name!r}, which has several parts",
+                    remedy='use reference = "id"',
+                    code="config-rule",
+                )
+
+
+def _check_referred_to(at: str, other: EntityPlan, system: str) -> None:
+    binding = other.bindings.get(system)
+    if binding is None:
+        raise ConfigError(
+            f"{at}: refers to {other.name!r}, which does not live in {system!r}",
+            remedy=f'bind {other.name!r} in {system!r}, or use reference = "key"',
+            code="config-rule",
+        )
+    if any(other.fields[slot].refers_to and not binding.bound(slot).holds_key for slot in other.key):
+        raise ConfigError(
+            f"{at}: refers to {other.name!r}, whose key is itself a reference by id",
+            remedy=f"give {other.name!r} a key of plain fields",
+            code="config-rule",
+        )
+
+
 def _extend(known: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*known, *names]))
 
@@ -252,13 +322,18 @@ def _entity_plan(
     slots = {field: slot for slot, field in enumerate(vocabulary.fields[name])}
     policy = spec.entity.not_owner
     fields = tuple(
-        FieldPlan(field, parse_type(spec.fields[field].type), spec.fields[field].owner, policy.fields.get(field, policy.default))
+        FieldPlan(
+            field,
+            parse_type(spec.fields[field].type),
+            spec.fields[field].owner,
+            policy.fields.get(field, policy.default),
+        )
         if field in spec.fields
         else FieldPlan(field, DEAD, None, "ignore")
         for field in slots
     )
     bindings = {
-        system: _binding_plan(system, name, binding, slots, table_name) for system, binding in spec.bindings.items()
+        system: _binding_plan(system, name, binding, fields, table_name) for system, binding in spec.bindings.items()
     }
     parent_width = done[spec.parent].key_width if spec.parent else 0
     return EntityPlan(
@@ -279,9 +354,10 @@ def _binding_plan(
     system: str,
     entity: str,
     binding: Binding | ChildBinding,
-    slots: Mapping[str, int],
+    fields: tuple[FieldPlan, ...],
     table_name: Callable[[str, str], str],
 ) -> BindingPlan:
+    slots = {field.name: slot for slot, field in enumerate(fields)}
     named = dict(binding.columns)
     if isinstance(binding, Binding):
         named.update({field: column for field, column in binding.key.items() if field not in named})
@@ -292,7 +368,7 @@ def _binding_plan(
     table = table_name(system, binding.table)
     if isinstance(binding, ChildBinding):
         return BindingPlan(system, entity, table, columns, binding.parent, None, None, ignore_delete=False, schedule="")
-    archive = binding.on_delete.archive if isinstance(binding.on_delete, OnDeleteArchive) else None
+    archived = binding.on_delete.archive if isinstance(binding.on_delete, OnDeleteArchive) else None
     return BindingPlan(
         system,
         entity,
@@ -300,10 +376,21 @@ def _binding_plan(
         columns,
         None,
         binding.id,
-        None if archive is None else {slots[field]: value for field, value in archive.items()},
+        None if archived is None else _archive(system, entity, {slots[f]: v for f, v in archived.items()}, fields),
         ignore_delete=binding.on_delete == "ignore",
         schedule=binding.deliver.schedule,
     )
+
+
+def _archive(
+    system: str, entity: str, values: Mapping[int, str | int | bool], fields: tuple[FieldPlan, ...]
+) -> dict[int, Any]:
+    """What the configuration writes there, as values of the fields: never text where a number belongs."""
+    try:
+        return {slot: typed(column_text(value), fields[slot].type) for slot, value in values.items()}
+    except ValueError as error:
+        at = f"entities.{entity}.in.{system}.on-delete.archive"
+        raise ConfigError(f"{at}: {error}", remedy="correct the file", code="config-rule") from error
 
 
 def _routes(config: Config, table_name: Callable[[str, str], str]) -> Iterator[tuple[str, str, str, str]]:

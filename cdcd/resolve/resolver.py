@@ -20,9 +20,10 @@ from cdcd.errors import NeedsOperator
 from cdcd.journal import ChunkNote, Command, Entry, Journal, Kind, decode_chunk_note, decode_command
 from cdcd.model import Op, Relation, Row, Rows
 from cdcd.outbox import AppliedMark, OutboxWriter
-from cdcd.resolve.decide import Conflict, EntityDecider, Moment, slots_of
+from cdcd.resolve.decide import Conflict, EntityDecider, Moment
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference
+from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import Plan, Route
 from cdcd.resolve.seeding import Seeds, Settler
 from cdcd.resolve.unmapped import UnmappedRows
@@ -30,7 +31,11 @@ from cdcd.state import State
 from cdcd.values import ValueRefused
 
 STEP_ENTRIES: Final = 1_000
+OPEN_ROWS: Final = 20_000
+"""Rows after which what a step has changed leaves the memory for the state's open transaction."""
 TRIM_SECONDS: Final = 1.0
+_UNKNOWN_KEY: Final = b""
+"""Among the seen: the system has a row whose key could not be told, so that no record can be said to be missing."""
 _log: Final = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -55,9 +60,10 @@ class Resolver:
         self._state = state
         self._applied = applied
         self._systems = plan.vocabulary.systems
-        self._golden = GoldenRecords(state)
+        widths = {entity.number: len(entity.fields) for entity in plan.entities.values()}
+        self._golden = GoldenRecords(state, widths)
         self._crosswalk = Crosswalk(state)
-        self._seeds = Seeds(state)
+        self._seeds = Seeds(state, widths)
         self._unmapped = UnmappedRows(state)
         self._outbox = OutboxWriter(state)
         self._echoed: dict[int, int] = {}
@@ -75,9 +81,10 @@ class Resolver:
         self._seeding: set[str] = set()
         self._resyncs: dict[str, int] = {}
         self._snapshots: set[tuple[str, str]] = set()
+        self._open_rows = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
-        self._conflicts: list[Conflict] = []
+        self._conflicts: list[tuple[Any, ...]] = []
 
     @property
     def position(self) -> int:
@@ -127,14 +134,22 @@ class Resolver:
 
     def _flush(self, position: int) -> None:
         assert position > self._position, f"resolve would go back: {self._position} -> {position}"
-        self._golden.flush()
-        self._crosswalk.flush()
-        self._seeds.flush()
-        self._write_conflicts()
+        self._write_changed()
         self.news |= self._outbox.flush()
         self._state.put("units", self._outbox.units)
         self._state.put("position", position)
         self._trim()
+
+    def _write_changed(self) -> None:
+        """Write what has changed into the step's open transaction: also on the way, where a step is large (Invariant 11)."""
+        self._golden.flush()
+        self._crosswalk.flush()
+        self._seeds.flush()
+        self._state.connection.executemany(
+            "INSERT OR REPLACE INTO conflicts (entity, key, system, slot, kind, seq, at_us, value) VALUES (?,?,?,?,?,?,?,?)",
+            self._conflicts,
+        )
+        self._conflicts.clear()
 
     def _discard(self) -> None:
         self._golden.discard()
@@ -160,26 +175,29 @@ class Resolver:
         self._outbox.end_unit()
 
     def _rows_of(self, entry: Entry) -> None:
-        written = _Written(self._state, entry.source, entry.mark) if entry.mark is not None else None
+        written = OwnWrites(self._state, entry.source, entry.mark) if entry.mark is not None else None
         for rows in self._journal.rows(entry):
             readers = self._readers_of(entry.source, rows.relation)
-            if written is None:
-                for route in readers.routes:
-                    self._copy(route, rows)
+            for route in readers.routes:
+                self._copy(route, rows)
             for mapper in readers.mappers:
                 self._records(entry.source, mapper, rows, written)
             if not readers.routes and not readers.mappers:
                 self.counts[entry.source, rows.relation.table, "unmapped"] += len(rows.rows)
+            self._open_rows += len(rows.rows)
+            if self._open_rows >= OPEN_ROWS:
+                self._write_changed()
+                self._open_rows = 0
 
     def _readers_of(self, source: str, relation: Relation) -> _Readers:
         known = self._readers.get((source, id(relation)))
         if known is None:
-            bindings = self._bindings[source].get(relation.table, [])
+            bindings = self._bindings.get(source, {}).get(relation.table, [])
             mappers = [
                 RowMapper(self._plan, self._plan.entities[b.entity], b, relation, self._crosswalk.key_of)
                 for b in bindings
             ]
-            known = _Readers(relation, self._routes[source].get(relation.table, []), mappers)
+            known = _Readers(relation, self._routes.get(source, {}).get(relation.table, []), mappers)
             self._readers[source, id(relation)] = known
         return known
 
@@ -195,7 +213,7 @@ class Resolver:
 
     # ---- records -----------------------------------------------------------------------------------------
 
-    def _records(self, source: str, mapper: RowMapper, rows: Rows, written: _Written | None) -> None:
+    def _records(self, source: str, mapper: RowMapper, rows: Rows, written: OwnWrites | None) -> None:
         system = self._systems.index(source)
         entity = mapper.entity.name
         if rows.op == Op.TRUNCATE:
@@ -218,21 +236,25 @@ class Resolver:
                 self._record(system, entity, found, Op.INSERT if old_key is not None else rows.op, written)
                 self._learned(source, mapper, rows.rows[index], found.key)
 
-    def _record(self, system: int, entity: str, mapped: Mapped, op: Op, written: _Written | None) -> None:
+    def _record(self, system: int, entity: str, mapped: Mapped, op: Op, written: OwnWrites | None) -> None:
         decider = self._deciders[entity]
         if entity in self._seeding:
-            self._seeds.put(decider.number, mapped.key, system, mapped.values)
+            self._seeds.put(decider.number, mapped.key, system, mapped.values, decider.slots[system])
             return
-        if self._resyncs.get(f"{self._systems[system]}:{entity}") is not None:
-            self._state.connection.execute(
-                "INSERT OR IGNORE INTO seen VALUES (?,?,?)", (decider.number, mapped.key, system)
-            )
+        self._seen(system, entity, mapped.key)
         if written is not None:
             decider.echoed(self._moment, system, mapped.key, mapped.values, written.fields)
         else:
             decider.changed(self._moment, system, mapped.key, mapped.values, op)
 
-    def _key_gone(self, system: int, entity: str, key: bytes, written: _Written | None) -> None:
+    def _seen(self, system: int, entity: str, key: bytes) -> None:
+        """While the entity is copied anew, note that the system has the record."""
+        if self._resyncs and f"{self._systems[system]}:{entity}" in self._resyncs:
+            self._state.connection.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?,?,?)", (self._deciders[entity].number, key, system)
+            )
+
+    def _key_gone(self, system: int, entity: str, key: bytes, written: OwnWrites | None) -> None:
         decider = self._deciders[entity]
         if entity in self._seeding:
             self._seeds.delete(decider.number, key, system)
@@ -241,10 +263,8 @@ class Resolver:
         else:
             decider.deleted(self._moment, system, key)
 
-    def _row_deleted(
-        self, system: int, entity: str, mapper: RowMapper, row: Row, written: _Written | None
-    ) -> None:
-        key = mapper.key_of_deleted(row)
+    def _row_deleted(self, system: int, entity: str, mapper: RowMapper, row: Row, written: OwnWrites | None) -> None:
+        key = mapper.known_key(row)
         self._unmapped.superseded(mapper, row)
         self._unmapped.understood(mapper, system, row)
         if key is None:
@@ -261,29 +281,29 @@ class Resolver:
             return known if known is not None and known != key and rows.op == Op.UPDATE else None
         if old is None:
             return None
-        known = mapper.key_of_deleted(old)
+        known = mapper.known_key(old)
         return known if known != key else None
 
     def _map(self, source: str, mapper: RowMapper, rows: Rows, index: int) -> Mapped | None:
         """The record of a row; None when it has to wait for another row, or cannot be understood."""
         row = rows.rows[index]
         system = self._systems.index(source)
+        entity = mapper.entity.name
         self._unmapped.superseded(mapper, row)
         try:
             mapped = mapper.map(row)
         except UnresolvedReference as unresolved:
-            self._unmapped.wait(mapper, rows.relation, row, unresolved, self._moment)
-            self.counts[source, mapper.entity.name, "waiting"] += 1
-            return None
+            self._unmapped.wait(mapper, rows.op, row, unresolved, self._moment)
+            self.counts[source, entity, "waiting"] += 1
         except ValueRefused as refused:
             self._unmapped.hold(mapper, system, row, refused, self._moment)
-            self.counts[source, mapper.entity.name, "held"] += 1
-            _log.warning(
-                "held system=%s entity=%s code=%s seq=%d", source, mapper.entity.name, refused.code, self._moment.seq
-            )
-            return None
-        self._unmapped.understood(mapper, system, row)
-        return mapped
+            self.counts[source, entity, "held"] += 1
+            _log.warning("held system=%s entity=%s code=%s seq=%d", source, entity, refused.code, self._moment.seq)
+        else:
+            self._unmapped.understood(mapper, system, row)
+            return mapped
+        self._seen(system, entity, mapper.known_key(row) or _UNKNOWN_KEY)
+        return None
 
     def _learned(self, source: str, mapper: RowMapper, row: Row, key: bytes) -> None:
         """Remember the row's id, and let rows that waited for it go on."""
@@ -292,22 +312,14 @@ class Resolver:
         row_id = mapper.row_id(row)
         self._crosswalk.learn(mapper.number, row_id, key)
         for released in self._unmapped.released_by(mapper.number, row_id):
-            for other in self._readers_of(source, released.relation).mappers:
+            relation = self._journal.relation(self._journal.relation_number(source, released.relation))
+            for other in self._readers_of(source, relation).mappers:
                 if other.number == released.binding:
-                    self._records(source, other, Rows(released.relation, Op.INSERT, [released.row]), None)
+                    self._records(source, other, Rows(relation, released.op, [released.row]), None)
 
-    def _report(self, conflict: Conflict) -> None:
-        self._conflicts.append(conflict)
-
-    def _write_conflicts(self) -> None:
-        self._state.connection.executemany(
-            "INSERT OR REPLACE INTO conflicts (entity, key, system, slot, kind, seq, at_us, value) VALUES (?,?,?,?,?,?,?,?)",
-            [
-                (c.entity, c.key, c.system, c.slot, c.kind, self._moment.seq, self._moment.committed_at_us, _encode(c.value))
-                for c in self._conflicts
-            ],
-        )
-        self._conflicts.clear()
+    def _report(self, c: Conflict) -> None:
+        at = (self._moment.seq, self._moment.committed_at_us)
+        self._conflicts.append((c.entity, c.key, c.system, c.slot, c.kind, *at, _encode(c.value)))
 
     # ---- copies of tables --------------------------------------------------------------------------------
 
@@ -316,18 +328,30 @@ class Resolver:
             return
         first = (source, note.table) not in self._snapshots
         self._snapshots.add((source, note.table))
-        self._state.connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?,?,?)", (source, note.table, note.run))
-        for binding in self._bindings[source].get(note.table, []):
+        self._state.connection.execute(
+            "INSERT OR REPLACE INTO snapshots VALUES (?,?,?)", (source, note.table, note.run)
+        )
+        for binding in self._bindings.get(source, {}).get(note.table, []):
             if binding.entity not in self._seeding:
                 self._sweep(source, binding.entity, note, first=first)
         self._settle_ready()
 
     def _settle_ready(self) -> None:
-        """Settle every entity whose tables have all been read and whose parents and references are settled."""
+        """Settle every entity whose tables have all been read and whose parent and references are settled.
+
+        Where references go in a circle, those that come later need only have been read.
+        """
+        unread = {
+            name
+            for name, entity in self._plan.entities.items()
+            if not {(system, binding.table) for system, binding in entity.bindings.items()} <= self._snapshots
+        }
+        later = set(self._plan.entities)
         for name, entity in self._plan.entities.items():
-            tables = {(s, b.table) for s, b in entity.bindings.items()}
-            wanted = {field.refers_to for field in entity.fields if field.refers_to} | {entity.parent} - {None, name}
-            if name in self._seeding and tables <= self._snapshots and not (wanted - {name}) & self._seeding:
+            later.discard(name)
+            wanted = {entity.parent, *(field.refers_to for field in entity.fields)} - {None, name}
+            unsettled = wanted & self._seeding
+            if name in self._seeding - unread and unsettled <= later - unread:
                 self._settle(name)
 
     def _settle(self, name: str) -> None:
@@ -346,25 +370,29 @@ class Resolver:
             return
         decider = self._deciders[entity]
         system = self._systems.index(source)
-        execute = self._state.connection.execute
+        may_miss = not first and not self._was_seen(decider.number, system, _UNKNOWN_KEY)
         after = b""
         while page := self._golden.page(decider.number, after, STEP_ENTRIES):
             for key, record in page:
-                seen = execute(
-                    "SELECT 1 FROM seen WHERE entity=? AND system=? AND key=?", (decider.number, system, key)
-                ).fetchone()
-                if not record.alive or seen is not None:
+                if not record.alive or self._was_seen(decider.number, system, key):
                     continue
-                if record.present >> system & 1 and not first:
-                    decider.deleted(self._moment, system, key)
-                elif not (record.present | record.sent) >> system & 1 and decider.may_spread(record):
+                if record.present >> system & 1:
+                    if may_miss:
+                        decider.deleted(self._moment, system, key)
+                elif not record.sent >> system & 1 and decider.may_spread(record):
                     decider.ensure(self._moment, system, key, record)
                     self._golden.put(decider.number, key, record)
             after = page[-1][0]
             self._outbox.end_unit()
-        execute("DELETE FROM seen WHERE entity=? AND system=?", (decider.number, system))
+        self._state.connection.execute("DELETE FROM seen WHERE entity=? AND system=?", (decider.number, system))
         if self._resyncs.pop(at, None) is not None:
             self._state.put("resyncs", json.dumps(self._resyncs).encode())
+
+    def _was_seen(self, entity: int, system: int, key: bytes) -> bool:
+        found = self._state.connection.execute(
+            "SELECT 1 FROM seen WHERE entity=? AND system=? AND key=?", (entity, system, key)
+        )
+        return found.fetchone() is not None
 
     # ---- commands ----------------------------------------------------------------------------------------
 
@@ -435,33 +463,6 @@ class Resolver:
     def close(self) -> None:
         """Close the state database. Safe to repeat."""
         self._state.close()
-
-
-class _Written:
-    """What one of our own transactions wrote, looked up only when something differs from the golden record."""
-
-    def __init__(self, state: State, system: str, mark: tuple[int, int]) -> None:
-        self._state = state
-        self._system = system
-        self._mark = mark
-        self._fields: dict[tuple[int, bytes], dict[int, Any]] | None = None
-
-    def fields(self, entity: int, key: bytes) -> dict[int, Any] | None:
-        """Values by slot that the transaction's units held for a record, the last one winning."""
-        if self._fields is None:
-            self._fields = self._load()
-        return self._fields.get((entity, key))
-
-    def _load(self) -> dict[tuple[int, bytes], dict[int, Any]]:
-        found: dict[tuple[int, bytes], dict[int, Any]] = {}
-        for unit in outbox.between(self._state, self._system, *self._mark):
-            for item in unit.items:
-                if item[0] >= 0:
-                    entity, _kind, key, mask, values, initial, initial_values = item
-                    fields = found.setdefault((entity, key), {})
-                    fields.update(zip(slots_of(initial), initial_values, strict=True))
-                    fields.update(zip(slots_of(mask), values, strict=True))
-        return found
 
 
 def _truncated(system: str, table: str) -> NeedsOperator:

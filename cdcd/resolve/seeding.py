@@ -7,14 +7,15 @@ order makes the later one win. Then each record is settled once and only real di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from cdcd.model import ABSENT
+from cdcd.outbox import RecordWrite
 from cdcd.resolve.decide import Conflict, EntityDecider, Moment
-from cdcd.resolve.golden import GoldenRecords, Record
+from cdcd.resolve.golden import GoldenRecords, Record, widened
 from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
 
@@ -26,13 +27,15 @@ PAGE_RECORDS: Final = 1_000
 class Seeds:
     """What each system holds of entities that are still being copied."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, widths: Mapping[int, int]) -> None:
+        """`widths` are the numbers of slots by entity (see `GoldenRecords`)."""
         self._connection = state.connection
+        self._widths = widths
         self._dirty: dict[tuple[int, bytes, int], list[Any] | None] = {}
 
-    def put(self, entity: int, key: bytes, system: int, values: list[Any]) -> None:
-        """A row of `system` holds these values now; ABSENT leaves what was there."""
-        if any(value is ABSENT for value in values):
+    def put(self, entity: int, key: bytes, system: int, values: list[Any], slots: Sequence[int]) -> None:
+        """A row of `system` holds these values now; ABSENT in one of its `slots` leaves what was there."""
+        if any(values[slot] is ABSENT for slot in slots):
             known = self._get(entity, key, system)
             if known is not None:
                 values = [old if new is ABSENT else new for new, old in zip(values, known, strict=True)]
@@ -47,7 +50,7 @@ class Seeds:
         if at in self._dirty:
             return self._dirty[at]
         row = self._connection.execute("SELECT body FROM seeds WHERE entity=? AND key=? AND system=?", at).fetchone()
-        return None if row is None else list(_decode(row[0]))
+        return None if row is None else widened(_decode(row[0]), self._widths[entity])
 
     def flush(self) -> None:
         """Write into the state's open transaction."""
@@ -71,10 +74,9 @@ class Seeds:
         ).fetchall()
         page: dict[bytes, dict[int, list[Any]]] = {}
         for key, system, body in rows:
-            page.setdefault(key, {})[system] = list(_decode(body))
+            page.setdefault(key, {})[system] = widened(_decode(body), self._widths[entity])
         if page:
-            last = next(reversed(page))
-            self._connection.execute("DELETE FROM seeds WHERE entity=? AND key<=?", (entity, last))
+            self._connection.execute("DELETE FROM seeds WHERE entity=? AND key<=?", (entity, next(reversed(page))))
         return list(page.items())
 
 
@@ -97,23 +99,53 @@ class Settler:
         decider = self._decider
         values, believed = self._believe(key, held)
         record = decider.new_record(moment, values, held, believed)
-        record.existence_by = decider.first_creator(held)
-        if not decider.legitimate(key, held.keys(), believed):
-            self._unmatched(moment, key, record, held)
-            return
-        decider.settle(moment, key, record, held)
-        self._golden.put(decider.number, key, record)
-
-    def _unmatched(self, moment: Moment, key: bytes, record: Record, held: dict[int, list[Any]]) -> None:
-        """A record that only systems without the right to create have: left alone and reported, a child is removed."""
-        decider = self._decider
-        if decider.parent_width:
-            for system in held if decider.parent_alive(key) else ():
+        record.existence_by = self._first_creator(held)
+        if self._is_legitimate(key, held, believed):
+            self._tell_differences(moment, key, record, held)
+            self._golden.put(decider.number, key, record)
+        elif not decider.parent_width:
+            for system in held:
+                decider.report(Conflict(decider.number, key, system, "unmatched"))
+            self._golden.put(decider.number, key, record)
+        elif decider.parent_of(key) is not None:
+            for system in held:
                 decider.delete_at(moment, system, key)
-            return
-        for system in held:
-            decider.report(Conflict(decider.number, key, system, "unmatched"))
-        self._golden.put(decider.number, key, record)
+
+    def _is_legitimate(self, key: bytes, held: Collection[int], believed: int) -> bool:
+        """Whether the record may exist everywhere; one that only systems without the right to create have is left alone.
+
+        A child may when the owner of its parent's state has it: that system's collection is the true one, unless it
+        does not have the parent at all.
+        """
+        decider = self._decider
+        if not decider.parent_width:
+            return any(system in decider.may_create for system in held)
+        parent = decider.parent_of(key)
+        if parent is None:
+            return False
+        owner = decider.ownership.by_state(parent.values) if decider.ownership.moves else believed
+        return owner == NOBODY or owner in held or not parent.present >> owner & 1
+
+    def _tell_differences(self, moment: Moment, key: bytes, record: Record, held: Mapping[int, list[Any]]) -> None:
+        """Tell every system where it differs from the record, but for what it owns itself."""
+        decider = self._decider
+        decider.count(record.existence_by, "settled")
+        owners = decider.ownership.owners(decider.judged(key, record).values)
+        for target, slots in decider.slots.items():
+            here = held.get(target)
+            if here is None:
+                decider.ensure(moment, target, key, record)
+                continue
+            wrong = [slot for slot in slots if here[slot] != record.values[slot] and owners[slot] != target]
+            mask = sum(1 << slot for slot in wrong if record.values[slot] is not ABSENT)
+            if mask:
+                decider.count(target, "revert")
+                decider.tell(moment, target, key, RecordWrite.UPDATE, record, mask, 0)
+
+    def _first_creator(self, held: Iterable[int]) -> int:
+        """The first of these systems that may create such records, else the first."""
+        systems = sorted(held)
+        return next((system for system in systems if system in self._decider.may_create), systems[0])
 
     def _believe(self, key: bytes, held: dict[int, list[Any]]) -> tuple[list[Any], int]:
         """The true values, and the system believed where ownership moves with the record's state.
@@ -121,12 +153,11 @@ class Settler:
         Each system's row is asked whom it names as owner. A system that names itself is believed; when several do,
         the one whose condition comes later, because a hand-over goes down the list.
         """
-        decider = self._decider
         believed = self._state_believed(key, held)
         order = [believed, *(system for system in sorted(held) if system != believed)]
         values: list[Any] = []
-        for slot, owner in enumerate(decider.ownership.fixed):
-            first = [owner] if owner in held and owner != NOBODY else []
+        for slot, owner in enumerate(self._decider.ownership.fixed):
+            first = [owner] if owner in held else []
             told = (held[system][slot] for system in [*first, *order])
             values.append(next((value for value in told if value is not ABSENT), ABSENT))
         return values, believed
@@ -134,16 +165,11 @@ class Settler:
     def _state_believed(self, key: bytes, held: dict[int, list[Any]]) -> int:
         decider = self._decider
         if not decider.ownership.moves:
-            return decider.first_creator(held.keys())
+            return self._first_creator(held)
         if decider.parent_width:
-            owner = decider.parent_state_owner(key)
+            parent = decider.parent_of(key)
+            owner = NOBODY if parent is None else decider.ownership.by_state(parent.values)
             return owner if owner in held else min(held)
         claims = [(decider.ownership.last_claim(values), system) for system, values in held.items()]
         own = [(place, system) for (place, owner), system in claims if owner == system]
-        return max(own)[1] if own else decider.first_creator(held.keys())
-
-
-def pages(settler: Settler, moment: Moment) -> Iterator[None]:
-    """Settle everything, yielding after each page so that the caller can close an outbox unit."""
-    while settler.settle_page(moment):
-        yield
+        return max(own)[1] if own else self._first_creator(held)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from cdcd.model import ABSENT, Relation, Row
+from cdcd.model import ABSENT, Op, Relation, Row
 from cdcd.resolve.decide import Moment
 from cdcd.resolve.mapping import RowMapper, UnresolvedReference
 from cdcd.state import State
@@ -21,10 +21,11 @@ _decode_relation: Final = msgspec.msgpack.Decoder(Relation).decode
 
 
 class WaitingRow(msgspec.Struct, frozen=True):
-    """A row whose reference has been seen now."""
+    """A row whose reference has been seen now. `op` is what had happened to it."""
 
     binding: int
     relation: Relation
+    op: Op
     row: Row
 
 
@@ -49,9 +50,7 @@ class UnmappedRows:
         done = self._connection.execute("DELETE FROM waiting WHERE binding=? AND row=?", (binding, row_id))
         self.waiting -= done.rowcount
 
-    def wait(
-        self, mapper: RowMapper, relation: Relation, row: Row, unresolved: UnresolvedReference, moment: Moment
-    ) -> None:
+    def wait(self, mapper: RowMapper, op: Op, row: Row, unresolved: UnresolvedReference, moment: Moment) -> None:
         """Keep the row until the row it refers to is seen."""
         own = _row_name(mapper, row) or _encode(row)
         self._stop_waiting(mapper.number, own)
@@ -63,8 +62,8 @@ class UnmappedRows:
                 unresolved.binding,
                 unresolved.row_id,
                 moment.seq,
-                _encode(relation),
-                _encode(row),
+                _encode(mapper.relation),
+                _encode([op, row]),
             ),
         )
         self.waiting += 1
@@ -79,7 +78,8 @@ class UnmappedRows:
         ).fetchall()
         for own_binding, own, _, _ in found:
             self._stop_waiting(own_binding, own)
-        return [WaitingRow(b, _decode_relation(relation), _decode(body)) for b, _, relation, body in found]
+        rows = [(number, _decode_relation(relation), *_decode(body)) for number, _, relation, body in found]
+        return [WaitingRow(number, relation, Op(op), row) for number, relation, op, row in rows]
 
     def hold(self, mapper: RowMapper, system: int, row: Row, refused: ValueRefused, moment: Moment) -> None:
         """The row cannot be understood: note it, with the reason; its next version that can be clears the note."""
@@ -100,7 +100,7 @@ class UnmappedRows:
         self.held += 1
 
     def understood(self, mapper: RowMapper, system: int, row: Row) -> None:
-        """This version of the row can be understood, or it is gone: a note about an earlier one goes."""
+        """The row can be understood now, or it is gone: a note about an earlier version goes."""
         if self.held:
             done = self._connection.execute(
                 "DELETE FROM held WHERE entity=? AND key=? AND system=?",

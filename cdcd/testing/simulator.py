@@ -68,7 +68,7 @@ class Simulation:
         self.faults = faults
         self.crashes = 0
         self._random = random
-        self._kinds = {"capture": capture, "resolve": resolver, "deliver": deliverer}
+        self._capture, self._resolver, self._deliverer = capture, resolver, deliverer
         self._stages: dict[str, Any] = {}
         self._names = ["resolve"]
         plan = build(config, self._table_name)
@@ -183,13 +183,13 @@ class Simulation:
         tables = [need for need in self._plan(state).tables(system) if need.captured]
         source = adapter.open_source(identity, options, tables)
         held.append(source)
-        return self._kinds["capture"](identity, source, self._journal(held), [need.table for need in tables])
+        return self._capture(identity, source, self._journal(held), [need.table for need in tables])
 
     def _start_resolve(self, _system: str, held: list[Any]) -> Resolver:
         state = self._state(held)
         plan = self._plan(state)
         marks = {system: self._mark(system, held) for system in plan.systems if plan.is_target(system)}
-        return self._kinds["resolve"](plan, self._journal(held), state, marks)
+        return self._resolver(plan, self._journal(held), state, marks)
 
     def _start_deliver(self, system: str, held: list[Any]) -> Deliverer:
         state = self._state(held)
@@ -200,7 +200,7 @@ class Simulation:
         held.append(records)
         self._arm(records.database, "parked")
         plan = self._plan(state)
-        return self._kinds["deliver"](
+        return self._deliverer(
             system, plan, target, state, self._journal(held), records, self._mark(system, held)
         )
 

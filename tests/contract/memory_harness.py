@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from cdcd_memory import MemoryOptions, MemoryServer
-from cdcd_memory import adapter as memory_adapter
-from cdcd_memory.server import Operation
-
 from cdcd.adapter import Adapter, Identity
 from cdcd.model import ColumnShape, Row
 from cdcd.testing.harness import Column, Harness, Table
+from cdcd_memory import MemoryOptions, MemoryServer
+from cdcd_memory import adapter as memory_adapter
+from cdcd_memory.server import Operation
 
 
 class Buffer:

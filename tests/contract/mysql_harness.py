@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pymysql
-from cdcd_mysql import Options
-from cdcd_mysql import adapter as mysql_adapter
 
 from cdcd.adapter import Identity
 from cdcd.model import Row, Value
 from cdcd.testing.harness import Column, Harness, Table
 from cdcd.testing.servers import MariaDBServer
 from cdcd.values import parse_type
+from cdcd_mysql import Options
+from cdcd_mysql import adapter as mysql_adapter
 
 TYPES = {
     "bytes": "longblob",
@@ -111,10 +112,9 @@ def conditions(key: Mapping[str, Value]) -> str:
 
 
 class MySqlHarness(Harness):
-    """A database of `server`, which must not be shared with tests that run at the same time (it is restarted)."""
+    """A database of a server that runs already, reached over TCP by `options`."""
 
     adapter = mysql_adapter
-    can_restart = True
     can_lose_log = True
     values: Mapping[str, Sequence[Value]] = {
         "integer(-128,127)": (-128, 0, 127),
@@ -133,7 +133,7 @@ class MySqlHarness(Harness):
         "decimal(30,30)": ("-0." + "9" * 30, "0." + "0" * 29 + "1"),
         "decimal(65,30)": ("9" * 35 + "." + "9" * 30, "-1." + "0" * 29 + "1"),
         "float": (-1.7976931348623157e308, 5e-324, 0.1, 1e22),
-        "text": ("", " ", "日本語", "\\N", "\\.", "{a,\"b\"}", "nul \0 and newline\n"),
+        "text": ("", " ", "日本語", "\\N", "\\.", '{a,"b"}', "nul \0 and newline\n"),
         "text(5)": ("日本語テキ", "a\tb\n\\", "😀'\"`;"),
         "text(65535)": ("", "x" * 65535),
         "bytes": (b"", bytes(range(256)), b"\\x"),
@@ -142,18 +142,16 @@ class MySqlHarness(Harness):
         "time": ("00:00:00", "23:59:59.999999", "-00:00:01.1", "-838:59:59", "838:59:59", "100:00:00.5"),
         "datetime": ("1000-01-01 00:00:00", "9999-12-31 23:59:59.999999", "2024-02-29 12:00:00.5"),
         "instant": ("1970-01-01 00:00:01Z", "2038-01-19 03:14:07.5Z", "2026-11-21 23:59:59.000001Z"),
-        "uuid": ("00000000-0000-0000-0000-000000000001", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
-        "json": ('{"a": [1, null, "\\"x\\\\"]}', "[]", "1.50"),
+        "json": ('{"a": [1, null, "\\"x\\\\"]}', "[]", "1.5"),
         "enum(a,b c,日本)": ("a", "b c", "日本"),
-        "native(inet6)": ("::1", "2001:db8::ff00:42:8329", "::ffff:1.2.3.4"),
     }
 
-    def __init__(self, server: MariaDBServer) -> None:
-        self.server = server
+    def __init__(self, options: Options) -> None:
         self.database = f"contract {uuid.uuid4().hex}"
-        server.create_database(self.database)
+        self.options = msgspec.structs.replace(options, database="")
+        self.sql(f"CREATE DATABASE {quoted(self.database)} CHARACTER SET utf8mb4")
+        self.options = msgspec.structs.replace(options, database=self.database)
         self.identity = Identity("daemon", uuid.uuid4().hex, "lineage")
-        self.options = Options(host="127.0.0.1", port=server.port, user="root", database=self.database)
 
     def create_table(self, table: Table) -> None:
         parts = [
@@ -191,35 +189,56 @@ class MySqlHarness(Harness):
     def truncate(self, table: Table) -> None:
         self.sql(f"TRUNCATE TABLE {quoted(table.name)}")
 
-    def restart(self) -> None:
-        self.server.restart()
-
     def lose_log(self) -> None:
         """Purge all files but a new one. A dump that has not noticed yet that its client is gone keeps its file."""
         self.sql("FLUSH BINARY LOGS")
-        while len(files := self.sql("SHOW BINARY LOGS")) > 1:
+        last = self.sql("SHOW BINARY LOGS")[-1][0]
+        while self.sql("SHOW BINARY LOGS")[0][0] != last:
             self.sql("FLUSH BINARY LOGS")
-            self.sql(f"PURGE BINARY LOGS TO '{files[-1][0]}'")
+            self.sql(f"PURGE BINARY LOGS TO '{last}'")
 
-    def sql(self, text: str) -> list[tuple]:
+    def sql(self, *statements: str) -> list[tuple]:
+        """Run statements in one session; return the last one's rows."""
         connection = self._connect(autocommit=True)
         try:
             with connection.cursor() as cursor:
-                cursor.execute(text)
+                for text in statements:
+                    cursor.execute(text)
                 return list(cursor.fetchall()) if cursor.description else []
         finally:
             connection.close()
 
     def _connect(self, *, autocommit: bool) -> pymysql.connections.Connection:
         return pymysql.connect(
-            unix_socket=str(self.server.socket),
-            user="root",
-            database=self.database,
+            host=self.options.host,
+            port=self.options.port,
+            user=self.options.user,
+            password=self.options.password.reveal() if self.options.password else "",
+            database=self.options.database,
             charset="utf8mb4",
             autocommit=autocommit,
+            ssl_disabled=self.options.password is None,
             conv=pymysql.converters.encoders,
             init_command="SET time_zone = '+00:00'",
         )
 
     def dispose(self) -> None:
         self.sql(f"DROP DATABASE {quoted(self.database)}")
+
+
+class MariaDbHarness(MySqlHarness):
+    """A database of a server of our own, which must not be shared with tests that run at the same time."""
+
+    can_restart = True
+    values: Mapping[str, Sequence[Value]] = {
+        **MySqlHarness.values,
+        "uuid": ("00000000-0000-0000-0000-000000000001", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        "native(inet6)": ("::1", "2001:db8::ff00:42:8329", "::ffff:1.2.3.4"),
+    }
+
+    def __init__(self, server: MariaDBServer) -> None:
+        self.server = server
+        super().__init__(Options(host="127.0.0.1", port=server.port, user="root", database=""))
+
+    def restart(self) -> None:
+        self.server.restart()

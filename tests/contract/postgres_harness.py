@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psycopg
-from cdcd_postgres import Options
-from cdcd_postgres import adapter as postgres_adapter
 
 from cdcd.adapter import Identity
 from cdcd.model import Row, Value
 from cdcd.testing.harness import Column, Harness, Table
 from cdcd.testing.servers import PostgresServer
 from cdcd.values import parse_type
+from cdcd_postgres import Options
+from cdcd_postgres import adapter as postgres_adapter
 
 TYPES = {
     "boolean": "boolean",
@@ -127,7 +127,7 @@ class PostgresHarness(Harness):
         "decimal(3,0)": ("-999", "0", "999"),
         "decimal": ("0", "1" + "0" * 100, "-0.00000000000000000000000000000001", "1.5"),
         "float": (-1.7976931348623157e308, 5e-324, -0.0, 0.1, float("inf")),
-        "text": ("", " ", "日本語", "\\N", "\\.", "{a,\"b\"}"),
+        "text": ("", " ", "日本語", "\\N", "\\.", '{a,"b"}'),
         "text(5)": ("日本語テキ", "a\tb\n\\"),
         "bytes": (b"", bytes(range(256)), b"\\x"),
         "date": ("0001-01-01", "9999-12-31", "2024-02-29"),
@@ -175,9 +175,7 @@ class PostgresHarness(Harness):
         columns = ", ".join(reading(column) for column in table.columns)
         order = ", ".join(map(quoted, table.primary_key))
         found = self.sql(f"SELECT {columns} FROM {quoted(table.name)} ORDER BY {order}")
-        kinds = [
-            "decimal(0)" if column.type == "decimal" else parse_type(column.type).kind for column in table.columns
-        ]
+        kinds = ["decimal(0)" if column.type == "decimal" else parse_type(column.type).kind for column in table.columns]
         return [[canonical(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in found]
 
     def truncate(self, table: Table) -> None:
@@ -205,5 +203,7 @@ class PostgresHarness(Harness):
     def _drop_slot(self) -> None:
         """Drop the slot, if there is one; the server may not have noticed yet that its client is gone."""
         slot = f"FROM pg_replication_slots WHERE slot_name = '{self.options.slot_name(self.identity)}'"
-        self.server.execute("postgres", f"SELECT pg_terminate_backend(active_pid, 5000) {slot} AND active_pid IS NOT NULL")
+        self.server.execute(
+            "postgres", f"SELECT pg_terminate_backend(active_pid, 5000) {slot} AND active_pid IS NOT NULL"
+        )
         self.server.execute("postgres", f"SELECT pg_drop_replication_slot(slot_name) {slot}")

@@ -3,6 +3,8 @@
 `directory` is where a test switches a server: a file `down` makes everything Unavailable, `broken` NeedsOperator.
 """
 
+# ruff: noqa: ARG002 - the contract names the arguments
+
 import os
 import threading
 from collections.abc import Mapping, Sequence

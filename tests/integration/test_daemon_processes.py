@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from integration.daemon_process import DaemonProcess, alive, wait_until
 
 CONFIG = """

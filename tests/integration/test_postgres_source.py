@@ -1,11 +1,13 @@
 """What is particular to PostgreSQL as a source, on a real server. What all sources share is in the contract suite."""
 
+import os
 import random
 import select
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import psycopg
@@ -18,6 +20,7 @@ from cdcd.model import ABSENT, CHECKPOINT_TABLE, Chunk, Commit, Idle, Op, Rows
 from cdcd.testing.servers import PostgresServer
 from cdcd.testing.stream import Change, StreamReader, Transaction, named_rows
 from cdcd_postgres import Options, adapter
+from cdcd_postgres import stream as stream_module
 from cdcd_postgres.position import parse_position
 from cdcd_postgres.snapshot import ChunkReader
 from contract.postgres_harness import PostgresHarness
@@ -265,18 +268,6 @@ def lsn(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def test_several_idle_positions_of_one_poll_are_one_event(harness, reading):
-    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE unrelated (v text)")
-    session = reading("public.a")
-    for _ in range(5):
-        harness.sql("INSERT INTO unrelated VALUES ('x')")
-        session.source._stream._send(0)
-    time.sleep(0.2)  # let several answers arrive: without them the test only proves less
-    session.done()
-    idle = [entry for entry in session.reader.log if isinstance(entry, Idle)]
-    assert len(idle) <= 2
-
-
 def test_a_killed_server_is_unavailable_and_then_read_on_without_a_gap(own_server):
     harness = PostgresHarness(own_server)
     harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
@@ -298,6 +289,56 @@ def test_a_killed_server_is_unavailable_and_then_read_on_without_a_gap(own_serve
         change for entry in (*session.reader.transactions, *resumed.reader.transactions) for change in entry.changes
     ]
     assert [change.row["id"] for change in changes if change.table == "public.a"] == list(range(1, 201))
+
+
+def test_a_server_that_hangs_is_unavailable(own_server, monkeypatch):
+    monkeypatch.setattr(stream_module, "STATUS_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(stream_module, "SILENCE_SECONDS_MAX", 0.5)
+    harness = PostgresHarness(own_server)
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = Reading(harness, "public.a")
+    session.done()
+    own_server.suspend()
+    with pytest.raises(Unavailable, match="silent"):
+        session.reader.read_until(lambda: False)
+    own_server.resume()
+    session.source.close()
+
+
+def test_a_pause_without_polls_is_not_taken_for_silence(harness, reading, monkeypatch):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a")
+    session.done()
+    later = time.monotonic() + 1000
+    monkeypatch.setattr(stream_module, "time", SimpleNamespace(monotonic=lambda: later, time_ns=time.time_ns))
+    for _ in range(3):
+        session.source.poll()
+
+
+def test_after_a_promotion_positions_read_the_same_and_reading_goes_on(own_server):
+    """Archive recovery with nothing to restore ends at once, on a new timeline."""
+    harness = PostgresHarness(own_server)
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    harness.sql("ALTER SYSTEM SET restore_command = '/bin/false'")
+    session = Reading(harness, "public.a")
+    harness.sql("INSERT INTO a VALUES (1)")
+    before = session.done()
+    session.source.close()
+    own_server.stop()
+    signal_file = own_server.directory / "data" / "recovery.signal"
+    signal_file.touch()
+    os.chown(signal_file, own_server.account.pw_uid, own_server.account.pw_gid)
+    own_server.start()
+    wait_until(lambda: harness.sql("SELECT pg_is_in_recovery()") == [(False,)])
+    resumed = Reading(harness, "public.a", after=session.reader.started_at)
+    harness.sql("INSERT INTO a VALUES (2)")
+    old, new = resumed.done()
+    resumed.source.close()
+    assert [old] == before
+    assert [parse_position(entry.position).timeline for entry in (old, new)] == [1, 2]
+    system, _, place = new.position.split(":")
+    with pytest.raises(PositionLost, match="branches off"):
+        Reading(harness, "public.a", after=f"{system}:1:{place}")
 
 
 def test_an_orderly_shutdown_does_not_wait_for_us_to_confirm(own_server):
@@ -471,6 +512,31 @@ def test_a_publication_of_all_tables_does_not_bring_rows_nobody_wants(harness, r
     assert [change.row["id"] for change in session.changes()] == [3]
 
 
+def test_a_table_taken_out_of_the_publication_is_noticed(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a")
+    session.source.status()
+    harness.sql(f'ALTER PUBLICATION "{harness.options.publication_name(harness.identity)}" DROP TABLE a')
+    with pytest.raises(NotReady, match=r"public\.a"):
+        session.source.status()
+
+
+def test_a_dropped_publication_is_a_lost_position(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    session = reading("public.a")
+    harness.sql("INSERT INTO a VALUES (1)")
+    session.done()
+    harness.sql(f'DROP PUBLICATION "{harness.options.publication_name(harness.identity)}"')
+    with pytest.raises(NotReady):
+        session.source.status()
+    session.source.close()
+    with pytest.raises(PositionLost, match="dropped"):
+        reading("public.a", after=session.reader.position)
+    anew = reading("public.a")
+    harness.sql("INSERT INTO a VALUES (2)")
+    assert [change.row["id"] for change in anew.changes()] == [2]
+
+
 def test_a_missing_table_keeps_the_source_from_starting(harness, reading):
     with pytest.raises(NotReady, match="nowhere"):
         reading("public.nowhere")
@@ -547,7 +613,9 @@ class Scribbler(threading.Thread):
 
 
 def test_chunks_and_stream_together_give_the_table_whatever_is_written_meanwhile(harness, reading):
-    harness.sql("CREATE TABLE doc (id int PRIMARY KEY, body text, n int); ALTER TABLE doc ALTER body SET STORAGE EXTERNAL")
+    harness.sql(
+        "CREATE TABLE doc (id int PRIMARY KEY, body text, n int); ALTER TABLE doc ALTER body SET STORAGE EXTERNAL"
+    )
     harness.sql(f"INSERT INTO doc SELECT id, id || $${LONG}$$, 0 FROM generate_series(1, 79, 2) id")
     session = reading("public.doc")
     writers = [Scribbler(harness, seed) for seed in range(3)]
@@ -571,11 +639,16 @@ def test_chunks_and_stream_together_give_the_table_whatever_is_written_meanwhile
                 replica.pop(change.row["id"], None)
                 continue
             known = replica.get(change.row["id"], {})
-            replica[change.row["id"]] = {**known, **{name: value for name, value in change.row.items() if value is not ABSENT}}
+            replica[change.row["id"]] = {
+                **known,
+                **{name: value for name, value in change.row.items() if value is not ABSENT},
+            }
             if entry.__class__ is Chunk:
                 assert ABSENT not in change.row.values()
                 assert change.row["n"] >= known.get("n", 0) or change.row["body"] != known["body"]
-    assert replica == {row[0]: dict(zip(("id", "body", "n"), row, strict=True)) for row in harness.sql("SELECT * FROM doc")}
+    assert replica == {
+        row[0]: dict(zip(("id", "body", "n"), row, strict=True)) for row in harness.sql("SELECT * FROM doc")
+    }
 
 
 def test_a_chunk_waits_for_a_streamed_transaction_to_become_visible(harness, reading):
@@ -594,7 +667,6 @@ def test_a_chunk_waits_for_a_streamed_transaction_to_become_visible(harness, rea
     session.reader.read_until(lambda: any(isinstance(entry, Chunk) for entry in session.reader.log))
     chunk = next(entry for entry in session.reader.log if isinstance(entry, Chunk))
     assert chunk.rows.rows == [[1, 2]]
-    assert xid not in session.source._decoder.streamed
 
 
 def test_a_chunk_of_a_table_that_changes_meanwhile_is_read_again(harness, reading, monkeypatch):
@@ -622,12 +694,18 @@ def test_a_chunk_of_a_rewritten_table_is_not_empty(harness, reading):
     session = reading("public.a")
     with psycopg.connect(harness.server.dsn(harness.database)) as rewriter:
         rewriter.execute("ALTER TABLE a ALTER v TYPE bigint")
-        commit = threading.Timer(0.2, rewriter.commit)
-        commit.start()
+        committing = threading.Thread(target=_commit_when_waited_for, args=(harness, rewriter))
+        committing.start()
         chunk = session.reader.read_chunk("public.a", None, 10)
-        commit.join()
+        committing.join()
     assert chunk.rows.rows == [[1, 1]]
     assert chunk.rows.relation.types[1] == f"integer({-(2**63)},{2**63 - 1})"
+
+
+def _commit_when_waited_for(harness: PostgresHarness, connection: psycopg.Connection) -> None:
+    blocked = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND {connection.info.backend_pid} = ANY (pg_blocking_pids(pid))"
+    wait_until(lambda: harness.sql(blocked) == [(1,)])
+    connection.commit()
 
 
 def test_a_table_that_is_locked_for_long_makes_a_chunk_unavailable(harness, reading):

@@ -6,7 +6,6 @@ Its ledger remembers, without any code of the line, what each owner last wrote.
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -114,7 +113,14 @@ NAMES = {
     "erp": {"product": "item", "customer": "partner", "order": "sales_order", "line": "sales_line"},
     "shop": {"product": "products", "customer": "customers", "order": "orders", "line": "order_items"},
 }
-KEYS = {"item": "code", "products": "sku", "partner": "no", "customers": "number", "sales_order": "no", "orders": "number"}
+KEYS = {
+    "item": "code",
+    "products": "sku",
+    "partner": "no",
+    "customers": "number",
+    "sales_order": "no",
+    "orders": "number",
+}
 PRODUCT_FIELDS = {
     "erp": {"name": "name", "price": "list_price", "description": "web_text", "status": "active"},
     "shop": {"name": "title", "price": "price_cents", "description": "body", "status": "is_live"},
@@ -159,36 +165,74 @@ class Company:
         erp, shop = self.erp, self.shop
         erp.create_table(
             "item",
-            shapes(("code", "text(20)"), ("name", "text(50)"), ("list_price", "decimal(12,4)"), ("web_text", "text"), ("active", "boolean")),
-            ("id",), ("code",),
+            shapes(
+                ("code", "text(20)"),
+                ("name", "text(50)"),
+                ("list_price", "decimal(12,4)"),
+                ("web_text", "text"),
+                ("active", "boolean"),
+            ),
+            ("id",),
+            ("code",),
         )
         shop.create_table(
             "products",
-            shapes(("sku", "text(20)"), ("title", "text(50)"), ("price_cents", "integer"), ("body", "text"), ("is_live", "integer(0,1)")),
-            ("id",), ("sku",),
+            shapes(
+                ("sku", "text(20)"),
+                ("title", "text(50)"),
+                ("price_cents", "integer"),
+                ("body", "text"),
+                ("is_live", "integer(0,1)"),
+            ),
+            ("id",),
+            ("sku",),
         )
-        erp.create_table("partner", shapes(("no", "text(20)"), ("name", "text(50)"), ("credit", "decimal(12,2)")), ("id",), ("no",))
+        erp.create_table(
+            "partner", shapes(("no", "text(20)"), ("name", "text(50)"), ("credit", "decimal(12,2)")), ("id",), ("no",)
+        )
         shop.create_table(
-            "customers", shapes(("number", "text(20)"), ("full_name", "text(50)"), ("credit", "decimal(12,2)")), ("id",), ("number",)
+            "customers",
+            shapes(("number", "text(20)"), ("full_name", "text(50)"), ("credit", "decimal(12,2)")),
+            ("id",),
+            ("number",),
         )
         erp.create_table(
             "sales_order",
-            shapes(("no", "text(20)"), ("partner_id", "integer"), ("state", "text(10)"), ("amount", "decimal(12,2)"), ("tracking", "text(20)")),
-            ("id",), ("no",),
+            shapes(
+                ("no", "text(20)"),
+                ("partner_id", "integer"),
+                ("state", "text(10)"),
+                ("amount", "decimal(12,2)"),
+                ("tracking", "text(20)"),
+            ),
+            ("id",),
+            ("no",),
         )
         shop.create_table(
             "orders",
-            shapes(("number", "text(20)"), ("customer_id", "integer"), ("status", "text(10)"), ("total", "decimal(12,2)"), ("tracking", "text(20)")),
-            ("id",), ("number",),
+            shapes(
+                ("number", "text(20)"),
+                ("customer_id", "integer"),
+                ("status", "text(10)"),
+                ("total", "decimal(12,2)"),
+                ("tracking", "text(20)"),
+            ),
+            ("id",),
+            ("number",),
         )
         erp.create_table(
-            "sales_line", shapes(("order_id", "integer"), ("line_no", "integer"), ("item_id", "integer"), ("qty", "integer")),
-            ("id",), ("order_id", "line_no"),
+            "sales_line",
+            shapes(("order_id", "integer"), ("line_no", "integer"), ("item_id", "integer"), ("qty", "integer")),
+            ("id",),
+            ("order_id", "line_no"),
         )
         shop.create_table(
             "order_items",
-            shapes(("order_id", "integer"), ("position", "integer"), ("product_id", "integer"), ("quantity", "integer")),
-            ("id",), ("order_id", "position"),
+            shapes(
+                ("order_id", "integer"), ("position", "integer"), ("product_id", "integer"), ("quantity", "integer")
+            ),
+            ("id",),
+            ("order_id", "position"),
         )
 
     # ---- reading -----------------------------------------------------------------------------------------
@@ -209,10 +253,31 @@ class Company:
 
     def act(self) -> None:
         actions = [
-            self.new_product, self.reprice, self.reprice, self.retitle, self.describe, self.shop_meddles, self.erp_describes,
-            self.new_customer, self.rename_customer, self.credit, self.shop_credits, self.new_order, self.new_order,
-            self.edit_order, self.edit_order, self.edit_lines, self.pay, self.hand_over, self.hand_over, self.ship, self.ship,
-            self.erp_meddles_with_order, self.shop_meddles_with_order, self.delete_product, self.shop_deletes_product,
+            self.new_product,
+            self.reprice,
+            self.reprice,
+            self.retitle,
+            self.describe,
+            self.shop_meddles,
+            self.erp_describes,
+            self.new_customer,
+            self.rename_customer,
+            self.credit,
+            self.shop_credits,
+            self.new_order,
+            self.new_order,
+            self.edit_order,
+            self.edit_order,
+            self.edit_lines,
+            self.pay,
+            self.hand_over,
+            self.hand_over,
+            self.ship,
+            self.ship,
+            self.erp_meddles_with_order,
+            self.shop_meddles_with_order,
+            self.delete_product,
+            self.shop_deletes_product,
             self.shop_invents_product,
         ]
         self.random.choice(actions)()
@@ -229,8 +294,11 @@ class Company:
         price = self.price() + "00"
         row = {"code": sku, "name": f"n{self.numbers}", "list_price": price, "web_text": "from erp", "active": True}
         self.erp.transaction([("insert", "item", row)])
-        self.written |= {("product", sku, "name"): row["name"], ("product", sku, "price"): price,
-                         ("product", sku, "status"): "active"}
+        self.written |= {
+            ("product", sku, "name"): row["name"],
+            ("product", sku, "price"): price,
+            ("product", sku, "status"): "active",
+        }
 
     def _set_product(self, system: str, column: str, value: Any) -> str | None:
         row = self.any_row(system, "product")

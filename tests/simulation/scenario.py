@@ -6,15 +6,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from company import Company, load_config
-from verdict import check
-
 from cdcd.journal import Command
 from cdcd.testing.faults import Crash, RandomFaults
 from cdcd.testing.simulator import CORE_POINTS, Simulation, impatient_retries
+from company import Company, load_config
+from verdict import check
 
 
-def play(seed: int, directory: Path, *, actions: int = 60, crash_probability: float = 0.02, commands: float = 0.0, **kinds: Any) -> Simulation:
+def play(
+    seed: int,
+    directory: Path,
+    *,
+    actions: int = 60,
+    crash_probability: float = 0.02,
+    commands: float = 0.0,
+    **kinds: Any,
+) -> Simulation:
     random = Random(seed)
     faults = SwitchableFaults(random, crash_probability)
     company = Company(random, faults=faults)
@@ -33,7 +40,9 @@ def play(seed: int, directory: Path, *, actions: int = 60, crash_probability: fl
             simulation.settle()
             heads = {name: server.head for name, server in company.servers.items()}
             simulation.settle()
-        assert heads == {name: server.head for name, server in company.servers.items()}, "something was written after quiet"
+        assert heads == {name: server.head for name, server in company.servers.items()}, (
+            "something was written after quiet"
+        )
         assert simulation.parked() == 0, "records are still parked"
         check(company, directory)
     finally:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import play
 
 from cdcd.capture import Capture
 from cdcd.deliver import Deliverer
 from cdcd.model import Batch
 from cdcd.resolve.resolver import Resolver
+from scenario import play
 
 SEEDS = 40
 
@@ -39,9 +39,9 @@ class CommitsPositionOnItsOwn(Resolver):
 class MovesCheckpointOnItsOwn(Deliverer):
     """Invariant 4 broken: the checkpoint moves in a transaction before the rows'."""
 
-    def _apply(self, groups: list[Any], through: int) -> None:
-        self._target.apply([], Batch(self._unit, through))
-        super()._apply(groups, through)
+    def _apply(self, groups: list[Any], batch: Batch) -> None:
+        self._target.apply([], batch)
+        super()._apply(groups, batch)
 
 
 def failures(tmp_path: Path, **broken: Any) -> int:

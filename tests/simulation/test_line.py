@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from scenario import play
 
 SEEDS = int(os.environ.get("CDCD_SEEDS", "200"))

@@ -7,12 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from company import KEYS, NAMES, ORDER_FIELDS, PRODUCT_FIELDS, Company
-
 from cdcd.journal import Journal, Kind
 from cdcd.model import CHECKPOINT_TABLE, Op
 from cdcd.resolve.keys import decode_key
 from cdcd.state import State
+from company import KEYS, NAMES, ORDER_FIELDS, PRODUCT_FIELDS, Company
 
 
 def products(company: Company, system: str) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Capture over a scripted source: what is stored, what is confirmed, and in which order."""
 
+# ruff: noqa: ARG002 - the contract names the arguments
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -11,6 +11,7 @@ import pytest
 from cdcd import config
 from cdcd.config import Config, Secret
 from cdcd.errors import ConfigError
+from cdcd_postgres.options import Options
 
 FILES = Path(config.__file__).parent.parent / "config"
 EXAMPLE = (FILES / "cdcd.example.toml").read_text()
@@ -125,8 +126,6 @@ def test_all_mistakes_come_at_once(tmp_path: Path):
 
 
 def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path):
-    from cdcd_postgres.options import Options
-
     with pytest.raises(ConfigError) as caught:
         config.convert({"dsn": "host=db", "password": "hunter2"}, Options, "cdcd.toml", "systems.erp")
     assert "hunter2" not in str(caught.value)

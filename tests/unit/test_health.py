@@ -2,10 +2,10 @@
 
 import msgspec
 import pytest
-from unit.statuses import NOW, SECOND, daemon, error, worker
 
 from cdcd import health
 from cdcd.report import DeliverFigures
+from unit.statuses import NOW, SECOND, daemon, error, worker
 
 
 def test_a_daemon_whose_workers_run_is_healthy_and_ready():
@@ -37,6 +37,13 @@ def test_a_process_that_does_not_come_back_is_stuck_after_a_while(seconds: int, 
     (reason,) = health.health(daemon(resolve=worker("down", since_us=NOW - seconds * SECOND)))
     assert (reason.code, reason.stuck) == ("worker-down", stuck)
     assert not health.settled(daemon(resolve=worker("down")))
+
+
+def test_a_worker_that_keeps_crashing_is_unhealthy_between_its_lives_too():
+    (reason,) = health.health(daemon(resolve=worker("starting", restarts=3, error=error("worker-ended"))))
+    assert (reason.role, reason.code, reason.stuck) == ("resolve", "worker-down", False)
+    assert health.health(daemon(resolve=worker("running", restarts=3, error=error("worker-ended")))) == []
+    assert health.health(daemon(resolve=worker("starting"))) == []
 
 
 def test_silence_is_stuck_whatever_the_last_word_was():

@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from cdcd.errors import NeedsOperator
-from cdcd.journal import Backfill, ChunkNote, Command, Draft, Journal, Kind
-from cdcd.journal import decode_chunk_note, decode_command, encode_note
+from cdcd.journal import (
+    Backfill,
+    ChunkNote,
+    Command,
+    Draft,
+    Journal,
+    Kind,
+    decode_chunk_note,
+    decode_command,
+    encode_note,
+)
 from cdcd.model import ABSENT, Op, Relation, Rows
 from cdcd.storage import StorageError
 

@@ -3,11 +3,11 @@
 import re
 
 from prometheus_client import CollectorRegistry, generate_latest
-from unit.statuses import daemon, worker
 
 from cdcd import metrics
 from cdcd.report import Counter
 from cdcd.status import CopyStatus
+from unit.statuses import daemon, worker
 
 COUNTERS = (
     Counter("captured_changes", ("erp",), 41),

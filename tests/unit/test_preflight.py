@@ -60,14 +60,12 @@ class ScriptedAdapter:
     def table_name(self, bare: str) -> str:
         return f"main.{bare}"
 
-    def open_source(self, identity: Any, options: object, tables: object) -> ScriptedSystem:
+    def open_source(self, identity: Any, *_: object) -> ScriptedSystem:
         self.systems[identity.system].open += 1
         return self.systems[identity.system]
 
-    open_target = open_source
-
-    def open_target(self, identity: Any, options: object) -> ScriptedSystem:  # type: ignore[no-redef]
-        return self.open_source(identity, options, ())
+    def open_target(self, identity: Any, *_: object) -> ScriptedSystem:
+        return self.open_source(identity)
 
 
 @pytest.fixture

@@ -48,6 +48,19 @@ def test_a_supervisor_that_does_not_listen_blocks_nobody(receiver: Receiver, sen
     assert sender.send(report())
 
 
+def test_a_report_too_long_for_a_datagram_leaves_out_what_makes_it_long(receiver: Receiver, sender: Sender):
+    counters = tuple(Counter("captured_changes", ("erp", "x" * 100, str(n)), n) for n in range(5000))
+    assert sender.send(report(position="g" * 500_000, counters=counters, progress=7))
+    (taken,) = receiver.take()
+    assert (taken.progress, taken.counters, len(taken.position)) == (7, (), 1000)
+
+
+def test_what_another_version_sends_is_ignored(receiver: Receiver, sender: Sender):
+    os.write(receiver.workers_fd, b"\x81\xa1x\x01")
+    sender.send(report())
+    assert receiver.take() == [report()]
+
+
 def test_a_supervisor_that_is_gone_is_no_error(receiver: Receiver, sender: Sender):
     receiver._socket.close()
     assert not sender.send(report())

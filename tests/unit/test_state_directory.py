@@ -33,7 +33,7 @@ def test_the_directory_is_closed_to_other_users(directory: StateDirectory):
 
 def test_a_directory_that_cannot_be_made_needs_a_person(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(NeedsOperator, match="cannot be made"):
+    with pytest.raises(NeedsOperator, match="cannot be made or opened"):
         StateDirectory(tmp_path / "file" / "state").prepare()
 
 

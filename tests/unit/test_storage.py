@@ -10,11 +10,16 @@ from cdcd.storage import Database, StorageError
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (a INTEGER UNIQUE)"
 
 
-def test_a_block_that_raises_leaves_nothing(tmp_path: Path):
-    database = Database(tmp_path / "x.db", SCHEMA)
-    with pytest.raises(KeyError), database.transaction() as connection:
+def insert_then_fail(database: Database) -> None:
+    with database.transaction() as connection:
         connection.execute("INSERT INTO t VALUES (1)")
         raise KeyError
+
+
+def test_a_block_that_raises_leaves_nothing(tmp_path: Path):
+    database = Database(tmp_path / "x.db", SCHEMA)
+    with pytest.raises(KeyError):
+        insert_then_fail(database)
     assert database.connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
     with database.transaction() as connection:
         connection.execute("INSERT INTO t VALUES (1)")

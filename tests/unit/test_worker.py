@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cdcd import worker as w
-from cdcd.blueprint import Role, parse_role
+from cdcd.blueprint import Blueprint, Role, parse_role
+from cdcd.config import Config, Daemon
 from cdcd.errors import CdcdError, ConfigError, DecodeError, NotReady, Unavailable
 from cdcd.report import Counter, Receiver, Report, ResolveFigures, WorkerState
 from cdcd.storage import StorageError
@@ -225,10 +226,7 @@ def test_roles_print_as_they_parse():
     assert Role("capture", "erp").file_name == "capture-erp"
 
 
-def test_an_assignment_is_read_by_many_from_one_descriptor(tmp_path):
-    from cdcd.blueprint import Blueprint
-    from cdcd.config import Config, Daemon
-
+def test_an_assignment_is_read_by_many_from_one_descriptor():
     blueprint = Blueprint("cdcd.toml", Config(Daemon("acme", "/state"), {}), {}, {}, {})
     assignment = w.Assignment(blueprint, w.Wiring(1, 2, 3, {"resolve": 4}))
     fd = w.write_assignment(assignment)

@@ -1,5 +1,6 @@
 """The supervisor's view of a worker: totals that never go back, states that say who is there."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -15,9 +16,7 @@ from cdcd.worker_process import Spawner, WorkerProcess
 class AnyProcess(Spawner, frozen=True):
     """Starts a process that only sleeps."""
 
-    def start(self, role: Role):
-        import subprocess
-
+    def start(self, _role: Role):
         return subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
 
 

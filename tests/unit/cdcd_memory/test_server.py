@@ -2,12 +2,12 @@
 
 import msgspec
 import pytest
-from cdcd_memory import MemoryOptions, MemoryServer, Violation, adapter
 
 from cdcd.adapter import Identity, TableNeed
 from cdcd.errors import NotReady, PositionLost, Unavailable
 from cdcd.model import Batch, ColumnShape, Commit, Op, Rows, TableWrite, WriteKind
 from cdcd.testing.faults import Crash, Die, FailAfterWrite, FaultPlan, Reject
+from cdcd_memory import MemoryOptions, MemoryServer, Violation, adapter
 
 IDENTITY = Identity("acme", "erp", "lineage")
 

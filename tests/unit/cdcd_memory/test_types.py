@@ -1,9 +1,9 @@
 """A column holds exactly the values of its canonical type."""
 
 import pytest
-from cdcd_memory.types import Violation, check_value
 
 from cdcd.model import ABSENT, ColumnShape
+from cdcd_memory.types import Violation, check_value
 
 GOOD = [
     ("boolean", True),

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from unit.statuses import daemon, error, worker
 
 from cdcd import cli, health
+from cdcd.adapter import Finding
+from cdcd.blueprint import Blueprint
 from cdcd.cli import check, status
 from cdcd.cli.rewind import parse_moment
+from cdcd.config import Config, Daemon
 from cdcd.errors import ConfigError
+from cdcd.preflight import Outcome
 from cdcd.status import CopyStatus
+from unit.statuses import daemon, error, worker
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -141,11 +145,6 @@ def test_an_offline_status_says_that_nothing_runs():
 
 
 def test_findings_are_listed_errors_first_with_their_remedies():
-    from cdcd.adapter import Finding
-    from cdcd.blueprint import Blueprint
-    from cdcd.config import Config, Daemon
-    from cdcd.preflight import Outcome
-
     blueprint = Blueprint("cdcd.toml", Config(Daemon("acme", "/state"), {}), {}, {}, {})
     findings = (
         Finding("warning", "cascade", "shop", "orders", "cascades", "ALTER TABLE …"),

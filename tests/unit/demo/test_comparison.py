@@ -6,6 +6,7 @@ from decimal import Decimal
 from random import Random
 
 import pytest
+
 from demo.comparison import compare, same
 from demo.opening import Opening
 from demo.records import KINDS, OWNERS

@@ -3,11 +3,11 @@
 import re
 
 import pytest
+
+from cdcd import config
 from demo import erp, shop
 from demo.records import BY_STATUS, KEY_FIELDS, OWNERS
 from demo.stage import CONFIG, fill_configuration
-
-from cdcd import config
 
 KINDS_CONFIGURED = {"product": "product", "customer": "customer", "contact": "contact", "order": "order"}
 

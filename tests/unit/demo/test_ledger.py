@@ -5,6 +5,7 @@ from random import Random
 from typing import ClassVar
 
 import pytest
+
 from demo.activity import Activity
 from demo.desk import Desk
 from demo.ledger import Ledger

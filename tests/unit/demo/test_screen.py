@@ -3,12 +3,13 @@
 import io
 from collections import Counter
 
+from rich.console import Console
+
 from demo.activity import Event
 from demo.comparison import compare
 from demo.records import KINDS
 from demo.screen import Moment, Screen, plain_line, verdict_lines
 from demo.status import view
-from rich.console import Console
 
 
 def moment(daemon, events=()):

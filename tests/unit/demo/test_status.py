@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-from demo.status import StatusFeed, view
 
 from cdcd import status
+from demo.status import StatusFeed, view
 
 
 def test_a_daemon_with_nothing_to_do_is_quiet(answer):

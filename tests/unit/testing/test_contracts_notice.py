@@ -7,9 +7,6 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from cdcd_memory import MemoryServer, MemorySource, MemoryTarget
-from cdcd_memory import adapter as memory_adapter
-from contract.memory_harness import Buffer, MemoryHarness
 
 from cdcd.errors import PositionLost, Refused
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Idle, Op, Rows, WriteKind
@@ -18,6 +15,9 @@ from cdcd.testing.source_session import ITEM, SourceSession
 from cdcd.testing.target_contract import TargetContract
 from cdcd.testing.target_session import ITEM as TARGET_ITEM
 from cdcd.testing.target_session import TargetSession
+from cdcd_memory import MemoryServer, MemorySource, MemoryTarget
+from cdcd_memory import adapter as memory_adapter
+from contract.memory_harness import Buffer, MemoryHarness
 
 
 class SlowHarness(MemoryHarness):

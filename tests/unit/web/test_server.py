@@ -6,11 +6,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from unit.statuses import daemon, error, worker
 
 from cdcd.errors import NotReady, Unavailable
 from cdcd.status import DaemonStatus
 from cdcd.web.server import WebServer
+from unit.statuses import daemon, error, worker
 
 
 class Site:
@@ -98,7 +98,7 @@ def test_a_slow_client_keeps_nobody_waiting(site: Site):
 
 
 def test_an_address_in_use_is_explained(site: Site):
-    with pytest.raises(NotReady, match="cannot listen on 127.0.0.1:") as caught:
+    with pytest.raises(NotReady, match=r"cannot listen on 127\.0\.0\.1:") as caught:
         WebServer(f"127.0.0.1:{site.server.port}", site._ask)
     assert caught.value.code == "listen"
 

@@ -1,0 +1,40 @@
+"""Sets of slots as bits: what an outbox item and a golden record say about which fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any, Final
+
+_MEMO_LIMIT: Final = 100_000
+_SLOTS: Final[dict[int, tuple[int, ...]]] = {}
+_PICKS: Final[dict[int, Callable[[list[Any]], tuple[Any, ...]]]] = {}
+
+
+def slots_of(mask: int) -> tuple[int, ...]:
+    """The slots of a mask, in order."""
+    slots = _SLOTS.get(mask)
+    if slots is None:
+        slots = tuple(slot for slot in range(mask.bit_length()) if mask >> slot & 1)
+        if len(_SLOTS) < _MEMO_LIMIT:
+            _SLOTS[mask] = slots
+    return slots
+
+
+def mask_of(slots: Iterable[int]) -> int:
+    """The mask of different slots."""
+    return sum([1 << slot for slot in slots])
+
+
+def masked(values: list[Any], mask: int) -> list[Any]:
+    """The values of a mask's slots."""
+    pick = _PICKS.get(mask) or _picker(mask)
+    return list(pick(values))
+
+
+def _picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
+    slots = slots_of(mask)
+    pick: Any = itemgetter(*slots) if len(slots) > 1 else lambda values: tuple([values[slot] for slot in slots])
+    if len(_PICKS) < _MEMO_LIMIT:
+        _PICKS[mask] = pick
+    return pick  # type: ignore[no-any-return]

@@ -1,0 +1,292 @@
+"""The daemon between a real PostgreSQL and a real MariaDB: what a person would see who runs it."""
+
+import json
+import os
+import random
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdcd.testing.servers import MariaDBServer, PostgresServer
+from integration.daemon_process import DaemonProcess, wait_until
+
+PASSWORD = "shop-s3cret"
+CONFIG = """
+[daemon]
+name = "{name}"
+state-dir = "{state}"
+[journal]
+keep = "{keep}"
+max-size = "{max_size}"
+[systems.erp]
+adapter = "postgres"
+dsn = "{dsn}"
+[systems.shop]
+adapter = "mysql"
+host = "127.0.0.1"
+port = {port}
+user = "{name}"
+database = "{database}"
+password = {{ env = "SHOP_PASSWORD" }}
+[entities.product]
+key = ["sku"]
+create = ["erp"]
+delete = ["erp"]
+[entities.product.fields]
+sku = {{ type = "text(64)" }}
+name = {{ type = "text(200)", owner = "erp" }}
+price = {{ type = "decimal(14,2)", owner = "erp" }}
+description = {{ type = "text", owner = "shop" }}
+[entities.product.in.erp]
+table = "item"
+columns = {{ sku = "code", name = "name", price = "list_price", description = "web_text" }}
+[entities.product.in.shop]
+table = "products"
+columns = {{ sku = "sku", name = "title", price = {{ column = "cents", scale = 100 }}, description = "body" }}
+"""
+ITEM = """CREATE TABLE item (id bigserial PRIMARY KEY, code text NOT NULL UNIQUE, name text,
+    list_price numeric(14,2), web_text text)"""
+PRODUCTS = """CREATE TABLE products (id bigint AUTO_INCREMENT PRIMARY KEY, sku varchar(64) NOT NULL UNIQUE,
+    title varchar(200), cents integer, body text) CHARACTER SET utf8mb4"""
+
+
+class Line(DaemonProcess):
+    """Both databases and the daemon between them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        postgres: PostgresServer,
+        mariadb: MariaDBServer,
+        keep: str = "14d",
+        max_size: str = "20GiB",
+    ) -> None:
+        self.name = f"line_{uuid.uuid4().hex[:12]}"
+        self.postgres, self.mariadb = postgres, mariadb
+        postgres.create_database(self.name)
+        mariadb.create_database(self.name)
+        mariadb.execute(f"CREATE USER {self.name}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
+        mariadb.execute(f"GRANT ALL ON *.* TO {self.name}@'127.0.0.1'")
+        self.erp(ITEM)
+        self.shop(PRODUCTS)
+        config = directory / "cdcd.toml"
+        config.write_text(
+            CONFIG.format(
+                name=self.name,
+                state=directory / "state",
+                dsn=postgres.dsn(self.name),
+                port=mariadb.port,
+                database=self.name,
+                keep=keep,
+                max_size=max_size,
+            )
+        )
+        super().__init__(config, directory / "state")
+        self.environment["SHOP_PASSWORD"] = PASSWORD
+
+    def erp(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.postgres.execute(self.name, sql)
+
+    def shop(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.mariadb.execute(sql, self.name)
+
+    def differences(self) -> list[tuple[Any, ...]]:
+        """Records that are not the same in both databases, as either has them."""
+        erp = self.erp("SELECT code, name, (list_price * 100)::bigint, web_text FROM item")
+        return sorted(set(erp) ^ set(self.shop("SELECT sku, title, cents, body FROM products")), key=repr)
+
+    def wait_in_step(self) -> None:
+        def reached() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log.read_text()
+            return not self.differences()
+
+        try:
+            wait_until(reached, "in step")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.differences()[:10]}\n{self.log.read_text()[-2000:]}") from error
+
+    def drop_slot(self) -> None:
+        slots = "FROM pg_replication_slots WHERE database = current_database()"
+        wait_until(lambda: not self.erp(f"SELECT 1 {slots} AND active"), "the slot is free")
+        self.erp(f"SELECT pg_drop_replication_slot(slot_name) {slots}")
+
+
+@pytest.fixture
+def line(tmp_path: Path, postgres: PostgresServer, mariadb: MariaDBServer) -> Iterator[Line]:
+    made = Line(tmp_path, postgres, mariadb)
+    try:
+        yield made
+    finally:
+        made.dispose()
+        made.drop_slot()
+
+
+def test_check_finds_everything_ready_and_changes_nothing(line: Line):
+    checked = line.cli("check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "everything is ready (2 systems, 2 tables)" in checked.stdout
+    assert not line.directory.path.exists()
+    assert line.shop("SHOW TABLES") == [("products",)]
+
+
+def test_check_names_a_missing_table_and_a_missing_column_together(line: Line):
+    line.erp("ALTER TABLE item DROP COLUMN web_text")
+    line.shop("DROP TABLE products")
+    checked = line.cli("check", "--json")
+    assert checked.returncode == 3
+    found = {(f["system"], f["severity"]) for f in json.loads(checked.stdout)["result"]["findings"]}
+    assert {("erp", "error"), ("shop", "error")} <= found
+    started = line.cli("run")
+    assert started.returncode == 3
+    assert "not started" in started.stdout
+    assert not line.directory.path.exists()
+
+
+def test_two_databases_come_into_step_and_stay_there(line: Line):
+    line.erp(
+        "INSERT INTO item (code, name, list_price) SELECT 'S' || g, '商品 ' || g, g + 0.25 FROM generate_series(1, 3000) g"
+    )
+    line.shop("INSERT INTO products (sku, title, cents, body) VALUES ('S1', 'old', 1, 'a text from before 🛒')")
+    line.start()
+    line.wait_in_step()
+    assert line.erp("SELECT web_text FROM item WHERE code = 'S1'") == [("a text from before 🛒",)]
+    line.erp("UPDATE item SET list_price = 9.99 WHERE code = 'S2'; INSERT INTO item (code, name) VALUES ('N1', 'new')")
+    line.shop("UPDATE products SET body = 'nice' WHERE sku = 'S3'")
+    line.shop("UPDATE products SET cents = 1 WHERE sku = 'S4'")
+    line.erp("DELETE FROM item WHERE code = 'S5'")
+    line.wait_in_step()
+    assert line.shop("SELECT cents FROM products WHERE sku = 'S4'") == [(425,)]
+    assert line.shop("SELECT count(*) FROM products") == [(3000,)]
+    status = line.wait_for(lambda s: not s.backlogs()["resolve"] and s.systems["shop"].deliver.lag_events == 0, "idle")
+    assert status.resolve.conflicts == 0
+    shown = json.loads(line.cli("status", "--json").stdout)
+    assert shown["ok"]
+    assert shown["result"]["systems"]["shop"]["deliver"]["lag_seconds"] == 0
+    assert line.end() == 0
+    log = line.log.read_text()
+    assert PASSWORD not in log
+    assert "商品" not in log
+
+
+def test_killed_processes_change_nothing_in_the_outcome(line: Line):
+    random.seed(7)
+    line.erp("INSERT INTO item (code, name, list_price) SELECT 'S' || g, 'n', g FROM generate_series(1, 500) g")
+    line.start()
+    line.wait_for(lambda s: s.journal.last_seq > 0, "it has begun")
+    for n in range(12):
+        line.erp(f"UPDATE item SET name = 'n{n}', list_price = list_price + 1 WHERE id % 12 = {n}")
+        line.shop(f"UPDATE products SET body = 'b{n}' WHERE id % 12 = {n}")
+        status = line.try_status()
+        pids = [worker.pid for worker in status.workers().values() if worker.pid] if status is not None else []
+        if n == 6:
+            line.end(signal.SIGKILL)
+            line.start()
+        elif pids:
+            with suppress(ProcessLookupError):  # the status may be half a second old
+                os.kill(random.choice(pids), signal.SIGKILL)
+    line.wait_in_step()
+    assert line.erp("SELECT count(*) FROM item WHERE name = 'n'") == [(0,)]
+    assert line.end() == 0
+
+
+def test_a_paused_target_gets_everything_once_it_is_resumed(line: Line):
+    line.erp("INSERT INTO item (code, name, list_price) VALUES ('A', 'a', 1)")
+    line.start()
+    line.wait_in_step()
+    assert line.cli("pause", "shop").returncode == 0
+    line.erp("INSERT INTO item (code, name, list_price) VALUES ('B', 'b', 1)")
+    status = line.wait_for(lambda s: s.systems["shop"].deliver.lag_events == 1, "one write waits")
+    assert status.systems["shop"].deliver.paused
+    assert line.shop("SELECT sku FROM products") == [("A",)]
+    assert line.cli("resume", "shop").returncode == 0
+    line.wait_in_step()
+    assert line.end() == 0
+
+
+def test_a_value_the_target_cannot_hold_parks_its_record_and_the_rest_flows(line: Line):
+    line.start()
+    line.wait_for_states()
+    line.erp("INSERT INTO item (code, name, list_price) VALUES ('BIG', 'b', 99999999999), ('OK', 'o', 1)")
+    status = line.wait_for(lambda s: s.systems["shop"].deliver.parked == 1, "one record is parked")
+    wait_until(lambda: line.shop("SELECT sku FROM products") == [("OK",)], "the other one is there")
+    assert status.systems["shop"].deliver.worker.state == "running"
+    line.erp("UPDATE item SET list_price = 5 WHERE code = 'BIG'")
+    line.wait_for(lambda s: s.systems["shop"].deliver.parked == 0, "its next value fits")
+    line.wait_in_step()
+    assert line.end() == 0
+
+
+def test_resync_mends_what_was_changed_behind_our_back(line: Line):
+    line.erp("INSERT INTO item (code, name, list_price) SELECT 'S' || g, 'n', g FROM generate_series(1, 50) g")
+    line.start()
+    line.wait_in_step()
+    line.shop("SET sql_log_bin = 0; UPDATE products SET title = 'forged' WHERE id % 2 = 0; SET sql_log_bin = 1")
+    line.shop("SET sql_log_bin = 0; DELETE FROM products WHERE sku = 'S3'; SET sql_log_bin = 1")
+    line.wait_for(lambda s: not s.copying(), "the first copy is over")
+    assert line.differences()
+    assert line.cli("resync", "product").returncode == 0
+    line.wait_for(lambda s: not s.copying(), "the resync has read everything")
+    line.wait_in_step()
+    assert line.end() == 0
+
+
+def test_rewind_brings_back_the_present_to_a_target_that_lost_it(line: Line):
+    line.erp("INSERT INTO item (code, name, list_price) SELECT 'S' || g, 'n', g FROM generate_series(1, 20) g")
+    line.start()
+    line.wait_in_step()
+    line.erp("UPDATE item SET name = 'newer' WHERE code = 'S1'")
+    line.wait_in_step()
+    line.shop("SET sql_log_bin = 0; UPDATE products SET title = 'older'; SET sql_log_bin = 1")
+    rewound = line.cli("rewind", "shop", "--to", "1h ago", "--yes")
+    assert (rewound.returncode, rewound.stderr) == (0, "")
+    line.wait_in_step()
+    assert line.shop("SELECT title FROM products WHERE sku = 'S1'") == [("newer",)]
+    assert line.end() == 0
+
+
+def test_a_target_that_is_away_is_waited_for_while_the_journal_goes_on(tmp_path: Path, postgres: PostgresServer):
+    with MariaDBServer() as mariadb:
+        line = Line(tmp_path, postgres, mariadb)
+        try:
+            line.erp("INSERT INTO item (code, name, list_price) VALUES ('A', 'a', 1)")
+            line.start()
+            line.wait_in_step()
+            mariadb.stop()
+            line.wait_for_states(capture_shop="retrying", deliver_shop="running")
+            line.erp("UPDATE item SET name = 'while you were away'")
+            line.wait_for_states(capture_shop="retrying", deliver_shop="retrying")
+            line.wait_for(lambda s: s.systems["shop"].deliver.lag_events == 1, "one write waits")
+            mariadb.start()
+            line.wait_in_step()
+            line.wait_for_states()
+            assert line.end() == 0
+        finally:
+            line.dispose()
+            line.drop_slot()
+
+
+def test_a_full_journal_stops_capture_until_there_is_room(
+    tmp_path: Path, postgres: PostgresServer, mariadb: MariaDBServer
+):
+    line = Line(tmp_path, postgres, mariadb, keep="1s", max_size="2MiB")
+    try:
+        line.start()
+        line.wait_for_states()
+        text = "x" * 1000
+        line.erp(
+            f"INSERT INTO item (code, name, web_text) SELECT 'S' || g, '{text[:150]}', '{text}' FROM generate_series(1, 4000) g"
+        )
+        line.wait_for(lambda s: s.workers()["capture:erp"].state == "journal-full", "capture waits")
+        line.erp("UPDATE item SET name = 'last' WHERE code = 'S1'")
+        line.wait_in_step()
+        line.wait_for_states()
+        assert line.end() == 0
+    finally:
+        line.dispose()
+        line.drop_slot()
