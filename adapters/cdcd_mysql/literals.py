@@ -96,7 +96,8 @@ def _decimal(scale: int) -> Encoder:
 
 def _float(value: Value) -> str:
     if isinstance(value, (int, float)) and math.isfinite(value):
-        return repr(float(value)) if isinstance(value, float) else str(int(value))
+        text = repr(float(value))
+        return text if "e" in text else f"{text}e0"  # a literal without exponent is a decimal
     raise _unfit(value, "a finite number")
 
 

@@ -34,7 +34,7 @@ TEMPORAL: Final = frozenset({"time", "datetime", "timestamp"})
 _COLUMNS_SQL: Final = """
 SELECT column_name AS name, data_type AS data_type, column_type AS column_type, is_nullable AS is_nullable,
        column_default AS column_default, extra AS extra, character_set_name AS charset,
-       character_maximum_length AS size, numeric_precision AS `precision`, numeric_scale AS scale,
+       collation_name AS collation, character_maximum_length AS size, numeric_precision AS `precision`, numeric_scale AS scale,
        datetime_precision AS fraction, generation_expression AS generation
   FROM information_schema.columns WHERE table_schema = {database} AND table_name = {table} ORDER BY ordinal_position"""
 _KEYS_SQL: Final = """
@@ -60,6 +60,7 @@ class LiveColumn(msgspec.Struct, frozen=True):
     type: str
     nullable: bool
     charset: Charset | None
+    collation: str
     has_default: bool
     is_generated: bool
     is_automatic: bool
@@ -152,6 +153,7 @@ def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Live
         type=_type(data_type, row, labels, is_unsigned="unsigned" in column_type),
         nullable=row["is_nullable"] == "YES",
         charset=_charset(data_type, row["charset"]),
+        collation=row["collation"] or "",
         has_default=row["column_default"] not in (None, "NULL"),
         is_generated=bool(row["generation"]),
         is_automatic="auto_increment" in extra,

@@ -106,3 +106,26 @@ def delete_sql(table: TableName, condition: str) -> str:
 def select_sql(table: TableName, expressions: Iterable[str], condition: str) -> str:
     """A SELECT."""
     return f"SELECT {', '.join(expressions)} FROM {quote_table(table)} WHERE {condition}"
+
+
+def update_joined_sql(
+    table: TableName,
+    column_count: int,
+    rows: Sequence[str],
+    conditions: Iterable[str],
+    sets: Iterable[tuple[str, str]],
+    *,
+    is_mariadb: bool,
+) -> str:
+    """An UPDATE of many rows at once, from literals as a derived table `cdcd_new` with columns c0, c1, ….
+
+    Its first row is a SELECT, because only that can name the columns on both servers. The new rows lead the join.
+    """
+    row = "({})" if is_mariadb else "ROW({})"
+    first = f"SELECT {','.join(f'NULL c{n}' for n in range(column_count))} FROM DUAL WHERE FALSE"
+    values = ",".join(row.format(literals) for literals in rows)
+    assignments = ", ".join(f"cdcd_old.{quote_name(name)} = {value}" for name, value in sets)
+    return (
+        f"UPDATE ({first} UNION ALL VALUES {values}) cdcd_new STRAIGHT_JOIN {quote_table(table)} cdcd_old"
+        f" ON {' AND '.join(conditions)} SET {assignments}"
+    )

@@ -1,15 +1,15 @@
 """Writes one batch in an open transaction: which statements for which rows, in how few round trips.
 
-An upsert by INSERT … ON DUPLICATE KEY UPDATE updates whatever row it collides with, on any unique key. So it is used
-in two places only: where the key is the only unique key that can collide, and for rows that exist, by their primary key,
-which the server compares first (and which was read and locked before). New rows of other tables are plain inserts: a
-collision is an error, and no other row is touched. It also keeps auto-increment counters from running away, as ON
-DUPLICATE KEY takes a number for every row. Measured, 1,000 rows a transaction: see the numbers in DESIGN.md.
+INSERT … ON DUPLICATE KEY UPDATE updates whatever row it collides with, on any unique key, and takes an automatic number
+for every row, new or not. So it is used only where the key is the only unique key that can collide, and no column is
+automatic. Elsewhere the rows that exist are found (and locked) first; these are updated by one UPDATE that is joined
+with the new values, the others inserted plainly: a collision is an error, and no other row is touched.
 """
 
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -30,7 +30,9 @@ from cdcd_mysql.statements import (
     insert_sql,
     key_condition,
     on_duplicate_sql,
+    quote_name,
     select_sql,
+    update_joined_sql,
     update_sql,
 )
 
@@ -39,6 +41,10 @@ _SMALL_ROWS: Final = 16
 """Up to so many rows, single updates in one round trip are faster than asking first which rows exist."""
 _PACKET_SIZE: Final = 1 << 20
 """Characters of SQL sent at once."""
+_JOINABLE: Final = frozenset(
+    {*("tinyint", "smallint", "mediumint", "int", "bigint", "decimal"), *("char", "varchar", "binary", "varbinary")}
+)
+"""Types of key columns that compare with a column of literals as they do with a literal, and by an index."""
 _CHANGED_VALUE: Final = frozenset({1264, 1265, 1292, 1300, 1366, 1406, 1411, 1441, 1977})
 """Warnings that say that a value was stored as another one."""
 
@@ -58,6 +64,8 @@ class _Step(msgspec.Struct, frozen=True):
     write: int = -1
     places: Sequence[int] = ()
     check: Callable[[Result], None] | None = None
+    counts_rows: bool = True
+    """Whether "at row 3" in the server's message is the third of `places`."""
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -160,7 +168,7 @@ class BatchWriter:
         translated = core_error(error, f"write to table {step.table}" if step.table else "begin the transaction")
         if not isinstance(translated, Refused) or step.write < 0:
             return translated
-        place = failed_row(error) if isinstance(error, pymysql.Error) else None
+        place = failed_row(error) if step.counts_rows and isinstance(error, pymysql.Error) else None
         places = step.places if place is None else step.places[place : place + 1]
         rows = ((step.write, places[0]),) if len(places) == 1 else ()
         return Refused(translated.what, cause=translated.cause, code=translated.code, rows=rows)
@@ -188,7 +196,7 @@ class BatchWriter:
             elif self._pace is Pace.ONE_BY_ONE:
                 for number in range(len(segment.rows)):
                     self._write_singly(segment.only([number]))
-            elif len(segment.rows) <= _SMALL_ROWS:
+            elif len(segment.rows) <= _SMALL_ROWS or not _is_joinable(segment):
                 self._write_singly(segment)
             else:
                 sizes = [sum(map(len, segment.key(n))) + 40 for n in range(len(segment.rows))]
@@ -318,69 +326,73 @@ class BatchWriter:
         self._insert(job, job.names, [",".join(row) for row in job.literals])
 
     def _write_in_bulk(self, job: _Job) -> None:
-        """Find out which rows exist, and lock them; then two statements, one for these and one for the others."""
+        """Two statements: one for the rows that exist, one for those that do not."""
+        if job.write.kind is WriteKind.UPDATE and job.updatable:
+            self._update_joined(job, self._check_all_matched(job))
+            self.flush()
+            return
         found, has_variants = self._find(job)
         known = [n for n in range(len(job.rows)) if _key_values(job, n) in found]
-        other = [n for n in range(len(job.rows)) if _key_values(job, n) not in found]
-        if self._can_upsert_by_primary_key(job):
-            self._upsert_by_primary_key(job.only(known), [found[_key_values(job, n)] for n in known])
-        else:
-            self._write_singly(job.only(known))
+        other = job.only([n for n in range(len(job.rows)) if _key_values(job, n) not in found])
+        if known and job.updatable:
+            self._update_joined(job.only(known))
         if has_variants:
-            self._write_singly(job.only(other))
-        elif job.write.kind is WriteKind.UPDATE:
-            self.missing += [(job.index, job.places[n]) for n in other]
+            self._write_singly(other)
+        elif job.write.kind is WriteKind.UPSERT:
+            self._insert_new(other)
         else:
-            self._insert_new(job.only(other))
+            self.missing += [(job.index, place) for place in other.places]
 
-    def _find(self, job: _Job) -> tuple[dict[tuple[Value, ...], tuple[str, ...]], bool]:
-        """Primary keys, as literals, of the rows that exist, by the values of the write's key.
+    def _update_joined(self, job: _Job, check: Callable[[Result], None] | None = None) -> None:
+        """One UPDATE, joined with its rows. The rows that its errors and warnings count are others."""
+        conditions = [
+            _join_condition(column, f"c{n}") for n, column in enumerate(job.columns) if column.name in job.write.key
+        ]
+        sets = [(job.names[n], f"cdcd_new.c{n}") for n in job.updatable]
+        rows = [",".join(row) for row in job.literals]
+        sql = update_joined_sql(
+            job.table.name, len(job.columns), rows, conditions, sets, is_mariadb=self._server.is_mariadb
+        )
+        self._add(_Step(sql, job.write.table, job.index, job.places, check, counts_rows=False))
+
+    def _check_all_matched(self, job: _Job) -> Callable[[Result], None]:
+        def check(result: Result) -> None:
+            if result.affected > len(job.rows):
+                raise _refused(_Step("", job.write.table, job.index), "key-ambiguous", "several rows have the same key")
+            if result.affected < len(job.rows):
+                self._report_missing(job)
+
+        return check
+
+    def _report_missing(self, job: _Job) -> None:
+        found, has_variants = self._find(job)
+        other = job.only([n for n in range(len(job.rows)) if _key_values(job, n) not in found])
+        if has_variants:
+            self._write_singly(other)
+            self.flush()
+        else:
+            self.missing += [(job.index, place) for place in other.places]
+
+    def _find(self, job: _Job) -> tuple[set[tuple[Value, ...]], bool]:
+        """The keys, among those of the write, of rows that exist; the rows are locked.
 
         The second is whether the server holds some of the keys equal that we do not (letter case, spaces): then a row
         that was not found may exist all the same.
         """
         self.flush()
         key = [column for column in job.columns if column.name in job.write.key]
-        primary = [_column(job.table, name) for name in job.table.primary_key]
         condition = key_condition(job.write.key, [job.key(n) for n in range(len(job.rows))])
-        sql = select_sql(job.table.name, map(select_expression, [*primary, *key]), condition) + " FOR UPDATE"
+        sql = select_sql(job.table.name, map(select_expression, key), condition) + " FOR UPDATE"
         try:
             raw = self._session.run(sql).rows
         except (pymysql.Error, OSError) as error:
             raise core_error(error, f"read rows of table {job.table.spelled}") from None
-        found: dict[tuple[Value, ...], tuple[str, ...]] = {}
-        for row in convert_rows([*primary, *key], raw):
-            values = tuple(row[len(primary) :])
-            if values in found:
-                number = next((n for n in range(len(job.rows)) if _key_values(job, n) == values), 0)
-                raise _ambiguous(job, number)
-            found[values] = tuple(
-                encode_column(column, [value])[0] for column, value in zip(primary, row, strict=False)
-            )
-        wanted = {_key_values(job, n) for n in range(len(job.rows))}
-        return found, not found.keys() <= wanted
-
-    def _can_upsert_by_primary_key(self, job: _Job) -> bool:
-        """Whether INSERT … ON DUPLICATE KEY UPDATE is possible at all: it needs all columns that an insert needs."""
-        table, given = job.table, {*job.names, *job.table.primary_key}
-        moves_primary_key = bool({job.names[n] for n in job.updatable} & set(table.primary_key))
-        return (
-            bool(table.primary_key)
-            and not moves_primary_key
-            and not table.has_insert_trigger
-            and not table.is_view
-            and all(
-                column.name in given or column.nullable or column.has_default or column.is_generated
-                for column in table.columns
-            )
-        )
-
-    def _upsert_by_primary_key(self, job: _Job, primary: Sequence[Sequence[str]]) -> None:
-        added = [n for n, name in enumerate(job.table.primary_key) if name not in job.names]
-        names = [*(job.table.primary_key[n] for n in added), *job.names]
-        rows = [",".join([*(keys[n] for n in added), *row]) for keys, row in zip(primary, job.literals, strict=True)]
-        sets = [job.names[n] for n in job.updatable]
-        self._insert(job, names, rows, on_duplicate_sql(sets, job.write.key[0], has_row_alias=self._has_row_alias))
+        found = [tuple(row) for row in convert_rows(key, raw)]
+        wanted = {_key_values(job, n): n for n in range(len(job.rows))}
+        for values, count in Counter(found).items():
+            if count > 1 and values in wanted:
+                raise _ambiguous(job, wanted[values])
+        return set(found), not wanted.keys() >= set(found)
 
 
 def _column(table: LiveTable, name: str) -> LiveColumn:
@@ -426,6 +438,18 @@ def _segments(job: _Job) -> Iterator[_Job]:
         seen.add(key)
     if start < len(job.rows):
         yield job if start == 0 else job.only(range(start, len(job.rows)))
+
+
+def _is_joinable(job: _Job) -> bool:
+    return all(column.data_type in _JOINABLE for column in job.columns if column.name in job.write.key)
+
+
+def _join_condition(column: LiveColumn, literal_name: str) -> str:
+    """Compare a column with one of the literals' columns, by the column's own collation."""
+    value = f"cdcd_new.{literal_name}"
+    if column.charset is not None:
+        value = f"CONVERT({value} USING {column.charset.name}) COLLATE {column.collation}"
+    return f"cdcd_old.{quote_name(column.name)} = {value}"
 
 
 def _key_values(job: _Job, number: int) -> tuple[Value, ...]:

@@ -472,7 +472,8 @@ class EntityDecider:
         self, moment: Moment, target: int, key: bytes, kind: RecordWrite, record: Record, mask: int, initial: int
     ) -> None:
         """Have `target` write what the record holds in the slots of `mask`; those of `initial` only where it is new there."""
-        item = [self.number, kind, key, mask, masked(record.values, mask), initial, masked(record.values, initial)]
+        values = record.values
+        item = [self.number, kind, key, mask, masked(values, mask), initial, masked(values, initial) if initial else []]
         unit = self._outbox.add(self._systems[target], item, moment.committed_at_us)
         echoed = self._echoed.get(target, 0)
         record.told[target] = [(u, m & ~mask) for u, m in record.told.get(target, ()) if u > echoed and m & ~mask]
