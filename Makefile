@@ -27,7 +27,7 @@ demo: environment servers ## an ERP and a shop kept in step before your eyes; AR
 # status there, and pytest's summary as the last line (see .ci/run).
 test: environment servers ## style, types, rules and all tests but the long ones; ARGS goes to pytest
 	@status=0; $(MAKE) lint || status=1; \
-	$(BIN)/python -m pytest $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
+	$(BIN)/pytest $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
 	if [ -n "$(STATUS_FILE)" ]; then echo $$status > "$(STATUS_FILE)"; exit 0; fi; \
 	exit $$status
 

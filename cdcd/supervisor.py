@@ -151,6 +151,7 @@ class Supervisor:
 
     def _handle(self, request: Request) -> Answer | Ready:
         if request.command == "status":
+            self._status = None  # who has just paused a system wants to see it paused
             return Answer(ok=True, result=self._current_status())
         if request.command == "stop":
             self.stop("asked by an operator")

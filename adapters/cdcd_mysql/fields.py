@@ -60,16 +60,8 @@ def field_of(column: MappedColumn, place: int, charset: Charset | None, hint: st
     kind = column.type
     if kind in _NUMBERS:
         return _number(*_NUMBERS[kind], unsigned=column.unsigned)
-    if kind in _SIMPLE:
-        return _SIMPLE[kind](f"f{place}")
-    if kind in _FRACTIONAL:
-        return _FRACTIONAL[kind](f"f{place}", column.metadata)
-    if kind == FieldType.NEWDECIMAL:
-        precision, scale = column.metadata & 0xFF, column.metadata >> 8
-        return _memo(f"f{place}", decimal_size(precision, scale), decimal_decoder(precision, scale))
-    if kind == FieldType.BIT:
-        size = (bit_count(column) + 7) // 8
-        return Field(size, f"{size}s", "from_bytes({v}, 'big')")
+    if kind in _FIXED:
+        return _FIXED[kind](f"f{place}", column)
     if kind in (FieldType.ENUM, FieldType.SET):
         return _labelled(column, place, charset)
     return _variable(column, place, charset, hint, tolerant=tolerant)
@@ -84,16 +76,14 @@ def _memo(name: str, size: int, compute: Callable[[bytes], object]) -> Field:
     return Field(size, f"{size}s", name + "[{v}]", names={name: Memo(compute)})
 
 
-def _year(_name: str) -> Field:
-    return Field(1, "B", "({v} + 1900 if {v} else 0)")
+def _decimal(name: str, column: MappedColumn) -> Field:
+    precision, scale = column.metadata & 0xFF, column.metadata >> 8
+    return _memo(name, decimal_size(precision, scale), decimal_decoder(precision, scale))
 
 
-_SIMPLE: Final[Mapping[int, Callable[[str], Field]]] = {
-    FieldType.FLOAT: lambda name: _memo(name, 4, decode_float),
-    FieldType.DOUBLE: lambda _: Field(8, "d", "{v}"),
-    FieldType.YEAR: _year,
-    FieldType.DATE: lambda name: _memo(name, 3, decode_date),
-}
+def _bit(_name: str, column: MappedColumn) -> Field:
+    size = (bit_count(column) + 7) // 8
+    return Field(size, f"{size}s", "from_bytes({v}, 'big')")
 
 
 def _fraction(value: str, fraction_digits: int) -> str:
@@ -105,7 +95,8 @@ def _fraction(value: str, fraction_digits: int) -> str:
     return f" + (('.%0{2 * size}d' % ({bits})).rstrip('0') if {bits} else '')"
 
 
-def _datetime(name: str, fraction_digits: int) -> Field:
+def _datetime(name: str, column: MappedColumn) -> Field:
+    fraction_digits = column.metadata
     size, shift = 5 + fraction_size(fraction_digits), 8 * fraction_size(fraction_digits)
     value = f"t_{name}"
     text = f"DATES[{value} >> {17 + shift} & 0x3fffff] + TIMES[{value} >> {shift} & 0x1ffff]"
@@ -114,7 +105,8 @@ def _datetime(name: str, fraction_digits: int) -> Field:
     )
 
 
-def _timestamp(name: str, fraction_digits: int) -> Field:
+def _timestamp(name: str, column: MappedColumn) -> Field:
+    fraction_digits = column.metadata
     size, shift = 4 + fraction_size(fraction_digits), 8 * fraction_size(fraction_digits)
     value = f"t_{name}"
     seconds = f"({value} >> {shift})"
@@ -127,11 +119,17 @@ def _timestamp(name: str, fraction_digits: int) -> Field:
     )
 
 
-def _time(name: str, fraction_digits: int) -> Field:
-    return _memo(name, 3 + fraction_size(fraction_digits), time_decoder(fraction_digits))
+def _time(name: str, column: MappedColumn) -> Field:
+    return _memo(name, 3 + fraction_size(column.metadata), time_decoder(column.metadata))
 
 
-_FRACTIONAL: Final[Mapping[int, Callable[[str, int], Field]]] = {
+_FIXED: Final[Mapping[int, Callable[[str, MappedColumn], Field]]] = {
+    FieldType.FLOAT: lambda name, _: _memo(name, 4, decode_float),
+    FieldType.DOUBLE: lambda _, __: Field(8, "d", "{v}"),
+    FieldType.YEAR: lambda _, __: Field(1, "B", "({v} + 1900 if {v} else 0)"),
+    FieldType.DATE: lambda name, _: _memo(name, 3, decode_date),
+    FieldType.NEWDECIMAL: _decimal,
+    FieldType.BIT: _bit,
     FieldType.DATETIME2: _datetime,
     FieldType.TIMESTAMP2: _timestamp,
     FieldType.TIME2: _time,

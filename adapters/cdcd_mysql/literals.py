@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from cdcd.model import Value
@@ -17,7 +17,13 @@ from cdcd_mysql.statements import quote_text
 
 Encoder: TypeAlias = Callable[[Value], str]
 _DECIMAL: Final = re.compile(r"-?\d+(?:\.(\d+))?")
-_KIND: Final[dict[type, str]] = {bool: "a boolean", int: "an integer", float: "a float", str: "a text", bytes: "bytes"}
+_KIND: Final[Mapping[type, str]] = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a float",
+    str: "a text",
+    bytes: "bytes",
+}
 
 
 class UnfitError(Exception):
@@ -53,21 +59,13 @@ def literal(column: LiveColumn, value: Value) -> str:
 def encoder(column: LiveColumn) -> Encoder:
     """The function that writes a column's values, which are not None."""
     kind = column.data_type
-    if kind in INTEGER_BITS or kind in ("year", "bit"):
-        return _integer
     if kind == "decimal":
         return _decimal(column.scale)
-    if kind in ("float", "double"):
-        return _float
     if kind in TEMPORAL:
         return _temporal(column.fraction_digits, is_instant=kind == "timestamp")
-    if kind == "char":
-        return _char
     if kind == "binary":
         return _binary(column.size)
-    if column.charset is not None or kind in ("date", "uuid", "inet6", "inet4"):
-        return _text
-    return _bytes
+    return _ENCODERS.get(kind, _bytes if column.charset is None else _text)
 
 
 def _unfit(value: Value, wanted: str) -> UnfitError:
@@ -121,7 +119,7 @@ def _char(value: Value) -> str:
 
 def _text(value: Value) -> str:
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+        return quote_text(value)
     if type(value) is int:
         return f"'{value}'"
     raise _unfit(value, "a text")
@@ -140,3 +138,11 @@ def _bytes(value: Value) -> str:
     if isinstance(value, bytes):
         return f"x'{value.hex()}'"
     raise _unfit(value, "bytes")
+
+
+_ENCODERS: Final[Mapping[str, Encoder]] = {
+    **dict.fromkeys([*INTEGER_BITS, "year", "bit"], _integer),
+    **dict.fromkeys(["float", "double"], _float),
+    **dict.fromkeys(["date", "uuid", "inet6", "inet4"], _text),
+    "char": _char,
+}

@@ -42,8 +42,10 @@ class Lookups:
         return [None if key is None else found.get(key) for key in keys]
 
     def _ask(self, lookup: Lookup, keys: Sequence[Key]) -> dict[Key, Value]:
-        """Ask for all keys at once; then for those that were not found one by one, as the server may compare otherwise
-        than we do (letter case, trailing zeros)."""
+        """Ask for all keys at once; then one by one for those not found.
+
+        The server may compare otherwise than we do (letter case, trailing zeros).
+        """
         columns, identifier = self._columns(lookup)
         literals = {key: texts for key in keys if (texts := _literals(columns, key)) is not None}
         if not literals:

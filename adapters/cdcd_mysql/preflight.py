@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from cdcd.adapter import Finding, Identity, TableNeed
+from cdcd.errors import NeedsOperator
 from cdcd.model import CHECKPOINT_TABLE
 from cdcd_mysql.captured import TableName, table_name
 from cdcd_mysql.options import Options
@@ -109,7 +110,7 @@ def _log_settings(context: _Context) -> Iterator[Finding]:
             "error", "binlog-row-metadata", "binlog_row_metadata", "the server cannot log column names",
             "upgrade to MariaDB 10.5 or MySQL 8.0",
         )  # fmt: skip
-    yield from _filters(context, have)
+    yield from _filters(context)
     yield from _expiry(context, have)
 
 
@@ -125,7 +126,7 @@ _FILTERS: Final = ("binlog_do_db", "binlog_ignore_db")
 _EXPIRY: Final = ("binlog_expire_logs_seconds", "expire_logs_days")
 
 
-def _filters(context: _Context, have: Mapping[str, str]) -> Iterator[Finding]:
+def _filters(context: _Context) -> Iterator[Finding]:
     """The filters are no variables before MariaDB 11.7, but the log's status shows them."""
     row = context.session.rows(context.server.log_status_sql, "read the log's end")
     logged, ignored = (set(str(value).split(",")) - {""} for value in row[0][2:4]) if row else (set(), set())
@@ -169,8 +170,6 @@ def _server_id_finding(context: _Context, message: str) -> Finding:
 
 def _or_nothing(context: _Context, sql: str) -> Sequence[tuple[Any, ...]]:
     """Rows of a query that a missing privilege refuses: the privilege has a finding of its own."""
-    from cdcd.errors import NeedsOperator  # noqa: PLC0415
-
     try:
         return context.session.rows(sql, "list replicas")
     except NeedsOperator:
@@ -218,7 +217,7 @@ class _Grants:
 
 
 def _covers(on: str, name: TableName | None) -> bool:
-    """Whether the object of a grant, such as `shop`.* or `sh\\_p%`.*, includes a table."""
+    """Whether the object of a grant includes a table: `shop`.*, or with wildcards that a backslash escapes."""
     if on == "*.*":
         return True
     database, _, table = on.partition(".")

@@ -6,8 +6,8 @@ that one decoder serves both. Whole columns are converted at once. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from cdcd.model import Row, Value
 from cdcd_mysql.charsets import Charset, decode_text
@@ -17,38 +17,39 @@ from cdcd_mysql.statements import quote_name
 
 Raw: TypeAlias = Sequence[bytes | None]
 Converter: TypeAlias = Callable[[Raw], list[Value]]
-READ_ONLY_BINARY = frozenset({"float", "double"})
+_ROUNDED: Final = frozenset({"float", "double"})
 """Types that the server prints rounded to six digits, or to their declared decimals, unless computed with."""
 
 
 def select_expression(column: LiveColumn) -> str:
     """What to select to get a column's exact value."""
     name = quote_name(column.name)
-    return f"{name} * 1e0" if column.data_type in READ_ONLY_BINARY else name
+    return f"{name} * 1e0" if column.data_type in _ROUNDED else name
 
 
 def converter(column: LiveColumn) -> Converter:
     """A function that converts a column of raw values."""
-    kind = column.data_type
     if column.charset is not None:
         return _text_converter(column.charset)
-    if kind in INTEGER_BITS or kind == "year":
-        return _each(int)
-    if kind == "decimal":
-        return _each(_plain_decimal if column.is_zerofill else bytes.decode)
-    if kind == "float":
-        return _each(lambda raw: shortest_float(float(raw)))
-    if kind == "double":
-        return _each(float)
-    if kind == "bit":
-        return _each(lambda raw: int.from_bytes(raw, "big"))
-    if kind in ("time", "datetime"):
-        return _each(lambda raw: trim_fraction(raw.decode()))
-    if kind == "timestamp":
-        return _each(lambda raw: trim_fraction(raw.decode()) + "Z")
-    if kind in ("date", "uuid", "inet6", "inet4"):
-        return _each(bytes.decode)
-    return _each(bytes)
+    if column.data_type == "decimal" and column.is_zerofill:
+        return _each(_plain_decimal)
+    return _each(_CONVERSIONS.get(column.data_type, bytes))
+
+
+def _trimmed(raw: bytes) -> str:
+    return trim_fraction(raw.decode())
+
+
+_CONVERSIONS: Final[Mapping[str, Callable[[bytes], Value]]] = {
+    **dict.fromkeys([*INTEGER_BITS, "year"], int),
+    **dict.fromkeys(["decimal", "date", "uuid", "inet6", "inet4"], bytes.decode),
+    "float": lambda raw: shortest_float(float(raw)),
+    "double": float,
+    "bit": lambda raw: int.from_bytes(raw, "big"),
+    "time": _trimmed,
+    "datetime": _trimmed,
+    "timestamp": lambda raw: _trimmed(raw) + "Z",
+}
 
 
 def _each(convert: Callable[[bytes], Any]) -> Converter:

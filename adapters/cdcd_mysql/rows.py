@@ -141,7 +141,8 @@ class RowDecoder:
         image.write(lambda values: source.line(f"append([{self._row(values, {})}])"))
         source.depth = 1
         source.line("return rows, p")
-        return _compiled(source)
+        function: RowsFunction = _compiled(source)
+        return function
 
     def _compile_updates(self, before: bytes, after: bytes, *, tolerant: bool) -> UpdatesFunction:
         source = _Source(_namespace())
@@ -175,7 +176,8 @@ class RowDecoder:
             source.line(f"{_INDENT}moved[len(rows) - 1] = before(data, start, start + 1)[0][0]")
         source.depth = 1
         source.line("return rows, moved, p")
-        return _compiled(source)
+        function: UpdatesFunction = _compiled(source)
+        return function
 
     def _places(self, present: bytes) -> list[int]:
         bits = int.from_bytes(present, "little")

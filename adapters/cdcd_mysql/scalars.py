@@ -7,7 +7,7 @@ fifth of computing it.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import socket
 import struct
 import uuid
@@ -118,7 +118,7 @@ def decode_float(raw: bytes) -> float:
 
 # ---- dates and times -------------------------------------------------------------------------------------------------
 
-_EPOCH_ORDINAL: Final = datetime.date(1970, 1, 1).toordinal()
+_EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 
 
 def _date_text(day_bits: int) -> str:
@@ -131,7 +131,7 @@ def _time_text(time_bits: int) -> str:
 
 
 def _epoch_day_text(days: int) -> str:
-    return datetime.date.fromordinal(_EPOCH_ORDINAL + days).isoformat() + " "
+    return dt.date.fromordinal(_EPOCH_ORDINAL + days).isoformat() + " "
 
 
 def _day_second_text(seconds: int) -> str:

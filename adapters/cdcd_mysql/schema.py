@@ -29,7 +29,9 @@ _SIMPLE: Final[Mapping[str, str]] = {
     "timestamp": "instant",
     "year": "integer(0,2155)",
     "json": "json",
+    **{name: canonical for name, (canonical, _, _) in HINTED.items()},
 }
+_SIZED: Final = {"char": "text", "varchar": "text", "binary": "bytes", "varbinary": "bytes"}
 TEMPORAL: Final = frozenset({"time", "datetime", "timestamp"})
 _COLUMNS_SQL: Final = """
 SELECT column_name AS name, data_type AS data_type, column_type AS column_type, is_nullable AS is_nullable,
@@ -72,8 +74,9 @@ class LiveColumn(msgspec.Struct, frozen=True):
 
 
 class LiveTable(msgspec.Struct, frozen=True):
-    """A table. `unique_keys` are those over whole columns, the primary key first; `has_partial_unique_key` says that
-    there are others, over prefixes or expressions. `primary_key` is in key order.
+    """A table. `unique_keys` are those over whole columns, the primary key first.
+
+    `has_partial_unique_key` says that there are others, over prefixes or expressions. `primary_key` is in key order.
     """
 
     spelled: str
@@ -178,24 +181,17 @@ def _charset(data_type: str, name: str | None) -> Charset | None:
 def _type(data_type: str, row: Mapping[str, Any], labels: tuple[str, ...], *, is_unsigned: bool) -> str:
     if data_type in INTEGER_BITS:
         return integer_type(INTEGER_BITS[data_type], unsigned=is_unsigned)
-    if data_type in _SIMPLE:
-        return _SIMPLE[data_type]
-    if data_type == "decimal":
-        return f"decimal({row['precision']},{row['scale']})"
-    if data_type == "bit":
-        return f"integer(0,{(1 << row['precision']) - 1})"
+    if data_type in ("decimal", "bit"):
+        precision, scale = row["precision"], row["scale"]
+        return f"decimal({precision},{scale})" if data_type == "decimal" else f"integer(0,{(1 << precision) - 1})"
     if data_type in ("enum", "set"):
         return (enum_type if data_type == "enum" else set_type)(labels)
-    if data_type in ("char", "varchar"):
-        return sized("text", row["size"])
-    if data_type in ("binary", "varbinary"):
-        return sized("bytes", row["size"])
-    if data_type in HINTED:
-        return HINTED[data_type][0]
+    if data_type in _SIZED:
+        return sized(_SIZED[data_type], row["size"])
     if data_type.endswith(("text", "blob")):
         kind = "text" if data_type.endswith("text") else "bytes"
         return sized(kind, LOB_SIZES_MAX.get(_LOB_LENGTH_SIZES[data_type[:-4]]))
-    return "bytes"  # geometries and vectors, in the server's own binary form
+    return _SIMPLE.get(data_type, "bytes")  # geometries and vectors are bytes, in the server's own binary form
 
 
 def _keys(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, tuple[str, ...]], bool]:

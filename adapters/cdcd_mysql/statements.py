@@ -50,7 +50,7 @@ def checkpoint_table(database: str) -> str:
 
 
 def greater_than(expressions: Sequence[str], literals: Sequence[str]) -> str:
-    """A condition for keys after a given one, in a form that an index serves: (a > x) OR (a = x AND b > y) …"""
+    """A condition for keys after a given one, as an index serves it: (a > x) OR (a = x AND b > y)."""
     alternatives = []
     for place, expression in enumerate(expressions):
         equal = [f"{e} = {v}" for e, v in zip(expressions[:place], literals[:place], strict=True)]

@@ -57,7 +57,7 @@ class BinlogStream:
         with translated(f"read the log at {request.position.file}:{request.position.offset}"):
             self._connection = _start_dump(options, server_id, host_name, request)
         self._socket: socket.socket | ssl.SSLSocket = self._connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
-        self._socket.setblocking(False)  # noqa: FBT003
+        self._socket.setblocking(False)
         self._pieces: list[bytes] = []
         self._size = 0
         self._needed = _PACKET_HEADER_SIZE

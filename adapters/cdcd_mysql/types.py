@@ -76,14 +76,10 @@ def set_type(labels: Sequence[str | bytes]) -> str:
 def log_type(column: MappedColumn, charset: Charset | None, hint: str) -> str:
     """The canonical type of a column of the log. Raises DecodeError for a type that we do not read."""
     kind = column.type
-    if kind in INTEGER_BITS:
-        return integer_type(INTEGER_BITS[kind], unsigned=column.unsigned)
-    if kind in _FIXED:
-        return _FIXED[kind]
-    if kind == FieldType.NEWDECIMAL:
-        return f"decimal({column.metadata & 0xFF},{column.metadata >> 8})"
-    if kind == FieldType.BIT:
-        return f"integer(0,{(1 << bit_count(column)) - 1})"
+    if kind in INTEGER_BITS or kind == FieldType.BIT:
+        return _integer_type(column)
+    if kind in _FIXED or kind == FieldType.NEWDECIMAL:
+        return _FIXED.get(kind) or f"decimal({column.metadata & 0xFF},{column.metadata >> 8})"
     if kind in (FieldType.ENUM, FieldType.SET):
         return (enum_type if kind == FieldType.ENUM else set_type)(labels_of(column, charset))
     if kind in (FieldType.VARCHAR, FieldType.VAR_STRING, FieldType.STRING):
@@ -97,6 +93,12 @@ def log_type(column: MappedColumn, charset: Charset | None, hint: str) -> str:
         remedy="rebuild the table (ALTER TABLE … FORCE), or give the column another type",
         code="column-type",
     )
+
+
+def _integer_type(column: MappedColumn) -> str:
+    if column.type == FieldType.BIT:
+        return f"integer(0,{(1 << bit_count(column)) - 1})"
+    return integer_type(INTEGER_BITS[column.type], unsigned=column.unsigned)
 
 
 def bit_count(column: MappedColumn) -> int:

@@ -326,25 +326,20 @@ class BatchWriter:
         self._insert(job, job.names, [",".join(row) for row in job.literals])
 
     def _write_in_bulk(self, job: _Job) -> None:
-        """Two statements: one for the rows that exist, one for those that do not."""
-        if job.write.kind is WriteKind.UPDATE and job.updatable:
-            self._update_joined(job, self._check_all_matched(job))
-            self.flush()
+        """Update what exists with one statement, whose count tells whether there is anything else to do."""
+        matched = self._update_joined(job) if job.updatable else None
+        if matched == len(job.rows):
             return
-        found, has_variants = self._find(job)
-        known = [n for n in range(len(job.rows)) if _key_values(job, n) in found]
-        other = job.only([n for n in range(len(job.rows)) if _key_values(job, n) not in found])
-        if known and job.updatable:
-            self._update_joined(job.only(known))
-        if has_variants:
-            self._write_singly(other)
+        new = job if matched == 0 else self._not_found(job)
+        if new is None:
+            self._write_singly(job)
         elif job.write.kind is WriteKind.UPSERT:
-            self._insert_new(other)
+            self._insert_new(new)
         else:
-            self.missing += [(job.index, place) for place in other.places]
+            self.missing += [(job.index, place) for place in new.places]
 
-    def _update_joined(self, job: _Job, check: Callable[[Result], None] | None = None) -> None:
-        """One UPDATE, joined with its rows. The rows that its errors and warnings count are others."""
+    def _update_joined(self, job: _Job) -> int:
+        """Update all rows by one statement, joined with their new values; return how many exist."""
         conditions = [
             _join_condition(column, f"c{n}") for n, column in enumerate(job.columns) if column.name in job.write.key
         ]
@@ -353,31 +348,18 @@ class BatchWriter:
         sql = update_joined_sql(
             job.table.name, len(job.columns), rows, conditions, sets, is_mariadb=self._server.is_mariadb
         )
-        self._add(_Step(sql, job.write.table, job.index, job.places, check, counts_rows=False))
+        results: list[Result] = []
+        self._add(_Step(sql, job.write.table, job.index, job.places, results.append, counts_rows=False))
+        self.flush()
+        if results[0].affected > len(job.rows):
+            raise _refused(_Step("", job.write.table, job.index), "key-ambiguous", "several rows have the same key")
+        return results[0].affected
 
-    def _check_all_matched(self, job: _Job) -> Callable[[Result], None]:
-        def check(result: Result) -> None:
-            if result.affected > len(job.rows):
-                raise _refused(_Step("", job.write.table, job.index), "key-ambiguous", "several rows have the same key")
-            if result.affected < len(job.rows):
-                self._report_missing(job)
+    def _not_found(self, job: _Job) -> _Job | None:
+        """The rows that do not exist. The others are locked.
 
-        return check
-
-    def _report_missing(self, job: _Job) -> None:
-        found, has_variants = self._find(job)
-        other = job.only([n for n in range(len(job.rows)) if _key_values(job, n) not in found])
-        if has_variants:
-            self._write_singly(other)
-            self.flush()
-        else:
-            self.missing += [(job.index, place) for place in other.places]
-
-    def _find(self, job: _Job) -> tuple[set[tuple[Value, ...]], bool]:
-        """The keys, among those of the write, of rows that exist; the rows are locked.
-
-        The second is whether the server holds some of the keys equal that we do not (letter case, spaces): then a row
-        that was not found may exist all the same.
+        None when the server holds some of the keys equal that we do not (letter case, spaces): then it must be asked row
+        by row.
         """
         self.flush()
         key = [column for column in job.columns if column.name in job.write.key]
@@ -387,12 +369,14 @@ class BatchWriter:
             raw = self._session.run(sql).rows
         except (pymysql.Error, OSError) as error:
             raise core_error(error, f"read rows of table {job.table.spelled}") from None
-        found = [tuple(row) for row in convert_rows(key, raw)]
-        wanted = {_key_values(job, n): n for n in range(len(job.rows))}
-        for values, count in Counter(found).items():
-            if count > 1 and values in wanted:
+        found = Counter(tuple(row) for row in convert_rows(key, raw))
+        wanted = {tuple(row[: job.key_size]): n for n, row in enumerate(job.rows)}
+        if not wanted.keys() >= found.keys():
+            return None
+        for values, count in found.items():
+            if count > 1:
                 raise _ambiguous(job, wanted[values])
-        return set(found), not wanted.keys() >= set(found)
+        return job.only([n for values, n in wanted.items() if values not in found])
 
 
 def _column(table: LiveTable, name: str) -> LiveColumn:
@@ -450,10 +434,6 @@ def _join_condition(column: LiveColumn, literal_name: str) -> str:
     if column.charset is not None:
         value = f"CONVERT({value} USING {column.charset.name}) COLLATE {column.collation}"
     return f"cdcd_old.{quote_name(column.name)} = {value}"
-
-
-def _key_values(job: _Job, number: int) -> tuple[Value, ...]:
-    return tuple(job.rows[number][: job.key_size])
 
 
 def _ambiguous(job: _Job, number: int) -> Refused:

@@ -1,5 +1,6 @@
 """The harness of MySQL and MariaDB: an application's view of a database of its own, in SQL that does not use the adapter."""
 
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,8 +8,10 @@ from typing import Any
 
 import msgspec
 import pymysql
+import pytest
 
 from cdcd.adapter import Identity
+from cdcd.config import Secret
 from cdcd.model import Row, Value
 from cdcd.testing.harness import Column, Harness, Table
 from cdcd.testing.servers import MariaDBServer
@@ -242,3 +245,27 @@ class MariaDbHarness(MySqlHarness):
 
     def restart(self) -> None:
         self.server.restart()
+
+
+class OnMariaDb:
+    @pytest.fixture
+    def harness(self, server: MariaDBServer) -> Iterator[MariaDbHarness]:
+        harness = MariaDbHarness(server)
+        yield harness
+        harness.dispose()
+
+
+class OnMySql:
+    """The account's password is in CDCD_TEST_MYSQL_PASSWORD. Its binary logs are purged."""
+
+    @pytest.fixture
+    def harness(self) -> Iterator[MySqlHarness]:
+        place = os.environ.get("CDCD_TEST_MYSQL")
+        if place is None:
+            pytest.skip("CDCD_TEST_MYSQL names no MySQL server")
+        user, _, address = place.partition("@")
+        host, _, port = address.partition(":")
+        password = Secret(env="CDCD_TEST_MYSQL_PASSWORD")
+        harness = MySqlHarness(Options(host=host, port=int(port), user=user, password=password, database=""))
+        yield harness
+        harness.dispose()

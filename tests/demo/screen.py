@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Self
 
 import msgspec
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -20,7 +21,7 @@ from demo.status import DaemonView, SystemView
 FEED_LINES: Final = 12
 PLAIN_SECONDS: Final = 5.0
 DIFFERENCES_SHOWN: Final = 20
-SYSTEM_NAMES: Final = {"erp": "ERP (PostgreSQL)", "shop": "shop (MariaDB)"}
+SYSTEM_NAMES: Final = {"erp": "ERP", "shop": "shop"}
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -121,11 +122,12 @@ def _frame(moment: Moment) -> RenderableType:
 def _table(daemon: DaemonView | None) -> RenderableType:
     if daemon is None:
         return Text("the daemon does not answer", style="yellow")
-    table = Table(expand=True)
-    for name in ("system", "capture", "deliver", "position"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("lag", "waiting", "read", "written", "put right", "parked"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=0, collapse_padding=True)
+    table.add_column("system", no_wrap=True, min_width=6)
+    table.add_column("state", no_wrap=True, min_width=7)
+    table.add_column("position", overflow="ellipsis", no_wrap=True, min_width=12, ratio=1)
+    for name in ("lag", "waiting", "read", "written", "reverts", "parked"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)
     for system in daemon.systems:
         table.add_row(*_row(system))
     return table
@@ -135,16 +137,17 @@ def _row(system: SystemView) -> list[str]:
     numbers = (system.waiting_writes, system.read, system.written, system.reverts, system.parked)
     return [
         SYSTEM_NAMES.get(system.name, system.name),
-        _state(system.capture_state),
-        _state(system.deliver_state),
-        escape(system.position),
+        _state(system),
+        escape(system.position.partition(" ")[0]),  # MariaDB: the place in the binlog, without what identifies the log
         f"{system.lag_seconds:.1f} s",
         *(f"{number:,}" for number in numbers),
     ]
 
 
-def _state(state: str) -> str:
-    return f"[{'green' if state == 'running' else 'yellow'}]{escape(state)}[/]"
+def _state(system: SystemView) -> str:
+    if system.capture_state == system.deliver_state:
+        return f"[{'green' if system.capture_state == 'running' else 'yellow'}]{escape(system.capture_state)}[/]"
+    return f"[yellow]{escape(f'{system.capture_state}/{system.deliver_state}')}[/]"
 
 
 def _feed(events: Sequence[Event]) -> Iterable[str]:

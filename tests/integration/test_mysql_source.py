@@ -9,15 +9,14 @@ import time
 import msgspec
 import pymysql
 import pytest
-from cdcd_mysql.positions import parse_position
-from contract.mysql_harness import MariaDbHarness
-from contract.test_mysql import OnMySql
 
 from cdcd.adapter import Identity, TableNeed
 from cdcd.errors import CdcdError, DecodeError, NeedsOperator, NotReady, PositionLost, Unavailable
 from cdcd.model import ABSENT, Commit, Idle, Op, Rows
 from cdcd.testing.servers import MariaDBServer
 from cdcd.testing.stream import StreamReader, named_rows
+from cdcd_mysql.positions import parse_position
+from contract.mysql_harness import MariaDbHarness, OnMySql
 
 NUMBERS = "CREATE TABLE t (id int PRIMARY KEY, v varchar(100), n int)"
 
@@ -291,7 +290,12 @@ def test_compressed_rows_of_mariadb_are_read(harness, opened):
 
 @pytest.mark.parametrize(
     "statement",
-    ["INSERT INTO t VALUES (9, 'v', 0)", "UPDATE t SET n = 1", "/* c */ DELETE FROM t", "REPLACE INTO t VALUES (1, 'w', 1)"],
+    [
+        "INSERT INTO t VALUES (9, 'v', 0)",
+        "UPDATE t SET n = 1",
+        "/* c */ DELETE FROM t",
+        "REPLACE INTO t VALUES (1, 'w', 1)",
+    ],
 )
 def test_a_change_logged_as_a_statement_stops_before_it(harness, opened, statement):
     harness.sql(NUMBERS, "INSERT INTO t VALUES (1, 'v', 0)")
@@ -318,7 +322,13 @@ def test_a_statement_logged_in_another_database_is_none_of_our_business(harness,
 
 @pytest.mark.parametrize(
     "statement",
-    ["TRUNCATE t", "truncate table `t`", "TRUNCATE /* why */ TABLE t", "-- note\nTRUNCATE TABLE `{database}`.`t`", "TRUNCATE t;"],
+    [
+        "TRUNCATE t",
+        "truncate table `t`",
+        "TRUNCATE /* why */ TABLE t",
+        "-- note\nTRUNCATE TABLE `{database}`.`t`",
+        "TRUNCATE t;",
+    ],
 )
 def test_truncates_are_read_however_they_are_written(harness, opened, statement):
     harness.sql(NUMBERS, "CREATE TABLE u (id int PRIMARY KEY)")
@@ -536,14 +546,13 @@ def test_chunks_beside_writers_end_with_the_tables_own_state(harness, opened):
                 break
     harness.sql("INSERT INTO t VALUES (1000000, 'end', 0)")
     reader.read_until(lambda: any(c.row.get("id") == 1000000 for e in reader.transactions[-3:] for c in e.changes))
-    replica = replay(reader)
-    assert replica == {row[0]: row for row in map(list, harness.sql("SELECT id, v, n FROM t"))} or replica == as_numbers(
-        harness.sql("SELECT id, v, n FROM t")
-    )
+    assert replay(reader) == as_numbers(harness.sql("SELECT id, v, n FROM t"))
 
 
 def update_randomly(harness, seed):
-    with contextlib.closing(pymysql.connect(unix_socket=str(harness.server.socket), user="root", database=harness.database)) as c:
+    with contextlib.closing(
+        pymysql.connect(unix_socket=str(harness.server.socket), user="root", database=harness.database)
+    ) as c:
         cursor = c.cursor()
         for number in range(150):
             key = (number * 7919 + seed * 104729) % 300
@@ -585,7 +594,7 @@ class TestMySql(OnMySql):
         assert read_error(reader).code == "binlog-compression"
 
     def test_partial_json_updates_stop_the_source(self, harness, opened):
-        harness.sql("CREATE TABLE t (id int PRIMARY KEY, j json)", "INSERT INTO t VALUES (1, '{\"a\": 1, \"b\": 2}')")
+        harness.sql("CREATE TABLE t (id int PRIMARY KEY, j json)", 'INSERT INTO t VALUES (1, \'{"a": 1, "b": 2}\')')
         reader = opened(harness)
         harness.sql("SET SESSION binlog_row_value_options = PARTIAL_JSON", "UPDATE t SET j = JSON_SET(j, '$.a', 5)")
         assert read_error(reader).code == "binlog-partial-json"
@@ -613,7 +622,7 @@ class TestMySql(OnMySql):
         with pytest.raises(PositionLost):
             opened(harness, str(stranger))
 
-    def test_chunks_without_gtids_cross_a_barrier_of_our_own(self, harness, opened, monkeypatch):
+    def test_chunks_without_gtids_cross_a_barrier_of_our_own(self, harness, opened):
         harness.sql(NUMBERS, "INSERT INTO t VALUES (1, 'v', 0)")
         reader = opened(harness)
         server = msgspec.structs.replace(reader.source._server, has_gtids=False)

@@ -5,8 +5,7 @@ import pytest
 from cdcd.adapter import TableNeed
 from cdcd.testing.stream import StreamReader, exactly, named_rows
 from cdcd.values import parse_type
-from contract.mysql_harness import MariaDbHarness, quoted
-from contract.test_mysql import OnMySql
+from contract.mysql_harness import MariaDbHarness, OnMySql, quoted
 
 ZERO_DATES = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'"
 
@@ -66,7 +65,10 @@ COLUMNS = [
     ("blob", [("x'fe'", b"\xfe")]),
     ("mediumblob", [("repeat('b', 70000)", b"b" * 70000)]),
     ("longblob", [("''", b"")]),
-    ("enum('a','b,c','d''e','f\\\\g','日本')", [("'a'", "a"), ("'b,c'", "b,c"), ("'d''e'", "d'e"), ("'f\\\\g'", "f\\g")]),
+    (
+        "enum('a','b,c','d''e','f\\\\g','日本')",
+        [("'a'", "a"), ("'b,c'", "b,c"), ("'d''e'", "d'e"), ("'f\\\\g'", "f\\g")],
+    ),
     ("enum('x\\ny', 'tab\t')", [("'x\\ny'", "x\ny"), ("'tab\t'", "tab\t")]),
     ("enum('x')", [("'x'", "x"), ("0", "")]),
     ("set('one','two','three')", [("'three,one'", "one,three"), ("''", ""), ("'two'", "two")]),
@@ -85,7 +87,7 @@ MARIADB_COLUMNS = [
 DOUBLES = ["1e0", "1e15", "1e14", "123456789012345e0", "1e-4", "1e-14", "1e-15", "1e-16", "0.1e0", "-0e0", "5e-324"]
 DOUBLES += ["1.7976931348623157e308", "1.5e300", "123456.789e0", "1e20", "99999999999999990e0", "100e0", "-1.25e-7"]
 MYSQL_JSON = [
-    "'{\"b\": 1, \"a\": [null, true, false, \"x\\\\ny\\\\\"\\\\u0001\"], \"\": {}}'",
+    '\'{"b": 1, "a": [null, true, false, "x\\\\ny\\\\"\\\\u0001"], "": {}}\'',
     "'[]'",
     "'[65535, 65536, -32768, -32769, 2147483647, 2147483648, -2147483649, 9223372036854775807, 18446744073709551615]'",
     "'[1.0, 0.1, 1e100, -0.0, 123456789.5]'",
@@ -188,7 +190,9 @@ def test_generated_and_invisible_columns_are_in_the_rows(mariadb_harness):
     mariadb_harness.sql(
         "CREATE TABLE types (id int PRIMARY KEY, a int, v int AS (a + 1) VIRTUAL, s int AS (a + 2) STORED, i int INVISIBLE)"
     )
-    source = mariadb_harness.adapter.open_source(mariadb_harness.identity, mariadb_harness.options, [TableNeed("types")])
+    source = mariadb_harness.adapter.open_source(
+        mariadb_harness.identity, mariadb_harness.options, [TableNeed("types")]
+    )
     reader = StreamReader(source)
     mariadb_harness.sql("INSERT INTO types (id, a, i) VALUES (1, 10, 5)")
     reader.read_until(lambda: bool(reader.transactions))
@@ -249,7 +253,9 @@ def check_charset(harness, name):
 
 def test_text_that_is_not_valid_in_its_character_set_stays_bytes_and_stops_nothing(mariadb_harness):
     mariadb_harness.sql("CREATE TABLE types (id int PRIMARY KEY, a varchar(10) CHARACTER SET sjis, b varchar(10))")
-    source = mariadb_harness.adapter.open_source(mariadb_harness.identity, mariadb_harness.options, [TableNeed("types")])
+    source = mariadb_harness.adapter.open_source(
+        mariadb_harness.identity, mariadb_harness.options, [TableNeed("types")]
+    )
     reader = StreamReader(source)
     mariadb_harness.sql("CREATE TABLE raw (a varbinary(10))")
     mariadb_harness.sql("INSERT INTO types VALUES (1, 'ok', 'ok')")

@@ -1,6 +1,7 @@
 """What a person sees, on a terminal and in a file."""
 
 import io
+import re
 from collections import Counter
 
 from rich.console import Console
@@ -17,7 +18,7 @@ def moment(daemon, events=()):
 
 
 def drawn(now, *, terminal):
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=150, color_system=None)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
     with Screen(console) as screen:
         screen.show(now)
     return console.file.getvalue()
@@ -26,8 +27,8 @@ def drawn(now, *, terminal):
 def test_a_terminal_shows_each_system_and_the_latest_events(answer):
     events = [Event("shop", "order [bold]O-1[/] by 佐藤", False), Event("erp", "rewrites a text", True)]
     text = drawn(moment(view(answer(), Counter()), events), terminal=True)
-    assert "ERP (PostgreSQL)" in text
-    assert "shop (MariaDB)" in text
+    assert re.search(r"ERP +running +0/1 ", text)
+    assert re.search(r"shop +running +0/1 ", text)
     assert "order [bold]O-1[/] by 佐藤" in text
     assert "✗ rewrites a text" in text
 
