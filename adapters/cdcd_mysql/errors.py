@@ -54,12 +54,16 @@ _NOT_READY: Final[Mapping[int, tuple[str, str]]] = {
     2061: ("access", 'set tls = "require", or give the user another authentication plugin'),
     3118: ("access", "unlock the user's account"),
 }
+_NOT_IN_CHARSET: Final = "a text has characters that its column's character set has not"
 _REFUSED: Final[Mapping[int, tuple[str, str]]] = {
     1048: ("not-null", "a column that must not be NULL"),
     1062: ("duplicate-key", "a unique key has these values in another row"),
     1169: ("duplicate-key", "a unique key has these values in another row"),
     1264: ("out-of-range", "a number is outside its column's range"),
     1265: ("bad-value", "a value does not fit its column"),
+    1267: ("bad-value", _NOT_IN_CHARSET),
+    1270: ("bad-value", _NOT_IN_CHARSET),
+    1271: ("bad-value", _NOT_IN_CHARSET),
     1292: ("bad-value", "a value is not one of its column's type"),
     1364: ("no-default", "a column without default was not given"),
     1366: ("bad-value", "a value is not one of its column's type or character set"),
@@ -79,6 +83,7 @@ _REFUSED: Final[Mapping[int, tuple[str, str]]] = {
     3141: ("bad-json", "a value is not JSON"),
     3144: ("bad-json", "a value is not JSON in UTF-8"),
     3157: ("bad-json", "a JSON document is nested too deeply"),
+    3854: ("bad-value", _NOT_IN_CHARSET),
     3819: ("check", "a check constraint does not hold"),
     4025: ("check", "a check constraint does not hold"),
 }

@@ -18,6 +18,8 @@ from cdcd_mysql.statements import equals, key_condition, select_sql
 
 Key: TypeAlias = tuple[Value, ...]
 _QUERY_KEYS_MAX: Final = 1000
+_NOT_IN_CHARSET: Final = "bad-value"
+"""What the server refuses where a key has characters that the column cannot have: no row has it."""
 
 
 class Lookups:
@@ -46,6 +48,16 @@ class Lookups:
 
         The server may compare otherwise than we do (letter case, trailing zeros).
         """
+        try:
+            return self._ask_at_once(lookup, keys)
+        except Refused as error:
+            if error.code != _NOT_IN_CHARSET:
+                raise
+        if len(keys) == 1:
+            return {}
+        return {key: identifier for one in keys for key, identifier in self._ask(lookup, [one]).items()}
+
+    def _ask_at_once(self, lookup: Lookup, keys: Sequence[Key]) -> dict[Key, Value]:
         columns, identifier = self._columns(lookup)
         literals = {key: texts for key in keys if (texts := _literals(columns, key)) is not None}
         if not literals:

@@ -16,7 +16,7 @@ from cdcd_mysql.options import Options
 from cdcd_mysql.schema import LiveTable, read_table
 from cdcd_mysql.session import Server, Session
 from cdcd_mysql.snapshot import BARRIER_TABLE
-from cdcd_mysql.statements import checkpoint_table, quote_name, quote_table, quote_text
+from cdcd_mysql.statements import quote_name, quote_table, quote_text
 
 _EXPIRY_SECONDS_MIN: Final = 24 * 3600
 _CASCADING: Final = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -128,7 +128,7 @@ _EXPIRY: Final = ("binlog_expire_logs_seconds", "expire_logs_days")
 
 def _filters(context: _Context) -> Iterator[Finding]:
     """The filters are no variables before MariaDB 11.7, but the log's status shows them."""
-    row = context.session.rows(context.server.log_status_sql, "read the log's end")
+    row = _or_nothing(context, context.server.log_status_sql)
     logged, ignored = (set(str(value).split(",")) - {""} for value in row[0][2:4]) if row else (set(), set())
     database = context.options.database
     if (logged and database not in logged) or database in ignored:
@@ -171,7 +171,7 @@ def _server_id_finding(context: _Context, message: str) -> Finding:
 def _or_nothing(context: _Context, sql: str) -> Sequence[tuple[Any, ...]]:
     """Rows of a query that a missing privilege refuses: the privilege has a finding of its own."""
     try:
-        return context.session.rows(sql, "list replicas")
+        return context.session.rows(sql, "look at the server")
     except NeedsOperator:
         return ()
 
@@ -236,46 +236,48 @@ def _grants(context: _Context) -> _Grants:
     return _Grants(str(row[0]) for row in rows)
 
 
-def _missing(context: _Context, privileges: Sequence[str], on: str) -> Finding:
-    privilege = privileges[0]
-    return context.finding(
-        "error", "privilege", on, f"user {context.options.user} lacks {privilege} on {on}",
-        f"GRANT {privilege} ON {on} TO {quote_text(context.options.user)}@'…'",
-    )  # fmt: skip
+def _lacking(grants: _Grants, name: TableName, privileges: Sequence[str]) -> list[str]:
+    return [privilege for privilege in privileges if not grants.allows((privilege,), name)]
+
+
+def _missing(context: _Context, privileges: Sequence[str], on: str) -> Iterator[Finding]:
+    """One finding for all that is missing on an object."""
+    if privileges:
+        names, user = ", ".join(privileges), context.options.user
+        yield context.finding(
+            "error", "privilege", on, f"user {user} lacks {names} on {on}", f"GRANT {names} ON {on} TO {quote_text(user)}@'…'"
+        )  # fmt: skip
 
 
 def _source_privileges(context: _Context, tables: Sequence[TableNeed]) -> Iterator[Finding]:
     grants = _grants(context)
-    client = ("REPLICATION CLIENT", "BINLOG MONITOR", "SUPER")
-    if context.server.is_mariadb:
-        client = ("BINLOG MONITOR", "REPLICATION CLIENT", "SUPER")
+    status = ("BINLOG MONITOR" if context.server.is_mariadb else "REPLICATION CLIENT", "REPLICATION CLIENT", "SUPER")
     replica = ("REPLICATION SLAVE", "REPLICATION REPLICA")
-    for privileges in (replica, client):
-        if not grants.allows(privileges, None):
-            yield _missing(context, privileges, "*.*")
+    yield from _missing(context, [names[0] for names in (replica, status) if not grants.allows(names, None)], "*.*")
     for need in tables:
         name = table_name(need.table, context.options.database)
-        if not grants.allows(("SELECT",), name):
-            yield _missing(context, ("SELECT",), quote_table(name))
+        yield from _missing(context, _lacking(grants, name, ("SELECT",)), quote_table(name))
     if not context.server.has_gtids:
         barrier = TableName(context.options.database, BARRIER_TABLE)
-        for privilege in ("CREATE", "INSERT", "UPDATE"):
-            if not grants.allows((privilege,), barrier):
-                yield _missing(context, (privilege,), quote_table(barrier))
+        yield from _own_table(context, grants, barrier, ("INSERT", "UPDATE"))
 
 
 def _target_privileges(context: _Context, tables: Sequence[TableNeed]) -> Iterator[Finding]:
     grants = _grants(context)
     checkpoint = TableName(context.options.database, CHECKPOINT_TABLE)
-    exists = read_table(context.session, context.server, CHECKPOINT_TABLE, context.options.database) is not None
-    for privilege in ("SELECT", "INSERT", "UPDATE", *(() if exists else ("CREATE",))):
-        if not grants.allows((privilege,), checkpoint):
-            yield _missing(context, (privilege,), checkpoint_table(context.options.database))
+    yield from _own_table(context, grants, checkpoint, ("SELECT", "INSERT", "UPDATE"))
     for need in tables:
         name = table_name(need.table, context.options.database)
-        for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE"):
-            if not grants.allows((privilege,), name):
-                yield _missing(context, (privilege,), quote_table(name))
+        yield from _missing(context, _lacking(grants, name, ("SELECT", "INSERT", "UPDATE", "DELETE")), quote_table(name))
+
+
+def _own_table(context: _Context, grants: _Grants, name: TableName, privileges: Sequence[str]) -> Iterator[Finding]:
+    """A table that we make: on one that does not exist yet, rights can be granted only together with CREATE."""
+    exists = read_table(context.session, context.server, name.table, name.database) is not None
+    lacking = _lacking(grants, name, privileges if exists else ("CREATE", *privileges))
+    if lacking and not exists and "CREATE" not in lacking:
+        lacking = ["CREATE", *lacking]
+    yield from _missing(context, lacking, quote_table(name))
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------------

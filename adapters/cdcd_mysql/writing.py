@@ -425,7 +425,12 @@ def _segments(job: _Job) -> Iterator[_Job]:
 
 
 def _is_joinable(job: _Job) -> bool:
-    return all(column.data_type in _JOINABLE for column in job.columns if column.name in job.write.key)
+    """Whether the key can be joined; not where converting it to the column's character set could lose characters."""
+    return all(
+        column.data_type in _JOINABLE
+        and (column.charset is None or column.charset.name == "utf8mb4" or all(row[n].isascii() for row in job.literals))
+        for n, column in enumerate(job.columns[: job.key_size])
+    )
 
 
 def _join_condition(column: LiveColumn, literal_name: str) -> str:

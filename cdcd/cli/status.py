@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cdcd.cli.progress import CopyBars
 
 WATCH_SECONDS = 1.0
+POSITION_CHARACTERS = 24
 
 
 @click.command("status")
@@ -90,9 +91,9 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("system", "", "state", "position"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+        table.add_column(column, no_wrap=True)
     for column in ("lag s", "waiting", "parked"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, system in status.systems.items():
         for row in _rows(name, system):
             table.add_row(*row)
@@ -120,7 +121,7 @@ def _rows(name: str, system: SystemStatus) -> list[tuple[str, ...]]:
     if capture is not None:
         waiting = f"{capture.lag_bytes:,} bytes"
         lag = f"{capture.lag_seconds:.1f}"
-        found.append((name, "read", capture.worker.state, capture.position, lag, waiting, ""))
+        found.append((name, "read", capture.worker.state, _shortened(capture.position), lag, waiting, ""))
     if deliver is not None:
         state = "paused" if deliver.paused else deliver.worker.state
         waiting = f"{deliver.lag_events:,} writes"
@@ -128,6 +129,12 @@ def _rows(name: str, system: SystemStatus) -> list[tuple[str, ...]]:
         first = name if capture is None else ""
         found.append((first, "write", state, str(deliver.applied_unit), lag, waiting, f"{deliver.parked:,}"))
     return found
+
+
+def _shortened(position: str) -> str:
+    """The end of a position's first word: what moves. All of it is in --json."""
+    word = position.partition(" ")[0]
+    return word if len(word) <= POSITION_CHARACTERS else "…" + word[1 - POSITION_CHARACTERS :]
 
 
 def _errors(status: DaemonStatus) -> list[RenderableType]:

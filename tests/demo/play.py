@@ -168,7 +168,8 @@ class Play:
             if now != moved:
                 moved, moved_at = now, time.monotonic()
             elif time.monotonic() - moved_at > STANDSTILL_SECONDS:
-                raise StandstillError(f"nothing has moved for {STANDSTILL_SECONDS:.0f} s while {phase}")
+                what = f"nothing has moved for {STANDSTILL_SECONDS:.0f} s ({phase})"
+                raise StandstillError(what, cause=self._daemon.last_lines())
 
     def _is_quiet(self) -> bool:
         return self._view is not None and self._view.quiet
@@ -188,7 +189,6 @@ class Play:
                 self._wait("until the line is quiet", self._is_quiet)
         except CdcdError as error:
             self._screen.say(str(error))
-            self._screen.say(self._daemon.last_lines())
             return False
         return True
 

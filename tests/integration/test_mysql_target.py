@@ -85,7 +85,7 @@ class Targets:
             ("double", 1.5, float("nan"), "wrong-type"),
             ("json", "{}", "{", "bad-json"),
             ("bit(3)", 7, 8, "too-long"),
-            ("blob", b"x", "text", "wrong-type"),
+            ("blob", b"x", "w0rds", "wrong-type"),
             ("text", "t", b"bytes", "wrong-type"),
         ],
     )
@@ -245,6 +245,17 @@ class Targets:
         at.apply(write(DELETE, ("k",), [[key] for key in keys[1:]], key=("k",)))
         assert len(at.rows("v", order="v")) == 1
 
+    @pytest.mark.parametrize("count", [1, 40])
+    def test_a_key_that_its_column_cannot_hold_is_refused_and_matches_nothing(self, desk, count):
+        at = desk("CREATE TABLE t (k varchar(9) CHARACTER SET latin1 PRIMARY KEY, v int)", "INSERT INTO t VALUES ('??', 0)")
+        rows = [[f"é{n}", 1] for n in range(count)]
+        at.apply(write(UPSERT, ("k", "v"), rows, key=("k",)))
+        for kind in (UPDATE, UPSERT):
+            assert at.refuse(write(kind, ("k", "v"), [*rows, ["日本", 2]], key=("k",))).rows == ((0, count),)
+        keys = [[row[0]] for row in rows]
+        assert at.refuse(write(DELETE, ("k",), [*keys, ["日本"]], key=("k",))).rows == ((0, count),)
+        assert at.rows("v", order="k")[0] == ("0",)
+
     def test_columns_that_a_write_leaves_out_keep_their_values_in_bulk(self, desk):
         at = desk("CREATE TABLE t (id int PRIMARY KEY, a varchar(9) NOT NULL, b varchar(9) NOT NULL, u int UNIQUE)")
         at.apply(write(UPSERT, ("id", "a", "b", "u"), [[n, "a", "b", n] for n in range(100)]))
@@ -289,6 +300,16 @@ class Targets:
         error = at.refuse(write(UPSERT, ("id", "c_id"), [[1, "twice"]], lookups=lookups))
         assert error.code == "reference-ambiguous"
         assert at.refuse(write(UPSERT, ("id", "c_id"), [[1, "x' OR '1'='1"]], lookups=lookups)).rows == ((0, 0),)
+
+    def test_a_lookup_of_what_its_column_cannot_hold_finds_nothing(self, desk):
+        at = desk(
+            "CREATE TABLE c (id int PRIMARY KEY, email varchar(50) CHARACTER SET latin1)",
+            "CREATE TABLE t (id int PRIMARY KEY, c_id int)",
+            "INSERT INTO c VALUES (1, '??'), (2, 'é')",
+        )
+        lookups = (Lookup("c_id", "c", ("email",), "id"),)
+        error = at.refuse(write(UPSERT, ("id", "c_id"), [[1, "é"], [2, "日本"]], lookups=lookups))
+        assert (error.rows, error.code) == (((0, 1),), "reference-missing")
 
     # ---- the server is not as it was ----------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def test_a_resync_finds_changes_that_no_log_showed(line):
 def test_a_delete_that_was_missed_is_a_delete_where_the_system_may_delete(line):
     behind_our_back(line, "erp", "item", 1)
     line.resync("product")
-    assert line.told("shop") == [Told("product", "DELETE", ("A",), {})]
+    assert {(told.kind, told.key) for told in line.told("shop")} == {("DELETE", ("A",))}
     assert line.values("product", "A") is None
 
 
@@ -79,7 +79,7 @@ def test_while_a_row_hides_its_key_no_record_counts_as_missing(line):
     assert line.told("shop") == []
     behind_our_back(line, "erp", "item", 3)
     line.resync("product")
-    assert line.told("shop") == [Told("product", "DELETE", ("A",), {})]
+    assert {(told.kind, told.key) for told in line.told("shop")} == {("DELETE", ("A",))}
 
 
 def test_a_row_that_waits_for_another_is_not_missing(orders):

@@ -125,7 +125,9 @@ def test_a_row_that_could_not_be_understood_does_not_make_its_record_anothers(pr
 
 def test_a_system_that_joins_later_gets_what_it_lacks(make_line):
     tables = PRODUCT_TABLES | {"web": {"articles": {"id": "integer", "sku": "text(20)", "title": "text(50)"}}}
-    line = make_line(PRODUCT, tables)
+    line = make_line(PRODUCT, tables, live=False)
+    line.apps["erp"].copy("item")
+    line.apps["shop"].copy("products")
     line.apps["erp"].write(insert("item", id=1, **ROW), insert("item", id=2, **ROW | {"code": "B"}))
     line.resolve()
     line.start(PRODUCT + '[entities.product.in.web]\ntable = "articles"\ncolumns = { sku = "sku", name = "title" }\n')

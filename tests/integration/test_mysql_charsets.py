@@ -1,0 +1,81 @@
+"""Our character sets against the server's: every code of one and two bytes is decoded as MariaDB converts it to utf8mb4."""
+
+import pytest
+from cdcd_mysql.charsets import charset, decode_text
+
+ONE = [bytes([first]) for first in range(256)]
+TWO = [bytes([first, second]) for first in range(0x80, 256) for second in range(0x20, 256)]
+THREE = [bytes([0x8F, first, second]) for first in range(0xA1, 0xFF) for second in range(0xA1, 0xFF)]
+SMALL = ["latin1", "latin2", "latin5", "latin7", "greek", "hebrew", "koi8r", "koi8u", "cp850", "cp852", "cp866"]
+SMALL += ["cp1250", "cp1251", "cp1256", "cp1257", "hp8", "macce", "macroman", "tis620", "ascii"]
+WIDE = ["big5", "cp932", "sjis", "euckr", "gb2312", "gbk", "ujis", "eucjpms"]
+FULLWIDTH_BACKSLASH = "\uff3c"
+"""The server makes it a plain backslash in sjis, ujis; we keep it, as the other direction does."""
+LOSSY_BIG5 = {b"\xa1\x5a", b"\xa1\xc3", b"\xa1\xc5", b"\xa1\xfe", b"\xa2\x40", b"\xa2\xcc", b"\xa2\xce"}
+"""The server makes them U+FFFD."""
+
+
+@pytest.fixture(scope="module")
+def convert(mariadb):
+    connection = mariadb.connect()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("CREATE OR REPLACE DATABASE charsets; USE charsets; CREATE TABLE codes (code varbinary(4))")
+        while cursor.nextset():
+            pass
+        codes = [*ONE, *TWO, *THREE]
+        for start in range(0, len(codes), 5000):
+            values = ",".join(f"(x'{code.hex()}')" for code in codes[start : start + 5000])
+            cursor.execute(f"INSERT INTO codes VALUES {values}")
+
+        def server_characters(name, size_max):
+            cursor.execute(
+                f"SELECT code, CONVERT(CONVERT(code USING {name}) USING utf8mb4) FROM codes WHERE length(code) <= {size_max}"
+            )
+            return {code: text for code, text in cursor.fetchall() if text is not None and len(text) == 1}
+
+        yield server_characters
+
+
+def is_private(text):
+    return "\ue000" <= text <= "\uf8ff" or text == "\ufffd"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_characters_of_one_byte_are_the_servers(convert, name):
+    decode = charset(name).decode
+    for code, text in convert(name, 1).items():
+        ours = decode_text(code, decode)
+        assert ours == text or (text in ("?", "\ufffd") and isinstance(ours, bytes)), code
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_characters_of_several_bytes_are_the_servers(convert, name):
+    decode = charset(name).decode
+    found = convert(name, 3)
+    assert len(found) > 7000
+    for code, text in found.items():
+        ours = decode_text(code, decode)
+        if ours == text or (ours == FULLWIDTH_BACKSLASH and text == "\\") or (name == "big5" and code in LOSSY_BIG5):
+            continue
+        assert isinstance(ours, bytes), (code, ours, text)
+        assert text == "?" or is_private(text), (code, text)
+
+
+def test_texts_of_several_characters_are_decoded_as_a_whole():
+    text = "ABC ｱｲｳ ①表 日本語 髙"
+    raw = b"".join(eucjpms_bytes(character) for character in text)
+    assert charset("eucjpms").decode(raw) == text
+    assert charset("big5").decode("漢字".encode("big5") + b"\xf9\xd6A") == "漢字碁A"
+
+
+def eucjpms_bytes(character):
+    """The inverse of what the adapter does, through Shift JIS."""
+    raw = character.encode("cp932")
+    if len(raw) == 1:
+        return raw if raw[0] < 0x80 else b"\x8e" + raw
+    lead, trail = raw
+    row = (lead - (0x80 if lead < 0xA0 else 0xC0)) * 2 - (trail < 0x9F)
+    cell = trail - 0x9E if trail >= 0x9F else trail - 0x3F - (trail > 0x7F)
+    if row > 94:  # NEC selected IBM extensions live elsewhere in EUC
+        return character.encode("euc_jp")
+    return bytes([row + 0xA0, cell + 0xA0])

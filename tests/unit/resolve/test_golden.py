@@ -1,0 +1,125 @@
+"""Golden records and the crosswalk: cached for a step, written with it, forgotten when it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdcd.model import ABSENT
+from cdcd.resolve import golden as golden_module
+from cdcd.resolve.golden import Crosswalk, GoldenRecords, Record
+from cdcd.resolve.keys import encode_key
+from cdcd.resolve.ownership import NOBODY
+from cdcd.state import State
+
+
+@pytest.fixture
+def state(tmp_path):
+    state = State(tmp_path / "state.db", durable=False)
+    yield state
+    state.close()
+
+
+def record(*values, **more):
+    return Record([*values], 1, 0, True, 0, 1, 1, **more)
+
+
+def records(state, width=2, number=3):
+    return GoldenRecords(state, {number: width})
+
+
+def stored(state, *pairs, width=2):
+    with state.transaction():
+        golden = records(state, width)
+        for key, found in pairs:
+            golden.put(3, encode_key(key), found)
+        golden.flush()
+
+
+def test_a_record_reads_back_as_it_was_put(state):
+    first = record("a", ABSENT, origins=[0, 1], shadows={1: ["a", None]})
+    stored(state, (["A"], first))
+    found = records(state).get(3, encode_key(["A"]))
+    assert found == first
+    assert found.values[1] is ABSENT
+    assert records(state).get(3, encode_key(["B"])) is None
+
+
+def test_what_is_not_flushed_is_not_stored_and_what_is_discarded_is_forgotten(state):
+    golden = records(state)
+    golden.put(3, b"A", record("a", 1))
+    assert golden.get(3, b"A").values == ["a", 1]
+    golden.discard()
+    assert golden.get(3, b"A") is None
+
+
+def test_many_records_are_read_with_few_statements(state, monkeypatch):
+    stored(state, *[([n], record(n, n)) for n in range(50)])
+    monkeypatch.setattr(golden_module, "_LOOKUP_KEYS", 20)
+    golden = records(state)
+    statements = []
+    state.connection.set_trace_callback(statements.append)
+    golden.preload(3, [encode_key([n]) for n in range(60)])
+    assert len(statements) == 3
+    assert [golden.get(3, encode_key([n])) is not None for n in range(60)] == [True] * 50 + [False] * 10
+    assert len(statements) == 3, "also that a record is not there is known by now"
+    state.connection.set_trace_callback(None)
+
+
+def test_pages_go_through_all_records_in_key_order_with_their_newest_version(state):
+    stored(state, *[([n], record(n, n)) for n in range(7)])
+    golden = records(state)
+    with state.transaction():
+        golden.put(3, encode_key([2]), record(2, "new"))
+        seen, after = [], b""
+        while page := golden.page(3, after, 3):
+            seen += [found.values[1] for _, found in page]
+            after = page[-1][0]
+    assert seen == [0, 1, "new", 3, 4, 5, 6]
+
+
+def test_children_are_found_by_their_parents_key(state):
+    stored(state, (["O1", 1], record(1, 1)), (["O1", 2], record(2, 2)), (["O12", 1], record(3, 3)), (["O", 1], record(4, 4)))
+    with state.transaction():
+        found = [child.values[0] for _, child in records(state).with_prefix(3, encode_key(["O1"]))]
+    assert found == [1, 2]
+
+
+def test_the_cache_is_emptied_when_it_is_large(state, monkeypatch):
+    monkeypatch.setattr(golden_module, "CACHE_RECORDS", 10)
+    golden, crosswalk = records(state), Crosswalk(state)
+    with state.transaction():
+        for n in range(50):
+            golden.put(3, encode_key([n]), record(n, n))
+            crosswalk.learn(1, encode_key([n]), b"x")
+        golden.flush()
+        crosswalk.flush()
+    assert len(golden._cache) == len(crosswalk._cache) == 0
+    assert golden.get(3, encode_key([49])).values == [49, 49]
+    assert crosswalk.key_of(1, encode_key([49])) == b"x"
+
+
+def test_records_from_before_a_field_was_added_have_it_untold(state):
+    stored(state, (["A"], record("a", 1, origins=[0, 0], shadows={1: ["a", 1]})))
+    for read in (
+        lambda golden: golden.get(3, encode_key(["A"])),
+        lambda golden: golden.page(3, b"", 5)[0][1],
+        lambda golden: (golden.preload(3, [encode_key(["A"])]), golden.get(3, encode_key(["A"])))[1],
+    ):
+        found = read(records(state, width=4))
+        assert found.values == ["a", 1, ABSENT, ABSENT]
+        assert found.origins == [0, 0, NOBODY, NOBODY]
+        assert found.shadows == {1: ["a", 1, ABSENT, ABSENT]}
+
+
+def test_the_crosswalk_knows_what_it_learned_last_also_of_rows_that_are_gone(state):
+    crosswalk = Crosswalk(state)
+    with state.transaction():
+        crosswalk.learn(1, b"7", b"A")
+        crosswalk.learn(1, b"7", b"B")
+        crosswalk.flush()
+    other = Crosswalk(state)
+    other.preload(1, [b"7", b"8"])
+    assert (other.key_of(1, b"7"), other.key_of(1, b"8"), other.key_of(2, b"7")) == (b"B", None, None)
+    other.learn(1, b"8", b"C")
+    other.discard()
+    assert other.key_of(1, b"8") is None
