@@ -32,7 +32,7 @@ test: environment servers ## style, types, rules and all tests but the long ones
 	exit $$status
 
 lint: environment ## style and types alone
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 	@MYPYPATH=tests $(BIN)/mypy --no-error-summary tests/demo

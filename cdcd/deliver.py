@@ -164,6 +164,8 @@ class Deliverer:
         rows = [(subject, group.kept(i)) for group in groups for i, subject in enumerate(group.subjects)]
         self._park(rows, batch.through, error, log=False)
         self._isolate_part(groups, batch, error)
+        if self._unit < batch.through:  # every part was refused
+            self._apply([], batch)
 
     def _isolate_part(self, groups: list[Grouped], batch: Batch, error: Refused) -> None:
         count = sum(len(group.subjects) for group in groups)

@@ -102,7 +102,7 @@ class RecordFolder:
         if known is None or item[1] == RecordWrite.DELETE:
             self._pending[key] = item
             return
-        if type(known) is list:
+        if isinstance(known, list):
             if known[1] == RecordWrite.DELETE:
                 if item[1] == RecordWrite.FULL:
                     self._pending[key] = item
@@ -115,14 +115,14 @@ class RecordFolder:
         pending = self._pending.get(key)
         if pending is None:
             return False
-        return (pending[1] if type(pending) is list else pending.kind) == RecordWrite.FULL
+        return (pending[1] if isinstance(pending, list) else pending.kind) == RecordWrite.FULL
 
     def take(self, folded: Folded) -> None:
         """Move what is pending into `folded`, grouped by shape."""
         number = self.entity.number
         groups: dict[Shape, tuple[Callable[[Item], Row], Grouped, list[Subject]]] = {}
         for key, pending in self._pending.items():
-            item = pending if type(pending) is list else pending.item()
+            item = pending if isinstance(pending, list) else pending.item()
             shape = (item[1], item[3], item[5])
             found = groups.get(shape)
             if found is None:

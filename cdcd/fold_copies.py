@@ -108,7 +108,7 @@ class CopyFolder:
         if not self._key:
             raise NeedsOperator(
                 f"table {route.target_table} in {route.target!r} cannot be copied to",
-                code="key-missing",
+                code="no-primary-key",
                 cause="it has no primary key",
                 remedy=f"add a primary key to {route.target_table}",
             )
@@ -282,7 +282,7 @@ def _same_typed(kept: KeptRow, relation: Relation) -> dict[str, Any]:
 def _key_not_in_log(route: Route, key: tuple[str, ...]) -> NeedsOperator:
     return NeedsOperator(
         f"a deleted row of {route.source_table} cannot be named in {route.target!r}",
-        code="key-missing",
+        code="key-not-logged",
         cause=f"the source's log does not carry {', '.join(key)} of deleted rows",
         remedy="give both tables the same primary key (PostgreSQL: or set the table's REPLICA IDENTITY to it)",
     )

@@ -74,7 +74,7 @@ class StoredUnits(msgspec.Struct, frozen=True):
         before = _absences.count
         units = _decode(self.body)
         partial = _absences.count != before
-        return [Unit(*unit, partial) for unit in units]
+        return [Unit(number, committed_at_us, items, partial) for number, committed_at_us, items in units]
 
 
 class _Pile(msgspec.Struct):

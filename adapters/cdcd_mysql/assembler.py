@@ -15,10 +15,10 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from cdcd.errors import DecodeError, PositionLost
+from cdcd.errors import DecodeError, PositionLost, Unavailable
 from cdcd.model import Commit, Event, Idle, Op, Relation, Row, Rows
 from cdcd_mysql import binlog
-from cdcd_mysql.binlog import ARTIFICIAL, HEADER, HEADER_SIZE, IGNORABLE, EventType, Statement
+from cdcd_mysql.binlog import ARTIFICIAL, CHECKSUM_SIZE, HEADER, HEADER_SIZE, IGNORABLE, EventType, Statement
 from cdcd_mysql.captured import CapturedTables, Shape, TableName
 from cdcd_mysql.positions import (
     LogPosition,
@@ -39,6 +39,8 @@ _NO_TABLE_ID: Final = b"\xff\xff\xff\x00\x00\x00"
 """Table id of an empty rows event that only ends a statement."""
 _MALFORMED: Final = (IndexError, KeyError, ValueError, OverflowError, struct.error, zlib.error)
 """What decoding wrong bytes raises."""
+_UNCHECKED: Final = frozenset({EventType.ROTATE, EventType.FORMAT_DESCRIPTION, EventType.HEARTBEAT})
+"""Events that the server makes or changes when it sends them."""
 _CHANGES_ROWS: Final = frozenset(
     {"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "SELECT", "DO", "CALL", "TRUNCATE"}
 )
@@ -66,7 +68,8 @@ _IGNORED: Final = (
 class Assembler:
     """Reads packets from the start position on. `take` gives what they made of it.
 
-    `started` tells that the server has begun to send, from the right place: until then the position is being verified.
+    A start position without a file means that the server finds the place by GTIDs: no position is given out before it is
+    known. `started` tells that the server has begun to send, from the right place: until then the position is being verified.
     `between_groups`, when set, is called after every packet that is not inside a group; `row_watch` for captured rows.
     """
 
@@ -94,6 +97,9 @@ class Assembler:
         self._has_begun = False
         self._has_rows = False
         self._moved = False
+        self._given_out = False
+        self._group_events = 0
+        self._knows_place = bool(start.file)
         self._shapes: dict[bytes, Shape | None] = {}
         self._run: Rows | None = None
         self._events: list[Event] = []
@@ -112,16 +118,27 @@ class Assembler:
                 if not self._in_group:
                     self._group_start = self._offset
                 self._offset = offset if offset >= self._offset else self._unwrap(offset)
+            body_end = end - self._checksum_size
+            if body_end != end and kind not in _UNCHECKED and not binlog.has_checksum(data, place, end):
+                raise self._damaged_event()
             handler = self._handlers.get(kind)
             if handler is not None:
                 self._event = (place, end)
-                handler(data, place + HEADER_SIZE, end - self._checksum_size, timestamp)
+                handler(data, place + HEADER_SIZE, body_end, timestamp)
             elif self._in_group and not flags & IGNORABLE:
                 raise self._unknown_event(kind)
         except _MALFORMED as error:
             raise self._malformed_event(error) from error
         if self.between_groups is not None and not self._in_group:
             self.between_groups()
+
+    def _damaged_event(self) -> DecodeError:
+        return DecodeError(
+            f"the checksum of an event at {self._file}:{self._offset} is wrong",
+            cause="the log is damaged, on the server's disk or on its way",
+            remedy="check the log with mysqlbinlog --verify-binlog-checksum; if it is whole, start again",
+            code="event-checksum",
+        )
 
     def _unknown_event(self, kind: int) -> DecodeError:
         return DecodeError(
@@ -195,7 +212,9 @@ class Assembler:
 
     def take(self) -> list[Event]:
         """The events since the last call; an Idle last, when the log moved on without rows of ours."""
-        if self._moved and self._created and not self._has_rows:
+        self._given_out = self._has_rows
+        self._group_events = 0
+        if self._moved and self._created and self._knows_place and not self._has_rows:
             self._events.append(Idle(str(self.position)))
             self._moved = False
         events, self._events, self._run = self._events, [], None
@@ -265,18 +284,16 @@ class Assembler:
 
     def _rotate(self, data: bytes, place: int, _end: int, _timestamp: int) -> None:
         start, stop = self._event
-        file, offset = binlog.decode_rotate(data, place, stop - binlog.own_checksum_size(data, start, stop))
+        file, offset = binlog.decode_rotate(data, place, stop - CHECKSUM_SIZE * binlog.has_checksum(data, start, stop))
         if file != self._file:
-            if self._in_group:
-                raise DecodeError(f"the log file {self._file} ends inside a transaction")
+            self._abandon_group()
             self._file, self._offset, self._created = file, offset, 0
             self._file_number, _ = place_of(file, 0)
             self._group_start = offset
             self._moved = True
 
     def _format_description(self, data: bytes, _place: int, _end: int, timestamp: int) -> None:
-        if self._in_group:
-            raise DecodeError(f"the server was restarted inside a transaction before {self._file}:{self._offset}")
+        self._abandon_group()
         place, end = self._event
         self._checksum_size = binlog.decode_checksum_size(data, place + HEADER_SIZE, end)
         expected = self._expected
@@ -291,8 +308,27 @@ class Assembler:
 
     def _heartbeat(self, _data: bytes, _place: int, _end: int, _timestamp: int) -> None:
         """The server has nothing more to send; the offset of its header is where it stands."""
+        self._knows_place = self._knows_place or not self._in_group
         if not self._in_group and self._offset != self._group_start:
             self._moved = True
+
+    def _abandon_group(self) -> None:
+        """A file that ends inside a transaction: the server died while writing it, and never committed it.
+
+        What was not given out yet is dropped. What was must be forgotten by the core too: it starts again, and then gets
+        it whole in one go, unless it is too large.
+        """
+        if not self._in_group:
+            return
+        if self._given_out:
+            raise Unavailable(
+                f"the log file {self._file} ends inside a transaction",
+                cause="the server died while writing it; it was not committed",
+                code="transaction-torn",
+            )
+        del self._events[self._group_events :]
+        self._run = self._gtid = None
+        self._in_group = self._has_begun = self._has_rows = False
 
     # ---- groups -----------------------------------------------------------------------------------------------------------
 
@@ -302,6 +338,8 @@ class Assembler:
         self._gtid = gtid
         self._committed_at_us = 0
         self._in_group = True
+        self._given_out = False
+        self._group_events = len(self._events)
         self._has_begun = has_begun
         self._shapes.clear()
 
@@ -335,6 +373,7 @@ class Assembler:
         size, crc = self._measure(data)
         self._mark = (self._offset, size, crc)
         self._last_end = (self._file_number, self._offset)
+        self._knows_place = True
         if self._has_rows:
             position = format_position(self._file, self._offset, self._facts, size, crc, self._gtids_text())
             self._events.append(Commit(position, self._committed_at_us or timestamp * 1_000_000))

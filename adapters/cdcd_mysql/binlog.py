@@ -95,10 +95,10 @@ def decode_rotate(data: bytes, place: int, end: int) -> tuple[str, int]:
     return reader.take(reader.left).decode(), offset
 
 
-def own_checksum_size(data: bytes, place: int, end: int) -> int:
-    """Whether this one event ends with its checksum: the server's own ROTATE comes before we know the file's rule."""
-    checksum = int.from_bytes(data[end - CHECKSUM_SIZE : end], "little")
-    return CHECKSUM_SIZE if zlib.crc32(data[place : end - CHECKSUM_SIZE]) == checksum else 0
+def has_checksum(data: bytes, place: int, end: int) -> bool:
+    """Whether the whole event at `place` ends with its checksum."""
+    checksum_place = end - CHECKSUM_SIZE
+    return zlib.crc32(data[place:checksum_place]) == int.from_bytes(data[checksum_place:end], "little")
 
 
 def decode_checksum_size(data: bytes, place: int, end: int) -> int:

@@ -86,8 +86,8 @@ def _decode_eucjpms(raw: bytes) -> str:
         if lead < 0x80:
             parts.append(chr(lead))
             place += 1
-        elif lead == 0x8F:  # JIS X 0212, three bytes
-            parts.append(raw[place : place + 3].decode("euc_jp"))
+        elif lead == 0x8F:
+            parts.append(_eucjpms_triple(raw[place : place + 3]))
             place += 3
         else:
             parts.append(_eucjpms_pair(raw[place : place + 2]))
@@ -97,18 +97,41 @@ def _decode_eucjpms(raw: bytes) -> str:
 
 def _eucjpms_pair(pair: bytes) -> str:
     """0x8E introduces half-width kana; otherwise JIS row and cell, packed as Shift JIS does (JIS X 0208, annex 1)."""
-    if len(pair) < 2:
-        raise UnicodeDecodeError("eucjpms", pair, 0, len(pair), "truncated character")
-    row, cell = pair[0] - 0xA0, pair[1] - 0xA0
     if pair[0] == 0x8E:
         return pair[1:].decode("cp932")
-    if not (1 <= row <= 94 and 1 <= cell <= 94):
-        raise UnicodeDecodeError("eucjpms", pair, 0, 2, "no such row and cell")
+    row, cell = _row_and_cell(pair)
+    if row >= _PRIVATE_ROW:
+        return chr(0xE000 + (row - _PRIVATE_ROW) * 94 + cell - 1)
     lead = (row + 1) // 2 + (0x80 if row <= 62 else 0xC0)
     trail = cell + 0x9E if row % 2 == 0 else cell + 0x3F + (cell >= 64)
     return bytes([lead, trail]).decode("cp932")
 
 
+def _eucjpms_triple(triple: bytes) -> str:
+    """0x8F, then row and cell of JIS X 0212, IBM's extension from row 83, cell 83 on, or a private character."""
+    row, cell = _row_and_cell(triple[1:])
+    if row >= _PRIVATE_ROW:
+        return chr(0xE3AC + (row - _PRIVATE_ROW) * 94 + cell - 1)
+    extension = (row - 83) * 94 + cell - 83
+    if extension >= 0:
+        return _IBM_EXTENSION[extension]
+    return _EUCJPMS_PATCHES.get(triple) or triple.decode("euc_jp")
+
+
+def _row_and_cell(pair: bytes) -> tuple[int, int]:
+    if len(pair) < 2 or not (0xA1 <= pair[0] <= 0xFE and 0xA1 <= pair[1] <= 0xFE):
+        raise UnicodeDecodeError("eucjpms", pair, 0, len(pair), "no such row and cell")
+    return pair[0] - 0xA0, pair[1] - 0xA0
+
+
+_PRIVATE_ROW: Final = 85
+_EUCJPMS_PATCHES: Final = {b"\x8f\xa2\xb7": "\uff5e", b"\x8f\xa2\xc3": "\uffe4"}
+_IBM_EXTENSION: Final = (
+    "ⅰⅱⅲⅳⅴⅵⅶⅷⅸⅹⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩ\uff07\uff02㈱№℡炻仼僴凬匇匤\ufa0e咊坙\ufa0f\ufa10增寬峵嵓\ufa11德悅愠敎昻晥\ufa12\uf929栁\ufa13"
+    "\ufa14橫櫢淸淲瀨\ufa15\ufa16甁皂皞\ufa17礰\ufa18\ufa19\ufa1a\ufa1b竧\ufa1c\ufa1d綠緖\ufa1e荢\ufa1f薰"
+    "\ufa20\ufa21蠇\ufa22譿賴赶\ufa23\ufa24\ufa25郞\ufa26鄕\ufa27\ufa28閒\uf9dc\ufa29霻靍靑\ufa2a\ufa2b"
+    "\ufa2c馞髙魲\ufa2d黑"
+)
 _CHARSETS: Final[tuple[Charset, ...]] = (
     Charset("utf8mb4", 4, _codec("utf-8")),
     Charset("utf8mb3", 3, _codec("utf-8")),

@@ -16,7 +16,7 @@ from cdcd_mysql.schema import INTEGER_BITS, TEMPORAL, LiveColumn
 from cdcd_mysql.statements import quote_text
 
 Encoder: TypeAlias = Callable[[Value], str]
-_DECIMAL: Final = re.compile(r"-?\d+(?:\.(\d+))?")
+_DECIMAL: Final = re.compile(r"-?[0-9]+(?:\.([0-9]+))?")
 _KIND: Final[Mapping[type, str]] = {
     bool: "a boolean",
     int: "an integer",

@@ -268,7 +268,9 @@ def _target_privileges(context: _Context, tables: Sequence[TableNeed]) -> Iterat
     yield from _own_table(context, grants, checkpoint, ("SELECT", "INSERT", "UPDATE"))
     for need in tables:
         name = table_name(need.table, context.options.database)
-        yield from _missing(context, _lacking(grants, name, ("SELECT", "INSERT", "UPDATE", "DELETE")), quote_table(name))
+        yield from _missing(
+            context, _lacking(grants, name, ("SELECT", "INSERT", "UPDATE", "DELETE")), quote_table(name)
+        )
 
 
 def _own_table(context: _Context, grants: _Grants, name: TableName, privileges: Sequence[str]) -> Iterator[Finding]:

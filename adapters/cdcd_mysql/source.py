@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
 from cdcd.errors import CdcdError, NotReady, PositionLost, Unavailable
 from cdcd.model import Event, Row
@@ -97,7 +99,9 @@ class MySqlSource:
                 raise _other_server(position, server)
             self._open(by_gtids, verify=False)
             return
-        if position.offset > OFFSET_MAX and can_use_gtids:
+        if position.offset > OFFSET_MAX:
+            if not can_use_gtids:
+                raise _too_far(position)
             self._open(by_gtids, verify=False)
             return
         try:
@@ -129,12 +133,16 @@ class MySqlSource:
             self._hints,
             ignore_case=server.ignores_case,
         )
-        assembler = Assembler(tables, request.position, is_mariadb=server.is_mariadb, verify=verify)
-        self._stream = BinlogStream(self._options, self._options.replica_id(self._identity), self._host_name, request)
+        start = msgspec.structs.replace(request.position, server=server.identity)
+        if request.by_gtids:
+            start = LogPosition("", 0, server.identity, gtids=request.position.gtids)
+        assembler = Assembler(tables, start, is_mariadb=server.is_mariadb, verify=verify)
+        server_id = self._options.replica_id(self._identity)
+        self._stream = BinlogStream(self._options, server_id, self._host_name, request, assembler)
         deadline = time.monotonic() + self._options.timeout_seconds
         while not assembler.started:
             self._stream.wait(self._options.heartbeat_seconds)
-            self._stream.feed(assembler)
+            self._stream.feed()
             if time.monotonic() > deadline:
                 raise Unavailable("the server does not begin to send its log", cause="nothing came in time")
         self._assembler = assembler
@@ -168,7 +176,7 @@ class MySqlSource:
         try:
             if self._taken is not None and not assembler.in_group:
                 self._place_chunk()
-            more = stream.feed(assembler)
+            more = stream.feed()
         except CdcdError as error:
             self._failure = error  # first what was read before it
             more = True
@@ -317,6 +325,14 @@ def _bytes_after(files: Sequence[tuple[str, int]], position: LogPosition) -> int
     later = sum(size for name, size in files if place_of(name, 0) > (position.place[0], 0))
     own = next((size for name, size in files if name == position.file), position.offset)
     return later + max(0, own - position.offset)
+
+
+def _too_far(position: LogPosition) -> PositionLost:
+    return PositionLost(
+        f"the server cannot be asked to go on at {position.file}:{position.offset}",
+        cause="a transaction made the file larger than 4 GiB, and GTIDs are not on",
+        remedy="take a new snapshot of this system; set gtid_mode = ON",
+    )
 
 
 def _other_server(position: LogPosition, server: Server) -> PositionLost:

@@ -1,4 +1,4 @@
-"""The connection that carries the binary log: mysql-replication opens it, we frame its packets.
+"""The connection that carries the binary log: mysql-replication opens it, we read it.
 
 `BinLogStreamReader` does the handshake: checksums, heartbeat, registration as a replica, and the dump command in its
 three forms (file and offset; MariaDB's and MySQL's GTIDs). From there on its socket is ours, non-blocking, with a
@@ -13,7 +13,6 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -26,16 +25,14 @@ from cdcd.errors import CdcdError, Unavailable
 from cdcd_mysql.assembler import Assembler
 from cdcd_mysql.errors import core_error, translated
 from cdcd_mysql.options import Options
+from cdcd_mysql.packets import PacketBuffer
 from cdcd_mysql.positions import LogPosition
 from cdcd_mysql.session import connect
 
 _RECEIVE_SIZE: Final = 1 << 18
 _POLL_SIZE_MAX: Final = 2 << 20
 """Bytes taken from the server in one poll (a packet that is larger is taken over several)."""
-_PACKET_SIZE_MAX: Final = (1 << 24) - 1
-"""A packet of this size goes on in the next one (protocol basics, "sending more than 16 MiB")."""
-_PACKET_HEADER_SIZE: Final = 4
-_OK, _EOF, _ERROR = 0x00, 0xFE, 0xFF
+_ERROR: Final = b"\xff"
 _NET_WRITE_TIMEOUT_SECONDS: Final = 3600
 """How long the server waits for us to read on, when the journal's disk is slow."""
 
@@ -51,17 +48,16 @@ class DumpRequest(msgspec.Struct, frozen=True):
 class BinlogStream:
     """A running dump."""
 
-    def __init__(self, options: Options, server_id: int, host_name: str, request: DumpRequest) -> None:
+    def __init__(
+        self, options: Options, server_id: int, host_name: str, request: DumpRequest, assembler: Assembler
+    ) -> None:
         self._options = options
         self._silence_max_seconds = 2.0 * options.heartbeat_seconds + 1
         with translated(f"read the log at {request.position.file}:{request.position.offset}"):
             self._connection = _start_dump(options, server_id, host_name, request)
         self._socket: socket.socket | ssl.SSLSocket = self._connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
         self._socket.setblocking(False)
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._needed = _PACKET_HEADER_SIZE
-        self._long_packet: list[bytes] = []
+        self._buffer = PacketBuffer(assembler.consume, _end)
         self._heard_at = time.monotonic()
         self._loss: CdcdError | None = None
 
@@ -69,17 +65,13 @@ class BinlogStream:
         """The socket's descriptor."""
         return self._socket.fileno()
 
-    def feed(self, assembler: Assembler) -> bool:
-        """Give `assembler` what has arrived, up to a few MiB; return whether there may be more already.
+    def feed(self) -> bool:
+        """Give the assembler what has arrived, up to a few MiB; return whether there may be more already.
 
         Raises Unavailable when the connection is lost, or silent for longer than two heartbeats.
         """
         is_full = self._receive()
-        if self._size >= self._needed:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            place = self._consume(data, assembler.consume)
-            rest = data[place:] if place else data
-            self._pieces, self._size = ([rest] if rest else []), len(rest)
+        self._buffer.consume()
         if self._loss is not None:  # only now: its last packet may say why
             raise self._loss
         return is_full
@@ -91,12 +83,12 @@ class BinlogStream:
         poller.poll(seconds * 1000)
 
     def _receive(self) -> bool:
-        start = self._size
-        while self._size - start < _POLL_SIZE_MAX:
+        size = 0
+        while size < _POLL_SIZE_MAX:
             try:
                 piece = self._socket.recv(_RECEIVE_SIZE)
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._check_silence(heard=self._size > start)
+                self._check_silence(heard=size > 0)
                 return False
             except OSError as error:
                 self._loss = core_error(error, "read the log")
@@ -106,8 +98,8 @@ class BinlogStream:
                     "the server closed the log's connection", cause="it was stopped, or killed our session"
                 )
                 return False
-            self._pieces.append(piece)
-            self._size += len(piece)
+            self._buffer.add(piece)
+            size += len(piece)
         self._check_silence(heard=True)
         return True
 
@@ -120,34 +112,6 @@ class BinlogStream:
                 "the log's connection is dead",
                 cause=f"no heartbeat for {now - self._heard_at:.0f} seconds, one is due every {self._options.heartbeat_seconds}",
             )
-
-    def _consume(self, data: bytes, consume: Callable[[bytes, int, int], None]) -> int:
-        """Take whole packets from the start of `data`; return where the first incomplete one begins."""
-        place, size = 0, len(data)
-        while size - place >= _PACKET_HEADER_SIZE:
-            length = data[place] | data[place + 1] << 8 | data[place + 2] << 16
-            start = place + _PACKET_HEADER_SIZE
-            end = start + length
-            if end > size:
-                break
-            if length == _PACKET_SIZE_MAX or self._long_packet:
-                self._consume_part(data[start:end], consume)
-            elif data[start] == _OK:
-                consume(data, start + 1, end)
-            else:
-                raise _ended(data[start:end])
-            place = end
-        left = size - place
-        self._needed = _PACKET_HEADER_SIZE + (length if left >= _PACKET_HEADER_SIZE else 0)
-        return place
-
-    def _consume_part(self, part: bytes, consume: Callable[[bytes, int, int], None]) -> None:
-        """Gather the parts of a packet of 16 MiB or more."""
-        self._long_packet.append(part)
-        if len(part) < _PACKET_SIZE_MAX:
-            packet = b"".join(self._long_packet)
-            self._long_packet = []
-            consume(packet, 1, len(packet))
 
     def close(self) -> None:
         """Drop the connection. The server notices when it next sends."""
@@ -189,9 +153,9 @@ def _start_dump(options: Options, server_id: int, host_name: str, request: DumpR
     return connection
 
 
-def _ended(packet: bytes) -> Exception:
-    """Why the server ended the dump: an error packet, or EOF at its shutdown."""
-    if packet[0] == _ERROR:
+def _end(packet: bytes) -> None:
+    """The server ended the dump: by an error packet, or by EOF at its shutdown."""
+    if packet[:1] == _ERROR:
         number = int.from_bytes(packet[1:3], "little")
-        return core_error(pymysql.OperationalError(number, packet[9:].decode("utf-8", "replace")), "read the log")
-    return Unavailable("the server ended the log's connection", cause="it is being stopped")
+        raise core_error(pymysql.OperationalError(number, packet[9:].decode("utf-8", "replace")), "read the log")
+    raise Unavailable("the server ended the log's connection", cause="it is being stopped")

@@ -428,7 +428,9 @@ def _is_joinable(job: _Job) -> bool:
     """Whether the key can be joined; not where converting it to the column's character set could lose characters."""
     return all(
         column.data_type in _JOINABLE
-        and (column.charset is None or column.charset.name == "utf8mb4" or all(row[n].isascii() for row in job.literals))
+        and (
+            column.charset is None or column.charset.name == "utf8mb4" or all(row[n].isascii() for row in job.literals)
+        )
         for n, column in enumerate(job.columns[: job.key_size])
     )
 

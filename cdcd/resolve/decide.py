@@ -475,9 +475,11 @@ class EntityDecider:
         values = record.values
         item = [self.number, kind, key, mask, masked(values, mask), initial, masked(values, initial) if initial else []]
         unit = self._outbox.add(self._systems[target], item, moment.committed_at_us)
-        echoed = self._echoed.get(target, 0)
-        record.told[target] = [(u, m & ~mask) for u, m in record.told.get(target, ()) if u > echoed and m & ~mask]
-        record.told[target].append((unit, mask))
+        told = record.told.get(target)
+        if told:
+            echoed = self._echoed.get(target, 0)
+            told = [(u, m & ~mask) for u, m in told if u > echoed and m & ~mask]
+        record.told[target] = [*told, (unit, mask)] if told else [(unit, mask)]
         self._golden.put(self.number, key, record)
 
     def count(self, system: int, decision: str) -> None:

@@ -404,7 +404,12 @@ class Resolver:
         elif command.name == "retry":
             self._retry(str(command.arguments["system"]), command.arguments["records"])
         else:
-            raise NeedsOperator(f"journal entry {self._moment.seq} holds an unknown command {command.name!r}")
+            raise NeedsOperator(
+                f"journal entry {self._moment.seq} holds an unknown command {command.name!r}",
+                code="command-unknown",
+                cause="another version of cdcd wrote it",
+                remedy="run the newest version that this state directory was used with",
+            )
 
     def _start_resync(self, entity: str) -> None:
         for name, plan in self._plan.entities.items():

@@ -4,11 +4,11 @@ import copy
 
 import msgspec
 import pytest
-from contract.mysql_harness import MariaDbHarness
 
 from cdcd.adapter import TableNeed
 from cdcd.config import Secret
 from cdcd.testing.servers import MariaDBServer
+from contract.mysql_harness import MariaDbHarness
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,9 @@ def test_privileges_by_pattern_and_by_table_count(harness, server, monkeypatch):
     monkeypatch.setenv("NARROW_PASSWORD", "pw")
     harness = copy.copy(harness)
     harness.options = msgspec.structs.replace(harness.options, user="narrow", password=Secret(env="NARROW_PASSWORD"))
-    subjects = {finding.subject for finding in check_target(harness, TableNeed("t", ("id",))) if finding.code == "privilege"}
+    subjects = {
+        finding.subject for finding in check_target(harness, TableNeed("t", ("id",))) if finding.code == "privilege"
+    }
     assert subjects == {f"`{harness.database}`.`cdcd_checkpoint`"}
 
 
@@ -136,7 +138,9 @@ def test_faults_of_tables_are_found(harness):
         "CREATE TABLE rare (id int PRIMARY KEY, v varchar(5) CHARACTER SET armscii8)",
         "CREATE VIEW seen AS SELECT id FROM parent",
     )
-    findings = check_source(harness, "parent", "child", "loose", "old", "rare", "seen", "gone", TableNeed("parent", (), ("x",)))
+    findings = check_source(
+        harness, "parent", "child", "loose", "old", "rare", "seen", "gone", TableNeed("parent", (), ("x",))
+    )
     by_subject = {(finding.subject, finding.code): finding.severity for finding in findings}
     assert by_subject == {
         ("child", "cascade"): "warning",

@@ -5,11 +5,11 @@ import contextlib
 import msgspec
 import pymysql
 import pytest
-from contract.mysql_harness import MariaDbHarness, OnMySql
 
 from cdcd.errors import NeedsOperator, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, TableWrite, WriteKind
 from cdcd.testing.servers import MariaDBServer
+from contract.mysql_harness import MariaDbHarness, OnMySql
 
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
 
@@ -247,7 +247,9 @@ class Targets:
 
     @pytest.mark.parametrize("count", [1, 40])
     def test_a_key_that_its_column_cannot_hold_is_refused_and_matches_nothing(self, desk, count):
-        at = desk("CREATE TABLE t (k varchar(9) CHARACTER SET latin1 PRIMARY KEY, v int)", "INSERT INTO t VALUES ('??', 0)")
+        at = desk(
+            "CREATE TABLE t (k varchar(9) CHARACTER SET latin1 PRIMARY KEY, v int)", "INSERT INTO t VALUES ('??', 0)"
+        )
         rows = [[f"é{n}", 1] for n in range(count)]
         at.apply(write(UPSERT, ("k", "v"), rows, key=("k",)))
         for kind in (UPDATE, UPSERT):

@@ -171,6 +171,8 @@ class TestMySql(OnMySql):
         assert len(relations) == 1
 
     def test_binary_json_of_mysql_is_printed_as_the_server_prints_it(self, harness):
+        if "MariaDB" in harness.sql("SELECT version()")[0][0]:
+            pytest.skip("MariaDB keeps JSON as text")
         _, streamed, chunked, _ = read_both(harness, MYSQL_COLUMNS)
         assert_same(MYSQL_COLUMNS, streamed, chunked)
         assert len(streamed) == len(MYSQL_JSON)

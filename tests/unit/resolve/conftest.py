@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from unit.small_line import SmallLine
 
 PRODUCT = """

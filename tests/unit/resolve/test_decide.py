@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from unit.resolve.conftest import PRODUCT, PRODUCT_TABLES
-from unit.small_line import Told, delete, insert, update
 
 from cdcd.model import ABSENT
+from unit.resolve.conftest import PRODUCT, PRODUCT_TABLES
+from unit.small_line import Told, delete, insert, update
 
 ROW = {"code": "A", "name": "one", "state": "active", "stock": 5, "note": "n", "web": "w"}
 FULL = {"sku": "A", "name": "one", "status": "active", "stock": 5, "note": "n"}
@@ -26,7 +26,9 @@ def line(products):
 
 
 def with_policy(policy: str) -> str:
-    return PRODUCT.replace('not-owner = { fields = { stock = "ignore", note = "hold" } }', f'not-owner = {{ default = "{policy}" }}')
+    return PRODUCT.replace(
+        'not-owner = { fields = { stock = "ignore", note = "hold" } }', f'not-owner = {{ default = "{policy}" }}'
+    )
 
 
 # ---- changes ------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.resolve.conftest import ORDER, ORDER_TABLES
 from unit.small_line import Told, delete, insert, update
 
@@ -64,9 +65,7 @@ def test_a_childs_change_is_told_alone(line):
 
 
 def test_the_owner_of_the_parents_state_adds_and_removes_children(line):
-    line.apps["shop"].write(
-        delete("order_items", 10), insert("order_items", id=12, order_id=1, position=3, quantity=1)
-    )
+    line.apps["shop"].write(delete("order_items", 10), insert("order_items", id=12, order_id=1, position=3, quantity=1))
     line.resolve()
     assert lines_told(line.told("erp")) == [
         ("DELETE", ("O1", 1), {}),
@@ -199,6 +198,7 @@ def test_waiting_rows_are_compiled_for_once(orders):
 
 # ---- children of records whose row stays --------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("on_delete", ['"ignore"', '{ archive = { tracking = "gone" } }'])
 def test_children_stay_where_the_row_of_their_deleted_parent_stays(make_line, on_delete):
     text = ORDER.replace('table = "sales_order"\n', f'table = "sales_order"\non-delete = {on_delete}\n')
@@ -227,7 +227,7 @@ def test_children_stay_where_the_row_of_their_deleted_parent_stays(make_line, on
 
 
 def test_children_with_owned_fields_still_follow_the_owner_of_their_parents_state(make_line):
-    text = ORDER.replace("line_no = { type = \"integer\" }", 'line_no = { type = "integer", owner = "shop" }').replace(
+    text = ORDER.replace('line_no = { type = "integer" }', 'line_no = { type = "integer", owner = "shop" }').replace(
         'quantity = { type = "integer" }', 'quantity = { type = "integer", owner = "shop" }'
     )
     line = make_line(text, ORDER_TABLES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.small_line import Told, insert, update
 
 ROW = {"code": "A", "name": "one", "state": "active", "stock": 5, "note": "n", "web": "w"}

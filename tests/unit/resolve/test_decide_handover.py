@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.small_line import Told, delete, insert, update
+
+from unit.small_line import delete, insert, update
 
 ORDER_ROW = {"number": "O1", "customer_id": 5, "status": "new", "total": "9.00"}
 

@@ -78,7 +78,13 @@ def test_pages_go_through_all_records_in_key_order_with_their_newest_version(sta
 
 
 def test_children_are_found_by_their_parents_key(state):
-    stored(state, (["O1", 1], record(1, 1)), (["O1", 2], record(2, 2)), (["O12", 1], record(3, 3)), (["O", 1], record(4, 4)))
+    stored(
+        state,
+        (["O1", 1], record(1, 1)),
+        (["O1", 2], record(2, 2)),
+        (["O12", 1], record(3, 3)),
+        (["O", 1], record(4, 4)),
+    )
     with state.transaction():
         found = [child.values[0] for _, child in records(state).with_prefix(3, encode_key(["O1"]))]
     assert found == [1, 2]

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from cdcd.resolve.keys import after_prefix, decode_key, encode_key
 
-part = st.integers(min_value=-(2**63), max_value=2**64 - 1) | st.text(max_size=40) | st.booleans() | st.binary(max_size=5)
+part = (
+    st.integers(min_value=-(2**63), max_value=2**64 - 1) | st.text(max_size=40) | st.booleans() | st.binary(max_size=5)
+)
 
 
 @given(parts=st.lists(part, min_size=1, max_size=4))
@@ -22,7 +24,9 @@ def test_the_range_of_a_prefix_holds_the_children_and_nobody_else(parent, child,
     inside = encode_key([*parent, child])
     assert prefix <= inside < after_prefix(prefix)
     other = encode_key(stranger)
-    is_child = stranger[: len(parent)] == parent and [type(p) for p in stranger[: len(parent)]] == [type(p) for p in parent]
+    is_child = stranger[: len(parent)] == parent and [type(p) for p in stranger[: len(parent)]] == [
+        type(p) for p in parent
+    ]
     assert (prefix <= other < after_prefix(prefix)) == is_child
 
 

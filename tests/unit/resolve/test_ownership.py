@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from unit.small_line import plan_of
 
 from cdcd.model import ABSENT
 from cdcd.resolve.ownership import NOBODY, Ownership
+from unit.small_line import plan_of
 
 ERP, SHOP = 0, 1
 TEXT = """
@@ -47,7 +47,7 @@ columns = { country = "a", number = "b" }
 
 
 def rule(when: str, owner: str) -> str:
-    return f"[[entities.order.ownership]]\nwhen = \"{when}\"\nowner = \"{owner}\"\n"
+    return f'[[entities.order.ownership]]\nwhen = "{when}"\nowner = "{owner}"\n'
 
 
 def ownership(*rules: tuple[str, str], entity: str = "order") -> Ownership:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.small_line import load, plan_of
 
 from cdcd.adapter import TableNeed
 from cdcd.errors import ConfigError
 from cdcd.resolve.plan import DEAD, build
 from cdcd.values import parse_type
+from unit.small_line import load, plan_of
 
 ORDER = """
 [entities.order]
@@ -42,7 +42,9 @@ fields = { number = { type = "text(20)", owner = "erp" } }
 in.erp = { table = "partner", columns = { number = "no" } }
 in.shop = { table = "customers", columns = { number = "no" } }
 """
-COPY = '[[replicate]]\nfrom = "erp"\nto = "shop"\ntables = ["public.carrier", "depot"]\nrename = { depot = "warehouse" }\n'
+COPY = (
+    '[[replicate]]\nfrom = "erp"\nto = "shop"\ntables = ["public.carrier", "depot"]\nrename = { depot = "warehouse" }\n'
+)
 
 
 def test_what_is_referred_to_comes_before_what_refers_and_parents_before_children():
@@ -63,7 +65,10 @@ def test_a_child_is_an_entity_of_its_own_whose_key_starts_with_its_parents():
 
 def test_numbers_stay_when_the_configuration_is_reordered_shortened_and_extended():
     first = plan_of(ORDER + CUSTOMER + COPY)
-    later = plan_of(CUSTOMER.replace("number", "no_") + "[entities.new]" + CUSTOMER.split("[entities.customer]")[1], known=first.vocabulary)
+    later = plan_of(
+        CUSTOMER.replace("number", "no_") + "[entities.new]" + CUSTOMER.split("[entities.customer]")[1],
+        known=first.vocabulary,
+    )
     again = plan_of(COPY + CUSTOMER + ORDER, known=later.vocabulary)
     for plan in (later, again):
         for name, entity in plan.entities.items():
@@ -93,7 +98,7 @@ def test_a_binding_needs_its_columns_its_parents_and_its_id():
     assert erp["public.sales_line"] == TableNeed(
         "public.sales_line", ("order_id", "line_no"), ("order_id", "line_no", "item"), captured=True, written=True
     )
-    assert list(erp)[0] == "partner", "tables are copied in the order of references"
+    assert next(iter(erp)) == "partner", "tables are copied in the order of references"
     assert erp["depot"] == TableNeed("depot", captured=True, written=False)
 
 
@@ -105,7 +110,10 @@ def test_a_table_that_is_bound_and_copied_is_needed_as_a_whole():
 
 def test_routes_are_spelled_in_full_by_each_adapter():
     plan = build(load(CUSTOMER + COPY), lambda system, table: table if "." in table else f"{system}_{table}")
-    assert [(r.source_table, r.target_table) for r in plan.routes] == [("public.carrier", "shop_carrier"), ("erp_depot", "shop_warehouse")]
+    assert [(r.source_table, r.target_table) for r in plan.routes] == [
+        ("public.carrier", "shop_carrier"),
+        ("erp_depot", "shop_warehouse"),
+    ]
     assert list(plan.routes_from("erp")) == ["public.carrier", "erp_depot"]
     assert plan.routes_from("shop") == {}
 
@@ -167,9 +175,11 @@ in.shop = { table = "stamps", columns = { id = "id", card = "card_id" } }
 
 
 def test_one_column_cannot_hold_a_key_of_several_parts():
-    wide = CUSTOMER.replace('key = ["number"]', 'key = ["number", "country"]').replace(
-        'owner = "erp" } }', 'owner = "erp" }, country = { type = "text", owner = "erp" } }'
-    ).replace('{ number = "no" }', '{ number = "no", country = "country" }')
+    wide = (
+        CUSTOMER.replace('key = ["number"]', 'key = ["number", "country"]')
+        .replace('owner = "erp" } }', 'owner = "erp" }, country = { type = "text", owner = "erp" } }')
+        .replace('{ number = "no" }', '{ number = "no", country = "country" }')
+    )
     by_key = ORDER.replace('customer = "customer_id"', 'customer = { column = "customer_no", reference = "key" }')
     assert plan_of(ORDER + wide)
     with pytest.raises(ConfigError, match="one column cannot hold the key of 'customer'"):

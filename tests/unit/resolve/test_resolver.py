@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
-from unit.small_line import Told, delete, insert, update
 
 from cdcd.errors import NeedsOperator
 from cdcd.model import ABSENT, Op, Relation, Rows
 from cdcd.resolve import resolver as resolver_module
+from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
+from unit.small_line import Told, delete, insert, update
 
 ROW = {"code": "A", "name": "one", "state": "active", "stock": 5, "note": "n", "web": "w"}
 TABLES_OF_STATE = ("golden", "crosswalk", "outbox", "conflicts", "held", "waiting", "phases", "meta")
@@ -24,7 +24,9 @@ def work(line, seed: int) -> None:
     for number in range(1, 30):
         status = chance.choice(["new", "paid", "picking", "nonsense"])
         shop.write(
-            insert("orders", id=number, number=f"O{number}", customer_id=chance.choice([1, 2]), status=status, total="1.00"),
+            insert(
+                "orders", id=number, number=f"O{number}", customer_id=chance.choice([1, 2]), status=status, total="1.00"
+            ),
             insert("order_items", id=number, order_id=number, position=1, quantity=chance.randrange(9)),
         )
         if chance.random() < 0.5:
@@ -97,7 +99,9 @@ def test_a_huge_transaction_leaves_the_memory_on_the_way(products, monkeypatch):
     rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(100)]
     kept = []
     flush = products.resolver._golden.flush
-    monkeypatch.setattr(products.resolver._golden, "flush", lambda: (kept.append(len(products.resolver._golden._dirty)), flush()))
+    monkeypatch.setattr(
+        products.resolver._golden, "flush", lambda: (kept.append(len(products.resolver._golden._dirty)), flush())
+    )
     products.apps["erp"].write(*rows)
     products.resolve()
     assert max(kept) <= 11
@@ -137,7 +141,10 @@ def test_a_held_row_that_is_deleted_is_forgotten(products):
 
 def test_a_deleted_row_with_a_value_that_cannot_be_understood_is_still_a_deleted_record(make_line):
     """Of a table whose key is its identity, and whose log carries whole deleted rows."""
-    tables = {s: {t: {n: k for n, k in c.items() if n != "id"} for t, c in named.items()} for s, named in PRODUCT_TABLES.items()}
+    tables = {
+        s: {t: {n: k for n, k in c.items() if n != "id"} for t, c in named.items()}
+        for s, named in PRODUCT_TABLES.items()
+    }
     line = make_line(PRODUCT, tables)
     relation = line.apps["erp"].relations["item"]
     good = ["A", "one", "active", 5, "n", "w"]
@@ -204,7 +211,9 @@ def test_a_row_whose_key_changes_is_another_record(products):
 def test_a_key_changed_without_the_right_is_put_back(products):
     products.apps["erp"].write(insert("item", id=1, **ROW))
     products.resolve()
-    products.apps["shop"].echo(insert("products", id=70, sku="A", title="one", status="active", stock=5, note="n", body="w"))
+    products.apps["shop"].echo(
+        insert("products", id=70, sku="A", title="one", status="active", stock=5, note="n", body="w")
+    )
     products.resolve()
     products.told("shop")
     products.apps["shop"].write(update("products", 70, sku="Z"))
@@ -213,18 +222,27 @@ def test_a_key_changed_without_the_right_is_put_back(products):
 
 
 def test_a_key_that_is_the_rows_identity_changes_with_its_old_row(make_line):
-    tables = {s: {t: {n: k for n, k in c.items() if n != "id"} for t, c in named.items()} for s, named in PRODUCT_TABLES.items()}
+    tables = {
+        s: {t: {n: k for n, k in c.items() if n != "id"} for t, c in named.items()}
+        for s, named in PRODUCT_TABLES.items()
+    }
     line = make_line(PRODUCT, tables)
     relation = line.apps["erp"].relations["item"]
     line.apps["erp"].log(Rows(relation, Op.INSERT, [["A", "one", "active", 5, "n", "w"]]))
     old = ["A", ABSENT, ABSENT, ABSENT, ABSENT, ABSENT]
     line.apps["erp"].log(Rows(relation, Op.UPDATE, [["B", "one", "active", 5, "n", "w"]], [old]))
     line.resolve()
-    assert [(told.kind, told.key) for told in line.told("shop")] == [("FULL", ("A",)), ("DELETE", ("A",)), ("FULL", ("B",))]
+    assert [(told.kind, told.key) for told in line.told("shop")] == [
+        ("FULL", ("A",)),
+        ("DELETE", ("A",)),
+        ("FULL", ("B",)),
+    ]
 
 
 def test_a_reference_travels_as_the_business_key_of_what_it_refers_to(orders):
-    orders.apps["shop"].write(insert("customers", id=5, number="C1", name="c"), insert("customers", id=6, number="C2", name="d"))
+    orders.apps["shop"].write(
+        insert("customers", id=5, number="C1", name="c"), insert("customers", id=6, number="C2", name="d")
+    )
     orders.apps["shop"].write(insert("orders", id=1, number="O1", customer_id=5, status="new", total="1.00"))
     orders.resolve()
     assert orders.values("order", "O1")["customer"] == "C1"
@@ -294,12 +312,19 @@ def test_a_field_that_is_added_is_unknown_in_old_records_until_somebody_tells_it
     products.apps["erp"].write(insert("item", id=1, **ROW))
     products.resolve()
     products.told("shop")
-    grown = PRODUCT.replace(
-        'body = { type = "text", owner = "shop" }', 'body = { type = "text", owner = "shop" }\nweight = { type = "integer", owner = "erp" }'
-    ).replace('body = "web" }', 'body = "web", weight = "grams" }').replace('body = "body" }', 'body = "body", weight = "grams" }')
+    grown = (
+        PRODUCT.replace(
+            'body = { type = "text", owner = "shop" }',
+            'body = { type = "text", owner = "shop" }\nweight = { type = "integer", owner = "erp" }',
+        )
+        .replace('body = "web" }', 'body = "web", weight = "grams" }')
+        .replace('body = "body" }', 'body = "body", weight = "grams" }')
+    )
     for app, table in (("erp", "item"), ("shop", "products")):
         known = products.apps[app].relations[table]
-        products.apps[app].relations[table] = Relation(table, (*known.columns, "grams"), (*known.types, "integer"), (0,))
+        products.apps[app].relations[table] = Relation(
+            table, (*known.columns, "grams"), (*known.types, "integer"), (0,)
+        )
     products.start(grown)
     products.apps["erp"].write(update("item", 1, stock=6, grams=70))
     products.resolve()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from unit.small_line import Told, delete, insert, update
 
 from cdcd.errors import NeedsOperator
+from unit.small_line import Told, delete, insert, update
 
 ROW = {"code": "A", "name": "one", "state": "active", "stock": 5, "note": "n", "web": "w"}
 SHOP_ROW = {"sku": "A", "title": "one", "status": "active", "stock": 5, "note": "n", "body": "w"}
@@ -16,7 +16,9 @@ def line(products):
     """Products A and B in both systems."""
     products.apps["erp"].write(insert("item", id=1, **ROW), insert("item", id=2, **ROW | {"code": "B"}))
     products.resolve()
-    products.apps["shop"].echo(insert("products", id=70, **SHOP_ROW), insert("products", id=71, **SHOP_ROW | {"sku": "B"}))
+    products.apps["shop"].echo(
+        insert("products", id=70, **SHOP_ROW), insert("products", id=71, **SHOP_ROW | {"sku": "B"})
+    )
     products.resolve()
     products.told("shop")
     return products

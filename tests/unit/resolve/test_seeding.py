@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
 from unit.small_line import Told, delete, insert, update
 

@@ -1,0 +1,493 @@
+"""deliver: whole units with their checkpoint, refused records parked one by one, everything else flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from cdcd import outbox
+from cdcd import parked as parked_module
+from cdcd.adapter import Applied
+from cdcd.deliver import Deliverer
+from cdcd.errors import NeedsOperator, Refused, Unavailable
+from cdcd.journal import Journal, decode_command
+from cdcd.model import ABSENT, Batch, ColumnShape, Op, Relation, Rows, TableShape
+from cdcd.outbox import AppliedMark, OutboxWriter, RecordWrite
+from cdcd.parked import ParkedRecords
+from cdcd.resolve.keys import encode_key
+from cdcd.state import State
+from cdcd.testing.faults import Crash
+from unit.small_line import plan_of
+
+TEXT = """
+[entities.product]
+key = ["sku"]
+fields = { sku = { type = "text", owner = "erp" }, name = { type = "text", owner = "erp" } }
+in.erp = { table = "item", columns = { sku = "code", name = "name" } }
+in.shop = { table = "products", columns = { sku = "sku", name = "title" } }
+[[replicate]]
+from = "erp"
+to = "shop"
+tables = ["carrier"]
+"""
+SHAPES = {
+    "products": TableShape(
+        "products", (ColumnShape("sku", "text"), ColumnShape("title", "text(10)")), ("sku",), (("sku",),)
+    ),
+    "carrier": TableShape(
+        "carrier",
+        (ColumnShape("id", "integer"), ColumnShape("name", "text(10)"), ColumnShape("note", "text")),
+        ("id",),
+        (("id",),),
+    ),
+}
+CARRIER = Relation("carrier", ("id", "name", "note"), ("integer", "text", "text"), (0,))
+FULL, UPDATE, DELETE = RecordWrite.FULL, RecordWrite.UPDATE, RecordWrite.DELETE
+
+
+class ScriptedTarget:
+    """Commits batches, unless `refuses` says so of a row, or something is next in `errors`."""
+
+    def __init__(self) -> None:
+        self.checkpoint = 0
+        self.refuses: Callable[[str, list], bool] = lambda _table, _row: False
+        self.missing: set[str] = set()
+        self.errors: list[BaseException | None] = []
+        self.errors_after: list[BaseException] = []
+        self.tries = 0
+        self.batches: list[tuple[list[tuple[str, str, list]], Batch]] = []
+        self.closed = False
+
+    def open(self) -> int:
+        return self.checkpoint
+
+    def describe(self, tables):
+        return {name: SHAPES[name] for name in tables if name in SHAPES}
+
+    def apply(self, writes, batch):
+        self.tries += 1
+        if self.errors and (error := self.errors.pop(0)) is not None:
+            raise error
+        rows = [(w.table, w.kind.name, row) for w in writes for row in w.rows]
+        bad = [row for table, _, row in rows if self.refuses(table, row)]
+        if bad:
+            raise Refused("the target refuses rows", cause="a rule of its own")
+        self.batches.append((rows, batch))
+        self.checkpoint = batch.through
+        if self.errors_after:
+            raise self.errors_after.pop(0)
+        return Applied(
+            tuple(
+                (at, index)
+                for at, write in enumerate(writes)
+                for index, row in enumerate(write.rows)
+                if write.kind.name == "UPDATE" and row[0] in self.missing
+            )
+        )
+
+    def close(self):
+        self.closed = True
+
+    @property
+    def written(self):
+        """All rows ever committed: (table, kind, row)."""
+        return [row for rows, _ in self.batches for row in rows]
+
+
+class Line:
+    """A state with an outbox, a target, and a deliverer between them."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.plan = plan_of(TEXT)
+        self.state = State(directory / "state.db", durable=False)
+        self.journal = Journal(directory / "journal.db", durable=False)
+        self.journal.encode("erp", [Rows(CARRIER, Op.INSERT, [])])
+        self.target = ScriptedTarget()
+        self.resources = []
+        self.start()
+
+    def start(self):
+        """The deliverer, as a new process would make it."""
+        self.parked = ParkedRecords(self.directory / "deliver.db", durable=False)
+        self.mark = AppliedMark(self.directory, "shop")
+        self.resources += [self.parked, self.mark]
+        self.deliverer = Deliverer("shop", self.plan, self.target, self.state, self.journal, self.parked, self.mark)
+        self.deliverer.start()
+
+    def units(self, *units):
+        """One step of resolve with these units, each a list of items."""
+        with self.state.transaction():
+            writer = OutboxWriter(self.state)
+            for items in units:
+                for item in items:
+                    writer.add("shop", item, 5, writes=len(item[3]) if item[0] < 0 else 1)
+                writer.end_unit()
+            writer.flush()
+            self.state.put("units", writer.units)
+
+    def deliver(self):
+        while self.deliverer.step():
+            pass
+
+    def commands(self):
+        entries = self.journal.read(0)
+        return [decode_command(entry.note) for entry in entries if entry.note is not None]
+
+    def close(self):
+        for resource in (*self.resources, self.state, self.journal):
+            resource.close()
+
+
+@pytest.fixture
+def line(tmp_path):
+    line = Line(tmp_path)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(parked_module, "RETRY_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(parked_module, "RETRY_LAST_SECONDS", 0.0)
+
+
+def full(sku, name="n"):
+    return [0, int(FULL), encode_key([sku]), 3, [sku, name], 0, []]
+
+
+def update(sku, name):
+    return [0, int(UPDATE), encode_key([sku]), 2, [name], 0, []]
+
+
+def delete(sku):
+    return [0, int(DELETE), encode_key([sku]), 0, [], 0, []]
+
+
+def carriers(op, *rows, olds=None):
+    return [-1, int(op), 1, [list(row) for row in rows], olds or ([None] * len(rows) if op == Op.UPDATE else None)]
+
+
+def subject(sku):
+    return (0, encode_key([sku]))
+
+
+# ---- whole batches ---------------------------------------------------------------------------------------------
+
+
+def test_what_waits_goes_in_one_transaction_with_the_checkpoint_at_its_last_unit(line):
+    line.units([full("A"), full("B")], [update("A", "two")])
+    line.deliver()
+    assert line.target.batches == [
+        ([("products", "UPSERT", ["A", "two"]), ("products", "UPSERT", ["B", "n"])], Batch(0, 2)),
+    ]
+    assert (line.deliverer.applied_unit, line.mark.read()) == (2, 2)
+    assert dict(line.deliverer.counts) == {"transactions": 1, "upsert": 2, "waiting": 0}
+
+
+def test_nothing_waiting_is_nothing_to_do(line):
+    assert not line.deliverer.step()
+    assert line.target.tries == 0
+
+
+def test_batches_follow_one_another_without_gap_or_overlap(line, monkeypatch):
+    monkeypatch.setattr(outbox, "READ_BYTES", 1)
+    for number in range(4):
+        line.units([full(f"P{number}")])
+    line.deliver()
+    assert [batch for _, batch in line.target.batches] == [Batch(0, 1), Batch(1, 2), Batch(2, 3), Batch(3, 4)]
+
+
+def test_a_unit_without_anything_for_our_tables_moves_the_checkpoint_alone(line):
+    line.units([[99, 1, b"k", 0, [], 0, []]])
+    line.deliver()
+    assert line.target.batches == [([], Batch(0, 1))]
+
+
+def test_a_unit_stored_in_many_rows_is_one_transaction(line, monkeypatch):
+    monkeypatch.setattr(outbox, "PART_WRITES", 10)
+    monkeypatch.setattr(outbox, "READ_BYTES", 1)
+    line.units([full("A")], [full(f"P{n:02}") for n in range(35)], [full("Z")])
+    line.deliver()
+    assert [(len(rows), batch) for rows, batch in line.target.batches] == [(1, Batch(0, 1)), (36, Batch(1, 3))]
+
+
+def test_deletes_are_tried_first_where_they_make_room(line):
+    """B takes over a unique value of A: upsert before delete is refused, the other way round is not."""
+    line.units([delete("A"), full("B")])
+    line.target.errors = [Refused("duplicate value")]
+    line.deliver()
+    assert [kind for _, kind, _ in line.target.written] == ["DELETE", "UPSERT"]
+    assert len(line.parked) == 0
+
+
+# ---- restarts --------------------------------------------------------------------------------------------------
+
+
+def test_delivery_goes_on_at_the_targets_checkpoint(line):
+    line.units([full("A")])
+    line.deliver()
+    line.units([full("B")])
+    line.start()
+    line.deliver()
+    assert [row for _, _, row in line.target.written] == [["A", "n"], ["B", "n"]]
+
+
+def test_units_that_the_target_has_are_not_written_again_though_their_row_holds_newer_ones(line):
+    """The first half of a refused batch was written before the process died."""
+    line.units([full("A", "old")], [full("B")], [full("C")], [full("D")])
+    line.target.refuses = lambda _table, row: row[0] == "D"
+    line.target.errors_after = [Crash("after the first half")]
+    with pytest.raises(Crash):
+        line.deliver()
+    assert line.target.checkpoint == 2
+    line.target.refuses = lambda _table, _row: False
+    line.start()
+    line.deliver()
+    assert [(rows, batch) for rows, batch in line.target.batches][1:] == [
+        ([("products", "UPSERT", ["C", "n"]), ("products", "UPSERT", ["D", "n"])], Batch(2, 4)),
+    ]
+
+
+def test_a_target_ahead_of_the_state_needs_the_operator(line):
+    line.target.checkpoint = 7
+    with pytest.raises(NeedsOperator, match="applied unit 7, but the state directory knows only 0") as stopped:
+        line.start()
+    assert stopped.value.code == "state-behind"
+
+
+def test_an_unavailable_target_passes_through_and_nothing_is_lost(line):
+    line.units([full("A")], [full("B")])
+    line.target.errors = [Unavailable("gone")]
+    with pytest.raises(Unavailable):
+        line.deliver()
+    assert (line.deliverer.applied_unit, len(line.parked)) == (0, 0)
+    line.start()
+    line.deliver()
+    assert len(line.target.written) == 2
+
+
+def test_a_commit_whose_answer_was_lost_is_not_done_twice(line):
+    line.units([full("A")])
+    line.target.errors_after = [Unavailable("the answer was lost")]
+    with pytest.raises(Unavailable):
+        line.deliver()
+    line.start()
+    line.deliver()
+    assert len(line.target.batches) == 1
+
+
+def test_becoming_unavailable_while_a_refusal_is_narrowed_down_loses_nothing(line):
+    line.units([full("A"), full("B"), full("C"), full("D")])
+    line.target.refuses = lambda _table, row: row[0] == "B"
+    line.target.errors = [None, None, Unavailable("gone")]
+    with pytest.raises(Unavailable):
+        line.deliver()
+    here = {row[0] for _, _, row in line.target.written}
+    there = {record.subject for record in line.parked.oldest()}
+    assert line.target.checkpoint in (0, 1)
+    if line.target.checkpoint == 1:
+        assert {"A", "B", "C", "D"} == here | {s for s in "ABCD" if subject(s) in there}
+    line.start()
+    line.deliver()
+    parked = {s for s in "ABCD" if subject(s) in line.parked}
+    assert {row[0] for _, _, row in line.target.written} | parked == {"A", "B", "C", "D"}
+
+
+# ---- refused ---------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_record_is_found_by_halving_and_parked_while_the_rest_flows(line):
+    line.target.refuses = lambda _table, row: row[0] == "P5"
+    line.units(*[[full(f"P{n}")] for n in range(8)])
+    line.deliver()
+    assert {row[0] for _, _, row in line.target.written} == {f"P{n}" for n in range(8)} - {"P5"}
+    assert line.target.checkpoint == 8
+    ((record),) = line.parked.oldest()
+    assert (record.subject, record.unit, record.attempts) == (subject("P5"), 6, 1)
+    assert "a rule of its own" in record.cause
+    assert line.target.tries < 12
+
+
+def test_refused_records_of_one_unit_are_found_too(line):
+    line.target.refuses = lambda _table, row: row[0] in ("P3", "P12")
+    line.units([*[full(f"P{n}") for n in range(16)], carriers(Op.INSERT, [1, "c", None])])
+    line.deliver()
+    assert {r.subject for r in line.parked.oldest()} == {subject("P3"), subject("P12")}
+    assert [r.attempts for r in line.parked.oldest()] == [1, 1]
+    assert len(line.target.written) == 15
+
+
+def test_all_parts_of_an_isolated_unit_say_that_they_carry_it(line):
+    """Their echoes are judged by the mark: what one of them wrote is no change of the application's."""
+    line.units([full("X")])
+    line.deliver()
+    line.target.refuses = lambda _table, row: row[0] == "B"
+    line.units([full("A"), full("B"), full("C"), full("D")])
+    line.deliver()
+    assert {batch for _, batch in line.target.batches[1:]} == {Batch(1, 2)}
+
+
+def test_records_of_a_refused_unit_are_durably_parked_before_its_first_part_is_written(line):
+    line.target.refuses = lambda _table, row: row[0] == "A"
+    line.target.errors_after = [Crash("after the first part that succeeds")]
+    line.units([full("A"), full("B"), full("C"), full("D")])
+    with pytest.raises(Crash):
+        line.deliver()
+    written = {row[0] for _, _, row in line.target.written}
+    line.start()
+    assert {s for s in "ABCD" if subject(s) not in line.parked} <= written
+
+
+def test_the_checkpoint_moves_past_a_unit_of_which_everything_is_parked(line):
+    line.target.refuses = lambda _table, _row: True
+    line.units([full("A")], [full("B")])
+    line.deliver()
+    assert (line.target.checkpoint, len(line.parked)) == (2, 2)
+    assert [batch for _, batch in line.target.batches] == [Batch(0, 1), Batch(1, 2)]
+
+
+def test_a_value_that_does_not_fit_parks_its_record_before_anything_is_tried(line):
+    line.units([full("A", "much too long a title"), full("B")])
+    line.deliver()
+    assert line.target.tries == 1
+    assert [(r.subject, r.code) for r in line.parked.oldest()] == [(subject("A"), "value-refused")]
+    assert [row[0] for _, _, row in line.target.written] == ["B"]
+
+
+def test_a_value_that_does_not_fit_counts_as_one_attempt_however_often_its_batch_is_halved(line):
+    line.target.refuses = lambda _table, row: row[0] == "P7"
+    line.units(*[[full(f"P{n}", "much too long a title" if n == 2 else "n")] for n in range(8)])
+    line.deliver()
+    assert {r.subject: r.attempts for r in line.parked.oldest()} == {subject("P2"): 1, subject("P7"): 1}
+
+
+def test_a_later_update_waits_behind_its_parked_record_and_is_counted_once(line):
+    line.target.refuses = lambda _table, row: row[0] in ("A", "C")
+    line.units([full("A")])
+    line.deliver()
+    line.units([update("A", "two")], [full("B")], [full("C")])
+    line.deliver()
+    assert [row for _, _, row in line.target.written] == [["B", "n"]]
+    assert {r.subject: r.waiting for r in line.parked.oldest()} == {subject("A"): 1, subject("C"): 0}
+
+
+@pytest.mark.parametrize("item", [full("A", "whole"), delete("A")], ids=["FULL", "DELETE"])
+def test_what_tells_the_whole_record_supersedes_what_is_parked(line, item):
+    line.target.refuses = lambda _table, row: row[1:] == ["bad"]
+    line.units([full("A", "bad")])
+    line.deliver()
+    assert subject("A") in line.parked
+    line.units([item])
+    line.deliver()
+    assert len(line.parked) == 0
+
+
+def test_a_row_that_is_not_there_to_be_updated_parks_its_record(line):
+    line.target.missing = {"A"}
+    line.units([update("A", "x"), update("B", "y")])
+    line.deliver()
+    assert [(r.subject, r.code) for r in line.parked.oldest()] == [(subject("A"), "row-missing")]
+    assert line.target.checkpoint == 1
+
+
+def test_no_message_of_a_parked_record_holds_a_value(line, caplog):
+    line.units([full("A", "s3cret and too long")])
+    line.deliver()
+    assert "s3cret" not in line.parked.oldest()[0].cause + caplog.text
+    assert "parked system=shop count=1 code=value-refused" in caplog.text
+
+
+# ---- retries ---------------------------------------------------------------------------------------------------
+
+
+def test_a_due_record_is_told_anew_by_resolve_which_is_asked_in_the_journal(line, impatient):
+    line.target.refuses = lambda _table, _row: True
+    line.units([full("A")])
+    line.deliver()
+    (command,) = line.commands()[:1]
+    assert (command.name, command.arguments) == ("retry", {"system": "shop", "records": [[0, encode_key(["A"])]]})
+    assert line.deliverer.retry_due()
+    assert line.deliverer.due_in_seconds() == 0.0
+
+
+def test_nothing_is_retried_before_its_time(line):
+    line.target.refuses = lambda _table, _row: True
+    line.units([full("A")])
+    line.deliver()
+    assert not line.deliverer.retry_due()
+    assert line.commands() == []
+    assert 5 < line.deliverer.due_in_seconds() <= 10
+
+
+def test_without_parked_records_no_retry_is_due(line):
+    assert not line.deliverer.retry_due()
+    assert line.deliverer.due_in_seconds() is None
+
+
+def test_a_parked_row_of_a_plain_copy_is_kept_and_tried_again_from_what_was_kept(line, impatient):
+    line.target.refuses = lambda table, _row: table == "carrier"
+    line.units([carriers(Op.INSERT, [1, "dhl", "x"])])
+    line.deliver()
+    assert line.deliverer.retry_due()
+    assert line.commands() == [], "nobody else has the row"
+    line.target.refuses = lambda _table, _row: False
+    assert line.deliverer.retry_due()
+    assert line.target.written == [("carrier", "UPSERT", [1, "dhl", "x"])]
+    assert line.target.batches[-1][1] == Batch(1, 1)
+    assert len(line.parked) == 0
+
+
+def test_a_row_of_a_plain_copy_that_does_not_fit_is_kept_until_it_does(line, impatient, monkeypatch):
+    line.units([carriers(Op.INSERT, [1, "much too long a name", "x"], [2, "ups", "y"])])
+    line.deliver()
+    assert [row for _, _, row in line.target.written] == [[2, "ups", "y"]]
+    assert line.deliverer.retry_due()
+    assert [r.code for r in line.parked.oldest()] == ["value-refused"]
+    wider = msgspec.structs.replace(
+        SHAPES["carrier"],
+        columns=(ColumnShape("id", "integer"), ColumnShape("name", "text"), ColumnShape("note", "text")),
+    )
+    monkeypatch.setitem(SHAPES, "carrier", wider)
+    line.start()
+    assert line.deliverer.retry_due()
+    assert line.target.written[-1] == ("carrier", "UPSERT", [1, "much too long a name", "x"])
+    assert len(line.parked) == 0
+
+
+def test_a_later_row_of_a_plain_copy_supersedes_the_parked_one(line, impatient):
+    line.target.refuses = lambda _table, row: row[1:] == ["bad", "text"]
+    line.units([carriers(Op.INSERT, [1, "bad", "text"])])
+    line.deliver()
+    line.units([carriers(Op.UPDATE, [1, "good", "text"])])
+    line.deliver()
+    assert len(line.parked) == 0
+    assert line.target.written == [("carrier", "UPSERT", [1, "good", "text"])]
+
+
+def test_a_later_row_that_leaves_values_out_takes_them_from_the_parked_one(line):
+    line.target.refuses = lambda _table, row: row[1:2] == ["bad"]
+    line.units([carriers(Op.INSERT, [1, "bad", "long text"])])
+    line.deliver()
+    line.units([carriers(Op.UPDATE, [1, "good", ABSENT])])
+    line.deliver()
+    assert line.target.written == [("carrier", "UPSERT", [1, "good", "long text"])]
+    assert len(line.parked) == 0
+
+
+def test_a_partial_row_of_a_plain_copy_that_is_not_there_is_kept_too(line, impatient):
+    line.target.missing = {1}
+    line.units([carriers(Op.UPDATE, [1, "dhl", ABSENT])])
+    line.deliver()
+    assert [r.code for r in line.parked.oldest()] == ["row-missing"]
+    line.target.missing = set()
+    assert line.deliverer.retry_due()
+    assert line.target.written[-1] == ("carrier", "UPDATE", [1, "dhl"])
+    assert len(line.parked) == 0
+
+
+def test_closing_lets_go_of_the_target(line):
+    line.deliverer.close()
+    assert line.target.closed
