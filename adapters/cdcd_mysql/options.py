@@ -9,6 +9,7 @@ import msgspec
 
 from cdcd.adapter import Identity
 from cdcd.config import Secret
+from cdcd.errors import ConfigError
 from cdcd_mysql.positions import server_id_of
 
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
@@ -43,10 +44,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.server_id or server_id_of(identity)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """How to encrypt; None for "off" and "prefer"."""
+        """How to encrypt; None for "off" and "prefer". Raises ConfigError when `tls_ca` cannot be used."""
         if self.tls in ("off", "prefer") or self.unix_socket is not None:
             return None
-        context = ssl.create_default_context(cafile=self.tls_ca)
+        try:
+            context = ssl.create_default_context(cafile=self.tls_ca)
+        except OSError as error:
+            raise ConfigError(
+                f"tls-ca {self.tls_ca} cannot be used",
+                cause=str(error.strerror or error),
+                remedy="name a file of PEM certificates",
+            ) from error
         context.verify_flags &= (
             ~ssl.VERIFY_X509_STRICT
         )  # the certificates that servers make for themselves do not pass it

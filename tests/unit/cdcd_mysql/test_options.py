@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from cdcd.errors import ConfigError
 from cdcd_mysql import adapter
 from cdcd_mysql.options import Options
 
@@ -40,6 +41,14 @@ def test_a_system_is_shown_without_its_secret():
 def test_tls_checks_what_its_mode_says(tls, context):
     made = convert(database="d", user="u", tls=tls).tls_context()
     assert (made and (int(made.verify_mode), made.check_hostname)) == context
+
+
+def test_an_authority_that_cannot_be_read_is_an_error_of_the_configuration(tmp_path):
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    for path in (tmp_path / "missing.pem", broken):
+        with pytest.raises(ConfigError):
+            convert(**{"database": "d", "user": "u", "tls": "verify-ca", "tls-ca": str(path)}).tls_context()
 
 
 def test_a_bare_table_name_is_its_full_name():
