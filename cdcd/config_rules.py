@@ -25,7 +25,7 @@ def _problems(config: c.Config) -> Iterator[str]:
     yield from _quantities(config)
     for name, options in config.systems.items():
         if not isinstance(options.get("adapter"), str):
-            yield f"systems.{name}: missing key 'adapter'; add adapter = \"postgres\" or \"mysql\""
+            yield f'systems.{name}: missing key \'adapter\'; add adapter = "postgres" or "mysql"'
     for name, entity in config.entities.items():
         yield from _entity(config, name, entity)
     for index, copy in enumerate(config.replicate):
@@ -84,9 +84,7 @@ def _entity(config: c.Config, name: str, entity: c.Entity) -> Iterator[str]:
         yield from _binding(f"{at}.in.{system}", entity, binding)
 
 
-def _fields(
-    config: c.Config, at: str, entity: c.Entity, fields: dict[str, c.Field], key: list[str]
-) -> Iterator[str]:
+def _fields(config: c.Config, at: str, entity: c.Entity, fields: dict[str, c.Field], key: list[str]) -> Iterator[str]:
     for name, field in fields.items():
         try:
             kind = parse_type(field.type)

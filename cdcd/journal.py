@@ -284,7 +284,9 @@ class Journal:
         known = self._relation_ids.get((source, relation))
         if known is None:
             body = _encoder.encode(relation)
-            row = self._connection.execute("SELECT id FROM relations WHERE source=? AND body=?", (source, body)).fetchone()
+            row = self._connection.execute(
+                "SELECT id FROM relations WHERE source=? AND body=?", (source, body)
+            ).fetchone()
             known = self._relation_ids[source, relation] = int(row[0])
         return known
 
@@ -379,9 +381,7 @@ class Journal:
 
 
 def _put_backfill(connection: Any, source: str, table: str, ordinal: int, run: int) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO backfills VALUES (?,?,?,?,0,NULL,0)", (source, table, ordinal, run)
-    )
+    connection.execute("INSERT OR REPLACE INTO backfills VALUES (?,?,?,?,0,NULL,0)", (source, table, ordinal, run))
 
 
 def _parameters(source: str, draft: Draft, now_us: int) -> tuple[Any, ...]:

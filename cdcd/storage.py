@@ -82,11 +82,20 @@ class Database:
 
 def _storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:
     if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
-        return StorageError(f"no room to write {path}", cause=str(error), remedy="free space on the state directory's disk")
+        return StorageError(
+            f"no room to write {path}", cause=str(error), remedy="free space on the state directory's disk"
+        )
     if isinstance(error, sqlite3.IntegrityError):
-        return StorageError(f"{path} holds something unexpected", cause=str(error), remedy="report this: it is a defect")
+        return StorageError(
+            f"{path} holds something unexpected", cause=str(error), remedy="report this: it is a defect"
+        )
     if type(error) is sqlite3.DatabaseError:
         return NeedsOperator(
-            f"{path} is damaged", code="storage-damaged", cause=str(error), remedy="move it away and start again from a copy"
+            f"{path} is damaged",
+            code="storage-damaged",
+            cause=str(error),
+            remedy="move it away and start again from a copy",
         )
-    return StorageError(f"{path} cannot be read or written", cause=str(error), remedy="check the disk and its permissions")
+    return StorageError(
+        f"{path} cannot be read or written", cause=str(error), remedy="check the disk and its permissions"
+    )

@@ -9,6 +9,7 @@ again; a defect or a failed disk ends the process, and the supervisor starts ano
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,8 @@ from cdcd.state_directory import Lock, StateDirectory
 from cdcd.wake import Bell, Signals, wait
 
 OPERATOR_SECONDS: Final = 60.0
+GC_THRESHOLD: Final = (50_000, 20, 100)
+"""A batch is thousands of small lists and no cycles: looking for some after every 700 costs a fifth of resolve, half of fold."""
 _PR_SET_PDEATHSIG: Final = 1
 _log: Final = logging.getLogger("cdcd.worker")
 
@@ -229,6 +232,7 @@ def main(arguments: list[str]) -> int:
     directory = StateDirectory(Path(blueprint.config.daemon.state_dir))
     lock = Lock(directory.lock(role.file_name))
     lock.acquire(wait=True)
+    gc.set_threshold(*GC_THRESHOLD)
     signals = Signals([signal.SIGTERM])
     try:
         return Worker(role, stages.build(role, blueprint, directory), wiring, signals).run()

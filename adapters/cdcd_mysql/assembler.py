@@ -15,9 +15,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from cdcd.errors import DecodeError, PositionLost, Unavailable
+from cdcd.errors import DecodeError
 from cdcd.model import Commit, Event, Idle, Op, Relation, Row, Rows
-from cdcd_mysql import binlog
+from cdcd_mysql import binlog, refusals
 from cdcd_mysql.binlog import ARTIFICIAL, CHECKSUM_SIZE, HEADER, HEADER_SIZE, IGNORABLE, EventType, Statement
 from cdcd_mysql.captured import CapturedTables, Shape, TableName
 from cdcd_mysql.positions import (
@@ -120,39 +120,17 @@ class Assembler:
                 self._offset = offset if offset >= self._offset else self._unwrap(offset)
             body_end = end - self._checksum_size
             if body_end != end and kind not in _UNCHECKED and not binlog.has_checksum(data, place, end):
-                raise self._damaged_event()
+                raise refusals.damaged_event(self._where)
             handler = self._handlers.get(kind)
             if handler is not None:
                 self._event = (place, end)
                 handler(data, place + HEADER_SIZE, body_end, timestamp)
             elif self._in_group and not flags & IGNORABLE:
-                raise self._unknown_event(kind)
+                raise refusals.unknown_event(binlog.event_name(kind), self._where)
         except _MALFORMED as error:
-            raise self._malformed_event(error) from error
+            raise refusals.malformed_event(error, self._where) from error
         if self.between_groups is not None and not self._in_group:
             self.between_groups()
-
-    def _damaged_event(self) -> DecodeError:
-        return DecodeError(
-            f"the checksum of an event at {self._file}:{self._offset} is wrong",
-            cause="the log is damaged, on the server's disk or on its way",
-            remedy="check the log with mysqlbinlog --verify-binlog-checksum; if it is whole, start again",
-            code="event-checksum",
-        )
-
-    def _unknown_event(self, kind: int) -> DecodeError:
-        return DecodeError(
-            f"the log holds an event of unknown type ({binlog.event_name(kind)}) at {self._file}:{self._offset}",
-            remedy="upgrade cdcd, or switch off the server feature that writes it, then take a new snapshot",
-            code="event-unknown",
-        )
-
-    def _malformed_event(self, error: Exception) -> DecodeError:
-        return DecodeError(
-            f"an event at {self._file}:{self._offset} cannot be decoded",
-            cause=f"its bytes do not follow the format ({type(error).__name__})",
-            remedy="check the server's log with mysqlbinlog --verify-binlog-checksum; nothing after it was read",
-        )
 
     def _unwrap(self, offset: int) -> int:
         """Offsets in headers have 32 bits; a file that one huge transaction made longer wraps them."""
@@ -175,6 +153,11 @@ class Assembler:
             crc if marked_at == offset else 0,
             self._gtids_text(),
         )
+
+    @property
+    def _where(self) -> str:
+        """The place in the log, for messages."""
+        return f"{self._file}:{self._offset}"
 
     def _gtids_text(self) -> str:
         gtids = self._mariadb_gtids or self._mysql_gtids
@@ -257,6 +240,7 @@ class Assembler:
     def _starting_handlers(self) -> dict[int, Handler]:
         """While the first event, which was read before, has not been compared."""
         handlers: dict[int, Handler] = dict.fromkeys(EventType, self._verify_mark)
+        handlers |= dict.fromkeys((EventType.START_ENCRYPTION, EventType.GTID_LIST, EventType.HEARTBEAT), self._ignore)
         handlers[EventType.ROTATE] = self._rotate
         handlers[EventType.FORMAT_DESCRIPTION] = self._format_description
         return handlers
@@ -265,7 +249,7 @@ class Assembler:
         assert self._expected is not None
         size, crc = self._measure(data)
         if (self._offset, size, crc) != (self._expected.offset, self._expected.mark_size, self._expected.mark_crc):
-            raise other_log(self._expected)
+            raise refusals.other_log(self._expected)
         self._group_start = self._offset
         self._handlers = self._running_handlers()
         self.started = True
@@ -298,7 +282,7 @@ class Assembler:
         self._checksum_size = binlog.decode_checksum_size(data, place + HEADER_SIZE, end)
         expected = self._expected
         if expected is not None and not self.started and expected.created not in (0, timestamp):
-            raise other_log(expected)
+            raise refusals.other_log(expected)
         if not self.started:
             self._begun_at = msgspec.structs.replace(self._begun_at, created=timestamp)
         self._created = timestamp
@@ -321,11 +305,7 @@ class Assembler:
         if not self._in_group:
             return
         if self._given_out:
-            raise Unavailable(
-                f"the log file {self._file} ends inside a transaction",
-                cause="the server died while writing it; it was not committed",
-                code="transaction-torn",
-            )
+            raise refusals.torn_transaction(self._file)
         del self._events[self._group_events :]
         self._run = self._gtid = None
         self._in_group = self._has_begun = self._has_rows = False
@@ -334,7 +314,7 @@ class Assembler:
 
     def _begin_group(self, gtid: tuple[int, int, int] | tuple[str, int] | None, *, has_begun: bool) -> None:
         if self._in_group:
-            raise DecodeError(f"a transaction begins inside another at {self._file}:{self._offset}")
+            raise DecodeError(f"a transaction begins inside another at {self._where}")
         self._gtid = gtid
         self._committed_at_us = 0
         self._in_group = True
@@ -389,12 +369,7 @@ class Assembler:
         """The group ends here; with one phase it is committed, else whether it will be is not known yet."""
         is_one_phase = data[place] != 0
         if self._has_rows and not is_one_phase:
-            raise DecodeError(
-                f"a two-phase (XA) transaction changed captured tables before {self._file}:{self._offset}",
-                cause="its rows are in the log before it is decided whether they are committed",
-                remedy="let the application change these tables without XA, then take a new snapshot of them",
-                code="xa-transaction",
-            )
+            raise refusals.two_phase_transaction(self._where)
         self._end_group(data, timestamp)
 
     # ---- statements -------------------------------------------------------------------------------------------------------
@@ -445,24 +420,14 @@ class Assembler:
 
     def _rolled_back(self, statement: Statement, data: bytes, timestamp: int) -> None:
         if self._has_rows:
-            raise DecodeError(
-                f"a transaction of captured tables was rolled back in the log before {self._file}:{self._offset}",
-                cause="it also changed a table without transactions (MyISAM), so the server logged it",
-                remedy="ALTER TABLE … ENGINE=InnoDB, then take a new snapshot of the tables",
-                code="rollback-logged",
-            )
+            raise refusals.logged_rollback(self._where)
         if b" TO " not in statement.text.upper():
             self._end_group(data, timestamp)
 
     def _refuse_statement(self, statement: Statement) -> None:
         """A change logged as its statement may have changed a captured table, and we cannot know which rows."""
         if self._tables.may_concern(statement.database, statement.text):
-            raise DecodeError(
-                f"a change was logged as a statement, not as rows, before {self._file}:{self._offset}",
-                cause="a session or the server has binlog_format other than ROW",
-                remedy="SET GLOBAL binlog_format = 'ROW' (and in that session), then take a new snapshot of the tables",
-                code="binlog-format",
-            )
+            raise refusals.statement_logged(self._where)
 
     # ---- rows -------------------------------------------------------------------------------------------------------------
 
@@ -476,7 +441,7 @@ class Assembler:
         if table_id not in self._shapes or not self._has_begun:
             if table_id == _NO_TABLE_ID:
                 return
-            raise DecodeError(f"rows of a table that was not described before them, at {self._file}:{self._offset}")
+            raise DecodeError(f"rows of a table that was not described before them, at {self._where}")
         shape = self._shapes[table_id]
         if shape is None:
             return
@@ -514,35 +479,12 @@ class Assembler:
     # ---- what we do not read ------------------------------------------------------------------------------------------------
 
     def _payload(self, _data: bytes, _place: int, _end: int, _timestamp: int) -> None:
-        raise DecodeError(
-            f"the log holds a compressed transaction before {self._file}:{self._offset}",
-            cause="the server or a session has binlog_transaction_compression=ON",
-            remedy="SET GLOBAL binlog_transaction_compression = OFF (and in that session), then take a new snapshot",
-            code="binlog-compression",
-        )
+        raise refusals.compressed_transaction(self._where)
 
     def _partial_update(self, data: bytes, place: int, _end: int, _timestamp: int) -> None:
         shape = self._shapes.get(data[place : place + 6])
         if shape is not None:
-            raise DecodeError(
-                f"the log holds a partial JSON update of table {shape.relation.table}",
-                cause="the server or a session has binlog_row_value_options=PARTIAL_JSON",
-                remedy="SET GLOBAL binlog_row_value_options = '' (and in that session), then take a new snapshot",
-                code="binlog-partial-json",
-            )
+            raise refusals.partial_update(shape.relation.table)
 
     def _incident(self, _data: bytes, _place: int, _end: int, _timestamp: int) -> None:
-        raise DecodeError(
-            f"the server says that it lost changes before {self._file}:{self._offset} (incident event)",
-            remedy="look into the server's error log, then take a new snapshot of all captured tables",
-            code="binlog-incident",
-        )
-
-
-def other_log(position: LogPosition) -> PositionLost:
-    """The server's log at that place is not the one that the position was taken from."""
-    return PositionLost(
-        f"the log at {position.file}:{position.offset} is not the one that was read before",
-        cause="another server answers, or the server was restored from a backup or its logs were reset",
-        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
-    )
+        raise refusals.incident(self._where)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import pymysql
 
-from cdcd.errors import Refused
+from cdcd.errors import NotReady, Refused
 from cdcd.model import Lookup, Value
 from cdcd_mysql.errors import core_error
 from cdcd_mysql.literals import UnfitError, literal
@@ -86,7 +86,7 @@ class Lookups:
         columns = [table.column(name) for name in (*lookup.key, lookup.id)]
         present = [column for column in columns if column is not None]
         if len(present) != len(columns):
-            raise Refused(
+            raise NotReady(
                 f"cannot look up rows of table {lookup.table}",
                 cause="it lacks a column of the lookup",
                 remedy="correct the configuration",

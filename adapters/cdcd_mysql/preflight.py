@@ -299,10 +299,14 @@ def _table(context: _Context, need: TableNeed, table: LiveTable | None) -> Itera
                 "error", "no-column", need.table, f"table {need.table} has no column {column}",
                 f"ALTER TABLE {name} ADD COLUMN {quote_name(column)} …, or correct the configuration",
             )  # fmt: skip
-    if table.engine.upper() != "INNODB":
-        kind = "a view" if table.is_view else f"a table of engine {table.engine}"
+    if not table.is_base:
         yield context.finding(
-            "error" if table.is_view else "warning", "engine", need.table, f"{need.table} is {kind}, without transactions",
+            "error", "table-kind", need.table, f"{need.table} is no plain table but a {table.kind.lower()}",
+            "name plain tables in the configuration; ALTER TABLE … DROP SYSTEM VERSIONING makes one of a versioned table",
+        )  # fmt: skip
+    elif table.engine.upper() != "INNODB":
+        yield context.finding(
+            "warning", "engine", need.table, f"{need.table} has engine {table.engine}, without transactions",
             f"ALTER TABLE {name} ENGINE = InnoDB",
         )  # fmt: skip
 

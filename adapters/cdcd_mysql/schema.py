@@ -74,7 +74,7 @@ class LiveColumn(msgspec.Struct, frozen=True):
 
 
 class LiveTable(msgspec.Struct, frozen=True):
-    """A table. `unique_keys` are those over whole columns, the primary key first.
+    """A table. `unique_keys` are those over whole columns, the primary key first. `kind` is information_schema's table_type.
 
     `has_partial_unique_key` says that there are others, over prefixes or expressions. `primary_key` is in key order.
     """
@@ -82,7 +82,7 @@ class LiveTable(msgspec.Struct, frozen=True):
     spelled: str
     name: TableName
     engine: str
-    is_view: bool
+    kind: str
     columns: tuple[LiveColumn, ...]
     primary_key: tuple[str, ...]
     unique_keys: tuple[tuple[str, ...], ...]
@@ -92,6 +92,11 @@ class LiveTable(msgspec.Struct, frozen=True):
     def column(self, name: str) -> LiveColumn | None:
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is a plain table: no view, no sequence, no system-versioned table with hidden history rows."""
+        return self.kind == "BASE TABLE"
 
     @property
     def shape(self) -> TableShape:
@@ -128,7 +133,7 @@ def read_table(session: Session, server: Server, spelled: str, database: str) ->
         spelled,
         name,
         table[0]["engine"] or "",
-        "VIEW" in table[0]["kind"],
+        table[0]["kind"],
         columns,
         keys.get("PRIMARY", ()),
         tuple(sorted(keys.values(), key=lambda key: key != keys.get("PRIMARY"))),

@@ -168,7 +168,7 @@ def chunk_sql(request: ChunkRequest) -> str:
     """The query of a chunk: the next rows in the order of the primary key."""
     table = request.table
     key = [column for name in table.primary_key if (column := table.column(name)) is not None]
-    if not key or table.is_view:
+    if not key or not table.is_base:
         raise NotReady(
             f"table {table.spelled} cannot be read in chunks",
             cause="it has no primary key",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import pymysql
 
@@ -17,7 +19,8 @@ from cdcd_mysql.session import Result, Server, Session, inspect
 from cdcd_mysql.statements import CREATE_CHECKPOINT_SQL, checkpoint_table, quote_text
 from cdcd_mysql.writing import BatchWriter, Pace
 
-_SETTINGS_SQL = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+_DESCRIPTION_AGE_MAX_SECONDS: Final = 60
+_SETTINGS_SQL: Final = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
 class MySqlTarget:
@@ -30,6 +33,7 @@ class MySqlTarget:
         self._session: Session | None = None
         self._server: Server | None = None
         self._tables: dict[str, LiveTable] = {}
+        self._described_at = 0.0
         self._epoch = 0
 
     # ---- describing ------------------------------------------------------------------------------------------------------
@@ -44,8 +48,7 @@ class MySqlTarget:
 
     def describe(self, tables: Sequence[str]) -> Mapping[str, TableShape]:
         """See the contract. Asks the server every time."""
-        self._tables |= (found := self._read_tables(tables))
-        return {name: table.shape for name, table in found.items()}
+        return {name: table.shape for name, table in self._read_tables(tables).items()}
 
     def _read_tables(self, names: Sequence[str]) -> dict[str, LiveTable]:
         session = Session(self._options)
@@ -54,12 +57,18 @@ class MySqlTarget:
         finally:
             session.close()
 
-    def _table(self, name: str) -> LiveTable:
-        if name not in self._tables:
-            self._tables |= self._read_tables([name])
-        if name not in self._tables:
-            raise NotReady(f"table {name} does not exist", remedy="create it, or correct the configuration")
-        return self._tables[name]
+    def _described(self, names: Sequence[str]) -> Mapping[str, LiveTable]:
+        """The tables, described not long ago: a unique key that a person adds changes how rows may be written."""
+        if time.monotonic() - self._described_at > _DESCRIPTION_AGE_MAX_SECONDS:
+            self._tables = {}
+            self._described_at = time.monotonic()
+        unknown = [name for name in dict.fromkeys(names) if name not in self._tables]
+        if unknown:
+            self._tables |= self._read_tables(unknown)
+        for name in unknown:
+            if name not in self._tables:
+                raise NotReady(f"table {name} does not exist", remedy="create it, or correct the configuration")
+        return self._tables
 
     # ---- the checkpoint -----------------------------------------------------------------------------------------------------
 
@@ -161,11 +170,7 @@ class MySqlTarget:
         session, server = self._session, self._server
         if session is None or server is None:
             raise Unavailable("the target is not open", cause="apply without open")
-        tables = {
-            name: self._table(name)
-            for write in writes
-            for name in (write.table, *(lookup.table for lookup in write.lookups))
-        }
+        tables = self._described([n for w in writes for n in (w.table, *(lookup.table for lookup in w.lookups))])
         writer = BatchWriter(session, server, tables, pace)
         try:
             writer.add_first("START TRANSACTION")

@@ -65,7 +65,7 @@ class _Step(msgspec.Struct, frozen=True):
     places: Sequence[int] = ()
     check: Callable[[Result], None] | None = None
     counts_rows: bool = True
-    """Whether "at row 3" in the server's message is the third of `places`."""
+    """Whether "at row 3" in the server's message is the third of `places`: not in joins, nor where a trigger writes."""
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -169,7 +169,7 @@ class BatchWriter:
         if not isinstance(translated, Refused) or step.write < 0:
             return translated
         place = failed_row(error) if step.counts_rows and isinstance(error, pymysql.Error) else None
-        places = step.places if place is None else step.places[place : place + 1]
+        places = step.places if place is None or len(step.places) == 1 else step.places[place : place + 1]
         rows = ((step.write, places[0]),) if len(places) == 1 else ()
         return Refused(translated.what, cause=translated.cause, code=translated.code, rows=rows)
 
@@ -280,7 +280,7 @@ class BatchWriter:
         size = 1 if self._pace is Pace.ONE_BY_ONE else _STATEMENT_ROWS_MAX
         for numbers in self._portions(list(map(len, rows)), size):
             sql = insert_sql(job.table.name, names, [f"({rows[n]})" for n in numbers]) + tail
-            self._step(job, sql, numbers)
+            self._step(job, sql, numbers, counts_rows=not job.table.has_insert_trigger)
 
     def _portions(self, sizes: Sequence[int], count_max: int) -> Iterator[Sequence[int]]:
         """Cut rows of these sizes into statements."""
@@ -293,8 +293,17 @@ class BatchWriter:
         if start < len(sizes):
             yield range(start, len(sizes))
 
-    def _step(self, job: _Job, sql: str, numbers: Sequence[int], check: Callable[[Result], None] | None = None) -> None:
-        self._add(_Step(sql, job.write.table, job.index, [job.places[n] for n in numbers], check))
+    def _step(
+        self,
+        job: _Job,
+        sql: str,
+        numbers: Sequence[int],
+        check: Callable[[Result], None] | None = None,
+        *,
+        counts_rows: bool = True,
+    ) -> None:
+        places = [job.places[n] for n in numbers]
+        self._add(_Step(sql, job.write.table, job.index, places, check, counts_rows))
         if self._pace is Pace.ONE_BY_ONE:
             self.flush()
 

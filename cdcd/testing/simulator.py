@@ -200,9 +200,7 @@ class Simulation:
         held.append(records)
         self._arm(records.database, "parked")
         plan = self._plan(state)
-        return self._deliverer(
-            system, plan, target, state, self._journal(held), records, self._mark(system, held)
-        )
+        return self._deliverer(system, plan, target, state, self._journal(held), records, self._mark(system, held))
 
     def _mark(self, system: str, held: list[Any]) -> AppliedMark:
         mark = AppliedMark(self.directory, system)

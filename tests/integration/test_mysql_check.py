@@ -136,10 +136,11 @@ def test_faults_of_tables_are_found(harness):
         "CREATE TABLE loose (id int)",
         "CREATE TABLE old (id int PRIMARY KEY) ENGINE=MyISAM",
         "CREATE TABLE rare (id int PRIMARY KEY, v varchar(5) CHARACTER SET armscii8)",
+        "CREATE TABLE versioned (id int PRIMARY KEY) WITH SYSTEM VERSIONING",
         "CREATE VIEW seen AS SELECT id FROM parent",
     )
     findings = check_source(
-        harness, "parent", "child", "loose", "old", "rare", "seen", "gone", TableNeed("parent", (), ("x",))
+        harness, "parent", "child", "loose", "old", "rare", "seen", "versioned", "gone", TableNeed("parent", (), ("x",))
     )
     by_subject = {(finding.subject, finding.code): finding.severity for finding in findings}
     assert by_subject == {
@@ -147,7 +148,8 @@ def test_faults_of_tables_are_found(harness):
         ("loose", "no-primary-key"): "error",
         ("old", "engine"): "warning",
         ("rare", "charset"): "error",
-        ("seen", "engine"): "error",
+        ("seen", "table-kind"): "error",
+        ("versioned", "table-kind"): "error",
         ("seen", "no-primary-key"): "error",
         ("gone", "no-table"): "error",
         ("parent", "no-column"): "error",

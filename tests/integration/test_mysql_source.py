@@ -232,6 +232,21 @@ def test_a_second_replica_with_our_server_id_is_told_apart_or_kicked_out(harness
 # ---- what a log can hold ----------------------------------------------------------------------------------------------------
 
 
+def test_a_log_without_checksums_is_read_and_resumed(harness, opened):
+    harness.sql(NUMBERS)
+    reader = opened(harness)
+    harness.sql("SET GLOBAL binlog_checksum = 'NONE'")
+    try:
+        harness.sql("INSERT INTO t VALUES (1, 'v', 0)", "INSERT INTO t VALUES (2, 'v', 0)")
+        assert [row["id"] for _, row in read_changes(reader, 2)] == [1, 2]
+        again = opened(harness, reader.transactions[0].position)
+        assert [row["id"] for _, row in read_changes(again, 1)] == [2]
+    finally:
+        harness.sql("SET GLOBAL binlog_checksum = 'CRC32'")
+    harness.sql("INSERT INTO t VALUES (3, 'v', 0)")
+    assert [row["id"] for _, row in read_changes(again, 2)] == [2, 3]
+
+
 @pytest.mark.parametrize("image", ["MINIMAL", "NOBLOB"])
 def test_values_that_the_row_image_leaves_out_are_absent(harness, opened, image):
     harness.sql("CREATE TABLE t (a int, b varchar(10), v varchar(100), n text, PRIMARY KEY (b, a))")

@@ -151,6 +151,24 @@ class Targets:
         assert (error.rows, error.code) == (((0, 1),), "trigger")
         assert "s3cret" not in str(error)
 
+    def test_a_fault_inside_a_trigger_is_put_down_to_the_row_that_fired_it(self, desk):
+        at = desk(
+            "CREATE TABLE log (v varchar(3))",
+            "CREATE TABLE t (id int PRIMARY KEY, v varchar(20))",
+            "CREATE TRIGGER copy_it AFTER INSERT ON t FOR EACH ROW INSERT INTO log VALUES (NEW.v)",
+        )
+        rows = [[n, "abc"] for n in range(30)]
+        rows[20][1] = "abcd"
+        assert at.refuse(write(UPSERT, ("id", "v"), rows)).rows == ((0, 20),)
+
+    def test_a_unique_key_that_is_added_while_we_run_is_minded_before_long(self, desk, monkeypatch):
+        monkeypatch.setattr("cdcd_mysql.target._DESCRIPTION_AGE_MAX_SECONDS", 0)
+        at = desk("CREATE TABLE t (id int PRIMARY KEY, ean varchar(9))")
+        at.apply(write(UPSERT, ("id", "ean"), [[1, "a"]]))
+        at.harness.sql("ALTER TABLE t ADD UNIQUE (ean)")
+        assert at.refuse(write(UPSERT, ("id", "ean"), [[2, "a"]])).rows == ((0, 0),)
+        assert at.rows() == [("1", "a")]
+
     def test_a_row_larger_than_the_servers_packet_is_refused_before_it_is_sent(self, desk):
         at = desk("CREATE TABLE t (id int PRIMARY KEY, v longtext)")
         size = int(at.harness.sql("SELECT @@global.max_allowed_packet")[0][0])

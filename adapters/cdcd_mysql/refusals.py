@@ -1,0 +1,111 @@
+"""What in a log stops the source, why, and how a person goes on. `where` is file and offset."""
+
+from __future__ import annotations
+
+from cdcd.errors import DecodeError, PositionLost, Unavailable
+from cdcd_mysql.positions import LogPosition
+
+
+def damaged_event(where: str) -> DecodeError:
+    """Bytes changed on the server's disk or on their way."""
+    return DecodeError(
+        f"the checksum of an event at {where} is wrong",
+        cause="the log is damaged, on the server's disk or on its way",
+        remedy="check the log with mysqlbinlog --verify-binlog-checksum; if it is whole, start again",
+        code="event-checksum",
+    )
+
+
+def malformed_event(error: Exception, where: str) -> DecodeError:
+    """An event of a known type does not follow its format."""
+    return DecodeError(
+        f"an event at {where} cannot be decoded",
+        cause=f"its bytes do not follow the format ({type(error).__name__})",
+        remedy="check the log with mysqlbinlog --verify-binlog-checksum; nothing after it was read",
+    )
+
+
+def unknown_event(name: str, where: str) -> DecodeError:
+    """Inside a transaction anything unknown may hold rows."""
+    return DecodeError(
+        f"the log holds an event of unknown type ({name}) at {where}",
+        remedy="upgrade cdcd, or switch off the server feature that writes it, then take a new snapshot",
+        code="event-unknown",
+    )
+
+
+def two_phase_transaction(where: str) -> DecodeError:
+    """XA PREPARE of captured rows."""
+    return DecodeError(
+        f"a two-phase (XA) transaction changed captured tables before {where}",
+        cause="its rows are in the log before it is decided whether they are committed",
+        remedy="let the application change these tables without XA, then take a new snapshot of them",
+        code="xa-transaction",
+    )
+
+
+def logged_rollback(where: str) -> DecodeError:
+    """A transaction that is in the log and yet rolled back."""
+    return DecodeError(
+        f"a transaction of captured tables was rolled back in the log before {where}",
+        cause="it also changed a table without transactions (MyISAM), so the server logged it",
+        remedy="ALTER TABLE … ENGINE=InnoDB, then take a new snapshot of the tables",
+        code="rollback-logged",
+    )
+
+
+def statement_logged(where: str) -> DecodeError:
+    """A change that may have been of a captured table, and we cannot know of which rows."""
+    return DecodeError(
+        f"a change was logged as a statement, not as rows, before {where}",
+        cause="a session or the server has binlog_format other than ROW",
+        remedy="SET GLOBAL binlog_format = 'ROW' (and in that session), then take a new snapshot of the tables",
+        code="binlog-format",
+    )
+
+
+def compressed_transaction(where: str) -> DecodeError:
+    """MySQL's compression hides what a transaction holds."""
+    return DecodeError(
+        f"the log holds a compressed transaction before {where}",
+        cause="the server or a session has binlog_transaction_compression=ON",
+        remedy="SET GLOBAL binlog_transaction_compression = OFF (and in that session), then take a new snapshot",
+        code="binlog-compression",
+    )
+
+
+def partial_update(table: str) -> DecodeError:
+    """Only the changed parts of a JSON document were logged."""
+    return DecodeError(
+        f"the log holds a partial JSON update of table {table}",
+        cause="the server or a session has binlog_row_value_options=PARTIAL_JSON",
+        remedy="SET GLOBAL binlog_row_value_options = '' (and in that session), then take a new snapshot",
+        code="binlog-partial-json",
+    )
+
+
+def incident(where: str) -> DecodeError:
+    """The server itself knows that its log has a gap."""
+    return DecodeError(
+        f"the server says that it lost changes before {where} (incident event)",
+        remedy="look into the server's error log, then take a new snapshot of all captured tables",
+        code="binlog-incident",
+    )
+
+
+def torn_transaction(file: str) -> Unavailable:
+    """A transaction whose first rows were given out turns out never to have been committed."""
+    return Unavailable(
+        f"the log file {file} ends inside a transaction",
+        cause="the server died while writing it; it was not committed",
+        code="transaction-torn",
+    )
+
+
+def other_log(position: LogPosition) -> PositionLost:
+    """The log at a stored position is not the one that was read."""
+    return PositionLost(
+        f"the log at {position.file}:{position.offset} is not the one that was read before",
+        cause="another server answers, or the server was restored from a backup or its logs were reset",
+        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
+    )
