@@ -131,7 +131,9 @@ def _resolved(transaction: MemoryTransaction, number: int, write: TableWrite) ->
                 absent |= {place} if found is None else set()
     if absent and write.kind is not WriteKind.DELETE:
         places = tuple((number, place) for place in sorted(absent))
-        raise Refused(f"table {write.table}: a row refers to one that is not there", rows=places, code="lookup")
+        raise Refused(
+            f"table {write.table}: a row refers to one that is not there", rows=places, code="reference-missing"
+        )
     return ((place, row) for place, row in enumerate(rows) if place not in absent)
 
 

@@ -90,7 +90,7 @@ class Lookups:
                 f"cannot look up rows of table {lookup.table}",
                 cause="it lacks a column of the lookup",
                 remedy="correct the configuration",
-                code="no-column",
+                code="column-missing",
             )
         return present[:-1], present[-1]
 

@@ -288,7 +288,7 @@ def _own_table(context: _Context, grants: _Grants, name: TableName, privileges: 
 def _table(context: _Context, need: TableNeed, table: LiveTable | None) -> Iterator[Finding]:
     if table is None:
         yield context.finding(
-            "error", "no-table", need.table, f"table {need.table} does not exist",
+            "error", "table-missing", need.table, f"table {need.table} does not exist",
             "create it, or correct the configuration",
         )  # fmt: skip
         return
@@ -296,7 +296,7 @@ def _table(context: _Context, need: TableNeed, table: LiveTable | None) -> Itera
     for column in dict.fromkeys((*need.key, *need.columns)):
         if table.column(column) is None:
             yield context.finding(
-                "error", "no-column", need.table, f"table {need.table} has no column {column}",
+                "error", "column-missing", need.table, f"table {need.table} has no column {column}",
                 f"ALTER TABLE {name} ADD COLUMN {quote_name(column)} …, or correct the configuration",
             )  # fmt: skip
     if not table.is_base:

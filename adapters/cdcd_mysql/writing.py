@@ -394,7 +394,7 @@ def _column(table: LiveTable, name: str) -> LiveColumn:
         raise NotReady(
             f"table {table.spelled} has no column {name}",
             remedy="add the column, or correct the configuration",
-            code="no-column",
+            code="column-missing",
         )
     return column
 

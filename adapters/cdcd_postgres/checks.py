@@ -328,7 +328,7 @@ def _check_replica_identity(check: _Check, need: TableNeed, table: CatalogTable)
         )
     elif not table.is_unique(table.identity):
         check.error(
-            "no-key",
+            "no-primary-key",
             need.table,
             f"table {need.table} has no key: its existing rows cannot be read in chunks",
             f"ALTER TABLE {name} ADD PRIMARY KEY (…);",
@@ -339,7 +339,7 @@ def _check_key(check: _Check, need: TableNeed, table: CatalogTable) -> None:
     key = need.key or table.primary_key
     if not key:
         message = f"table {need.table} has no primary key, and the configuration names no key"
-        check.error("no-key", need.table, message, "name the key columns in the configuration")
+        check.error("no-primary-key", need.table, message, "name the key columns in the configuration")
     elif {*key} <= {column.name for column in table.columns} and not table.is_unique(key):
         columns = ", ".join(map(quote_identifier, key))
         check.error(

@@ -241,7 +241,7 @@ class ChunkReader:
                 f"table {name.spelled} cannot be read in chunks",
                 cause="it has no primary key, and its replica identity is no unique index",
                 remedy=f"ALTER TABLE {name.sql} ADD PRIMARY KEY (…);",
-                code="no-key",
+                code="no-primary-key",
             )
         return table
 

@@ -105,7 +105,7 @@ class PostgresTarget:
             cause=f"its row in {table.spelled} has another lineage: the state directory is new, restored or not ours",
             remedy="start with the state directory that belongs to it; or, to begin anew with this one, run in "
             f"{self._system}: {statements.forget_checkpoint(table, identity.daemon, identity.system)}",
-            code="lineage",
+            code="other-lineage",
         )
 
     # ---- apply -------------------------------------------------------------------------------------------------------

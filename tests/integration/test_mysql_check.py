@@ -151,8 +151,8 @@ def test_faults_of_tables_are_found(harness):
         ("seen", "table-kind"): "error",
         ("versioned", "table-kind"): "error",
         ("seen", "no-primary-key"): "error",
-        ("gone", "no-table"): "error",
-        ("parent", "no-column"): "error",
+        ("gone", "table-missing"): "error",
+        ("parent", "column-missing"): "error",
     }
     assert all(finding.remedy for finding in findings)
     cascade = next(finding for finding in findings if finding.code == "cascade")

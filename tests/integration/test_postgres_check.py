@@ -116,8 +116,11 @@ def test_a_table_without_a_key_is_found(harness):
         "replica-identity",
         "key-not-unique",
     ]
-    assert [finding.code for finding in source(harness, TableNeed("public.b", ("x",)))] == ["no-key", "key-not-unique"]
-    assert [finding.code for finding in target(harness, written("public.a"))] == ["no-key"]
+    assert [finding.code for finding in source(harness, TableNeed("public.b", ("x",)))] == [
+        "no-primary-key",
+        "key-not-unique",
+    ]
+    assert [finding.code for finding in target(harness, written("public.a"))] == ["no-primary-key"]
 
 
 def test_a_generated_column_cannot_be_captured_and_is_not_written(harness):

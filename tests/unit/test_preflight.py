@@ -96,7 +96,7 @@ def test_each_side_is_asked_about_its_own_tables_and_closed(tmp_path: Path, adap
 
 
 def test_findings_of_all_systems_come_together(tmp_path: Path, adapter: ScriptedAdapter):
-    adapter.systems["a"].answers["check"] = [finding("wal-level"), finding("no-key", "warning")]
+    adapter.systems["a"].answers["check"] = [finding("wal-level"), finding("no-primary-key", "warning")]
     adapter.systems["b"].answers["check"] = NotReady("no rights", cause="none", remedy="GRANT …", code="privilege")
     outcome = check(tmp_path)
     assert [found.code for found in outcome.errors] == ["wal-level", "privilege"]

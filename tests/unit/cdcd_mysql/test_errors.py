@@ -41,8 +41,8 @@ from cdcd_mysql.errors import core_error, error_number, failed_row, translated
         (2013, "Lost connection", Unavailable, "unavailable", ""),
         (1290, "running with the --read-only option", Unavailable, "unavailable", ""),
         (1045, "Access denied for user 'cdcd'@'h'", NotReady, "access", "cdcd"),
-        (1146, "Table 'shop.item' doesn't exist", NotReady, "no-table", "shop.item"),
-        (1054, "Unknown column 'x' in 'field list'", NotReady, "no-column", "x"),
+        (1146, "Table 'shop.item' doesn't exist", NotReady, "table-missing", "shop.item"),
+        (1054, "Unknown column 'x' in 'field list'", NotReady, "column-missing", "x"),
         (1236, "Could not find first log file name in binary log index file", PositionLost, "position-lost", ""),
         (
             1236,
