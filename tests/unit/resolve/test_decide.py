@@ -265,3 +265,29 @@ def test_no_unit_writes_a_field_that_its_target_owns_but_as_the_first_value_of_a
     assert {t.kind for t in told} == {"UPDATE", "FULL"}
     assert all("body" not in t.fields for t in told)
     assert all(set(t.fields) <= {"sku", "body"} for t in line.told("erp") if t.kind == "UPDATE")
+
+
+# ---- images that are only behind ------------------------------------------------------------------------------
+
+
+def test_an_image_that_lacks_what_is_on_its_way_is_no_change_by_a_non_owner(line):
+    line.apps["erp"].write(update("item", 1, name="two"))
+    line.resolve()
+    line.told("shop")
+    line.apps["shop"].write(update("products", 70, body="better"))  # its image still says "one"
+    line.resolve()
+    assert line.told("shop") == []
+    assert line.counted("shop", "product")["behind"] == 1
+
+
+def test_a_unit_that_was_read_back_excuses_no_later_change_of_its_field(line):
+    line.apps["erp"].write(update("item", 1, name="two"))
+    line.resolve()
+    line.told("shop")
+    line.apps["shop"].echo(update("products", 70, title="two"))
+    line.apps["erp"].write(update("item", 1, stock=7))
+    line.resolve()
+    assert line.told("shop") == [Told("product", "UPDATE", ("A",), {"stock": 7})]
+    line.apps["shop"].write(update("products", 70, title="mine"))
+    line.resolve()
+    assert line.told("shop") == [Told("product", "UPDATE", ("A",), {"name": "two"})]
