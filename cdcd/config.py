@@ -1,7 +1,7 @@
-"""The configuration: TOML read into frozen structs, checked as a whole, with messages that say the way out.
+"""The configuration: TOML read into frozen structs, with messages that say the way out.
 
-`load` reads one file. What a single value must look like is in the structs; what must fit together (owners are
-systems, keys are bound, conditions compile) is in `cdcd.config_rules`.
+What a single value must look like is in the structs. What must fit together (owners are systems, keys are bound,
+conditions compile) is in `cdcd.config_rules`, whose `load` is what the daemon starts from.
 """
 
 from __future__ import annotations
@@ -210,15 +210,6 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"expected a size like 512MiB or 20GiB, got {text!r}")
     return int(match[1]) * _SIZE_BYTES[match[2]]
-
-
-def load(path: Path) -> Config:
-    """Read and check the configuration at `path`. Raises ConfigError naming file, key, value, rule and way out."""
-    from cdcd import config_rules  # noqa: PLC0415 - the rules need the structs above
-
-    config = read(path)
-    config_rules.check(config, str(path))
-    return config
 
 
 def read(path: Path) -> Config:

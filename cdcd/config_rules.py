@@ -5,12 +5,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdcd import config as c
 from cdcd.conditions import compile_condition
 from cdcd.errors import ConfigError
 from cdcd.values import parse_type
+
+
+def load(path: Path) -> c.Config:
+    """Read the configuration at `path` and check it as a whole. Raises ConfigError: file, key, value, rule, way out."""
+    config = c.read(path)
+    check(config, str(path))
+    return config
 
 
 def check(config: c.Config, file: str) -> None:

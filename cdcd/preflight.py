@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdcd import blueprint as b
-from cdcd import config as c
-from cdcd import plugins
+from cdcd import config_rules, plugins
 from cdcd.adapter import Finding, Identity
 from cdcd.control import Failure, RemoteError, failure
 from cdcd.errors import CdcdError, NeedsOperator, Unavailable
@@ -54,7 +53,7 @@ class Result(msgspec.Struct, frozen=True):
 
 def check(path: Path) -> Outcome:
     """Read the configuration at `path` and check every system. Raises ConfigError."""
-    config = c.load(path)
+    config = config_rules.load(path)
     blueprint = b.draw(config, str(path))
     directory = StateDirectory(Path(config.daemon.state_dir))
     findings = list(_check_state_directory(directory))

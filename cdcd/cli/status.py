@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from cdcd import config as c
-from cdcd import control, health
+from cdcd import config_rules, control, health
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.errors import CdcdError, Unavailable
 from cdcd.state_directory import StateDirectory
@@ -60,7 +60,7 @@ def read(config: Path) -> DaemonStatus:
 
     from cdcd.blueprint import draw  # noqa: PLC0415 - loads drivers
 
-    return offline(draw(c.load(config), str(config)), directory, version("cdcd"))
+    return offline(draw(config_rules.load(config), str(config)), directory, version("cdcd"))
 
 
 def summary(status: DaemonStatus, reasons: list[health.Reason]) -> str:

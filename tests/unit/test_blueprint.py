@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cdcd import blueprint, config
+from cdcd import blueprint, config, config_rules
 from cdcd.blueprint import Blueprint, Role, draw
 from cdcd.config import Config
 from cdcd.errors import ConfigError
@@ -15,7 +15,7 @@ EXAMPLE = Path(config.__file__).parent.parent / "config" / "cdcd.example.toml"
 
 @pytest.fixture
 def loaded() -> Config:
-    return config.load(EXAMPLE)
+    return config_rules.load(EXAMPLE)
 
 
 def test_every_system_gets_its_loops(loaded: Config):

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pytest
 
-from cdcd import config
+from cdcd import config, config_rules
 from cdcd.config import Config, Secret
 from cdcd.errors import ConfigError
 from cdcd_postgres.options import Options
@@ -20,7 +20,7 @@ EXAMPLE = (FILES / "cdcd.example.toml").read_text()
 def load(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "cdcd.toml"
     path.write_text(text)
-    return config.load(path)
+    return config_rules.load(path)
 
 
 def complaint(tmp_path: Path, old: str, new: str) -> str:
@@ -36,7 +36,7 @@ def complaint(tmp_path: Path, old: str, new: str) -> str:
 
 @pytest.mark.parametrize("name", ["cdcd.example.toml", "cdcd.minimal.toml"])
 def test_the_shipped_files_load(name: str):
-    assert config.load(FILES / name).daemon.name == "acme"
+    assert config_rules.load(FILES / name).daemon.name == "acme"
 
 
 def keys_of(kind: Any) -> set[str]:
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, con
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=re.escape(str(path))):
-        config.load(path)
+        config_rules.load(path)
 
 
 def test_reading_without_the_rules_takes_what_only_does_not_fit_together(tmp_path: Path):
@@ -158,7 +158,7 @@ def test_reading_without_the_rules_takes_what_only_does_not_fit_together(tmp_pat
     path.write_text(EXAMPLE.replace("ref(customer)", "ref(nobody)"))
     assert config.read(path).daemon.state_dir == "/var/lib/cdcd"
     with pytest.raises(ConfigError):
-        config.load(path)
+        config_rules.load(path)
 
 
 @pytest.mark.parametrize(
@@ -215,5 +215,5 @@ def test_a_secret_that_is_not_there_says_how_to_give_it(secret: Secret, said: st
 
 
 def test_a_configuration_survives_the_way_to_the_workers():
-    loaded = config.load(FILES / "cdcd.example.toml")
+    loaded = config_rules.load(FILES / "cdcd.example.toml")
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(loaded), type=Config) == loaded

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cdcd import config as configuration
-from cdcd import errors
+from cdcd import config_rules, errors
 from cdcd.blueprint import draw
 from cdcd.values import ValueRefused
 
@@ -212,5 +212,5 @@ def test_every_key_of_the_configuration_stands_in_the_example(key):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name)
 def test_every_example_loads_and_compiles(path):
-    blueprint = draw(configuration.load(path), str(path))
+    blueprint = draw(config_rules.load(path), str(path))
     assert blueprint.entity_tables or blueprint.config.replicate

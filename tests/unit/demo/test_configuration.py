@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cdcd import config
+from cdcd import config_rules
 from demo import erp, shop
 from demo.records import BY_STATUS, KEY_FIELDS, OWNERS
 from demo.stage import CONFIG, fill_configuration
@@ -16,7 +16,7 @@ KINDS_CONFIGURED = {"product": "product", "customer": "customer", "contact": "co
 def loaded(tmp_path_factory):
     path = tmp_path_factory.mktemp("demo") / "cdcd.toml"
     path.write_text(fill_configuration(state_dir="/tmp/state", listen_port=1, erp_port=2, shop_port=3))
-    return config.load(path)
+    return config_rules.load(path)
 
 
 def test_the_filled_configuration_loads(loaded):
