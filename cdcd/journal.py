@@ -300,6 +300,13 @@ class Journal:
         row = self._connection.execute("SELECT committed_at_us FROM sources WHERE source=?", (source,)).fetchone()
         return None if row is None else int(row[0])
 
+    def first_after(self, seq: int) -> tuple[int, int, int] | None:
+        """The seq, commit time and journalling time of the oldest entry beyond `seq` that is kept, None without one."""
+        row: tuple[int, int, int] | None = self._connection.execute(
+            "SELECT seq, committed_at_us, journaled_at_us FROM entries WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)
+        ).fetchone()
+        return row
+
     def last_seq(self) -> int:
         """The newest seq ever given, 0 for an empty journal."""
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='entries'").fetchone()

@@ -118,9 +118,7 @@ class Operations:
         since_us = arguments.get("since_us")
         if not isinstance(since_us, int) or since_us > now_us():
             raise RequestError("a rewind goes back to a moment in the past", remedy="give --to 2h or an ISO time")
-        first_seq, oldest_us = self._journal.database.connection.execute(
-            "SELECT seq, journaled_at_us FROM entries ORDER BY seq LIMIT 1"
-        ).fetchone() or (1, now_us())
+        first_seq, _, oldest_us = self._journal.first_after(0) or (1, 0, now_us())
         after = max(self._journal.seq_at(since_us), first_seq - 1)
         return Rewind(system, since_us, oldest_us, max(0, self._journal.last_seq() - after))
 

@@ -191,6 +191,15 @@ def trim(state: State, target: str, through: int) -> int:
     return int(state.connection.execute("DELETE FROM outbox WHERE target=? AND through<=?", (target, through)).rowcount)
 
 
+def waiting(state: State, target: str, after_unit: int) -> tuple[int, int]:
+    """Writes and bytes of the rows that hold units beyond `after_unit`."""
+    writes, size_bytes = state.connection.execute(
+        "SELECT coalesce(sum(writes), 0), coalesce(sum(length(body)), 0) FROM outbox WHERE target=? AND through>?",
+        (target, after_unit),
+    ).fetchone()
+    return int(writes), int(size_bytes)
+
+
 def oldest_waiting_us(state: State, target: str, after_unit: int) -> int | None:
     """Commit time of the oldest unit beyond `after_unit`, None when there is none."""
     row = state.connection.execute(

@@ -57,14 +57,6 @@ CREATE TABLE IF NOT EXISTS seen (
 """
 
 
-class TargetSummary(msgspec.Struct, frozen=True):
-    """An outbox as it stands on disk: includes units delivered but not yet trimmed."""
-
-    newest_unit: int
-    writes: int
-    size_bytes: int
-
-
 class Summary(msgspec.Struct, frozen=True):
     """What status shows of the state database."""
 
@@ -72,7 +64,6 @@ class Summary(msgspec.Struct, frozen=True):
     phases: dict[str, str]
     conflicts: int
     held: int
-    outbox: dict[str, TargetSummary]
 
 
 class State:
@@ -127,18 +118,11 @@ class State:
     def summary(self) -> Summary:
         """Counts for status and metrics."""
         execute = self.connection.execute
-        outbox = {
-            target: TargetSummary(newest, writes or 0, size or 0)
-            for target, newest, writes, size in execute(
-                "SELECT target, max(through), sum(writes), sum(length(body)) FROM outbox GROUP BY target"
-            )
-        }
         return Summary(
             self.position,
             dict(execute("SELECT entity, phase FROM phases")),
             execute("SELECT count(*) FROM conflicts").fetchone()[0],
             execute("SELECT count(*) FROM held").fetchone()[0],
-            outbox,
         )
 
     def close(self) -> None:

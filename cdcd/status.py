@@ -11,10 +11,11 @@ from typing import Final
 
 import msgspec
 
+from cdcd import outbox
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_size
 from cdcd.journal import Journal
-from cdcd.outbox import AppliedMark, oldest_waiting_us
+from cdcd.outbox import AppliedMark
 from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, WorkerState, now_us
 from cdcd.stages import pause_switch
 from cdcd.state import State
@@ -186,11 +187,9 @@ class Observer:
 
     def _resolve(self, worker: WorkerStatus, now: int) -> ResolveStatus:
         summary = self.state.summary()
-        row = self.journal.database.connection.execute(
-            "SELECT committed_at_us FROM entries WHERE seq > ? ORDER BY seq LIMIT 1", (summary.position,)
-        ).fetchone()
+        oldest = self.journal.first_after(summary.position)
         waiting = max(0, self.journal.last_seq() - summary.position)
-        lag_seconds = 0.0 if row is None or not waiting else max(0, now - row[0]) / 1e6
+        lag_seconds = 0.0 if oldest is None or not waiting else max(0, now - oldest[1]) / 1e6
         return ResolveStatus(
             worker, summary.position, lag_seconds, waiting, summary.phases, summary.conflicts, summary.held
         )
@@ -200,11 +199,8 @@ class Observer:
     ) -> DeliverStatus:
         figures = worker.figures if isinstance(worker.figures, DeliverFigures) else DeliverFigures()
         applied = max(figures.applied_unit, self._marks[system].read())
-        oldest_us = oldest_waiting_us(self.state, system, applied)
-        writes, size_bytes = self.state.connection.execute(
-            "SELECT coalesce(sum(writes), 0), coalesce(sum(length(body)), 0) FROM outbox WHERE target=? AND through>?",
-            (system, applied),
-        ).fetchone()
+        oldest_us = outbox.oldest_waiting_us(self.state, system, applied)
+        writes, size_bytes = outbox.waiting(self.state, system, applied)
         lag_seconds = 0.0 if oldest_us is None else max(0, now - oldest_us) / 1e6
         return DeliverStatus(
             worker, paused, applied, lag_seconds, writes, size_bytes, figures.parked, max(lag_seconds, upstream_seconds)

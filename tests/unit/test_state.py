@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from cdcd import outbox
 from cdcd.outbox import OutboxWriter
 from cdcd.resolve.plan import Vocabulary
-from cdcd.state import State, TargetSummary
+from cdcd.state import State
 
 
 @pytest.fixture
@@ -71,15 +72,14 @@ def test_the_summary_counts_what_waits(state):
         writer.add("erp", [1, 1, b"k", 0, [], 0, []], 5)
         writer.end_unit()
         writer.flush()
+        state.put("units", writer.units)
     summary = state.summary()
     assert (summary.position, summary.conflicts, summary.held) == (12, 1, 1)
     assert summary.phases == {"order": "live", "product": "seeding"}
-    assert {name: (target.newest_unit, target.writes) for name, target in summary.outbox.items()} == {
-        "shop": (1, 2),
-        "erp": (2, 1),
-    }
-    assert isinstance(summary.outbox["shop"], TargetSummary)
-    assert summary.outbox["shop"].size_bytes > 0
+    writes = {name: outbox.waiting(state, name, 0)[0] for name in ("shop", "erp")}
+    assert (state.units, writes) == (2, {"shop": 2, "erp": 1})
+    assert outbox.waiting(state, "shop", 0)[1] > 0
+    assert outbox.waiting(state, "shop", 1) == (0, 0)
 
 
 def test_closing_twice_is_safe(tmp_path):
