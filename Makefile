@@ -15,10 +15,10 @@ LONG_TESTS := tests/bench tests/soak
 export PATH := $(PATH):/usr/sbin:/sbin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test lint clean environment servers
+.PHONY: help demo test test-matrix fuzz lint clean environment servers
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: environment servers ## an ERP and a shop kept in step before your eyes; ARGS="--seconds 20" bounds it, ARGS=--help tells more
 	@PYTHONPATH=tests exec $(BIN)/python -m demo $(ARGS)
@@ -30,6 +30,12 @@ test: environment servers ## style, types, rules and all tests but the long ones
 	$(BIN)/pytest $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
 	if [ -n "$(STATUS_FILE)" ]; then echo $$status > "$(STATUS_FILE)"; exit 0; fi; \
 	exit $$status
+
+test-matrix: environment servers ## contract, integration and fault tests against every supported server; ARGS="--only=mysql" runs one
+	@$(BIN)/python .ci/matrix.py $(ARGS)
+
+fuzz: $(VENV)/installed-fuzz ## the decoders against mutated logs; ARGS="--seconds 3600" (60)
+	@$(BIN)/python .ci/fuzz.py $(ARGS)
 
 lint: environment ## style and types alone
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -47,6 +53,9 @@ environment: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml .ci/environment
 	@.ci/environment $(VENV)
+
+$(VENV)/installed-fuzz: $(VENV)/installed
+	@.ci/environment $(VENV) fuzz
 
 servers:
 	@.ci/servers

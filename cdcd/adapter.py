@@ -10,7 +10,7 @@ Common to all methods: blocking, called from one thread of one process per objec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -142,8 +142,10 @@ class Target(Protocol):
         """
         ...
 
-    def apply(self, writes: Sequence[TableWrite], batch: Batch) -> Applied:
+    def apply(self, writes: Iterable[TableWrite], batch: Batch) -> Applied:
         """Do all `writes` in order, and move the checkpoint to `batch.through`, in one transaction. Returning means durable.
+
+        `writes` is iterated once and may be far larger than memory: a target holds a bounded part of it (Invariant 11).
 
         The checkpoint row is written first (it marks the transaction in the log) and only where daemon, epoch and
         lineage are ours, else Fenced and nothing is written (Invariant 4). It stores `after` and `through`.

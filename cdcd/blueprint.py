@@ -53,6 +53,7 @@ class SystemBlueprint(msgspec.Struct, frozen=True):
 class Blueprint(msgspec.Struct, frozen=True):
     """The configuration and all that had to be looked up to understand it.
 
+    `entity_tables` are the (system, table) pairs of every entity, and of the plain copies of a table (`copies_of`).
     `table_names` gives, by system, the full name of every table as the configuration spells it. `vocabulary` is what
     the state database knew when the daemon started (encoded; see `resolve.plan.Vocabulary`).
     """
@@ -90,7 +91,7 @@ class Blueprint(msgspec.Struct, frozen=True):
 def draw(config: Config, file: str) -> Blueprint:
     """Look up adapters and table names, and compile the configuration once. Raises ConfigError."""
     from cdcd import plugins  # noqa: PLC0415 - workers are handed the result
-    from cdcd.resolve.plan import build  # noqa: PLC0415
+    from cdcd.resolve.plan import build, copies_of  # noqa: PLC0415
 
     entries = {name: plugins.find(config, file, name) for name in config.systems}
     names: dict[str, dict[str, str]] = {name: {} for name in config.systems}
@@ -112,4 +113,5 @@ def draw(config: Config, file: str) -> Blueprint:
         for name in config.systems
     }
     tables = {entity: tuple(plan.entities_tables(entity)) for entity in config.entities}
+    tables |= {copies_of(r.source, r.source_table): ((r.source, r.source_table),) for r in plan.routes}
     return Blueprint(file, config, systems, names, tables)

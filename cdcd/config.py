@@ -119,10 +119,21 @@ class ChildEntity(_Struct, frozen=True):
     fields: dict[str, Field]
 
 
-class Column(_Struct, frozen=True):
-    """A column with a transform. All transforms are reversible; what does not fit parks the record.
+class UnfitValue(_Struct, frozen=True):
+    """What stands in for a value that does not fit, as a value of the field."""
 
-    `reference` says what the column of a ref field holds: the other row's local id, or its business key.
+    value: str | int | bool
+
+
+Unfit = Literal["park", "null"] | UnfitValue
+
+
+class Column(_Struct, frozen=True):
+    """A column with a transform, or with a policy. All transforms are reversible.
+
+    `unfit` says what happens to a value that does not fit the column, or that it has and the field cannot hold: the
+    record is parked, or something stands in for the value. `reference` says what the column of a ref field holds: the
+    other row's local id, or its business key.
     """
 
     column: str
@@ -130,6 +141,7 @@ class Column(_Struct, frozen=True):
     map: dict[str, str] | None = None
     scale: Annotated[int, msgspec.Meta(gt=0)] | None = None
     time_zone: str | None = None
+    unfit: Unfit = "park"
 
 
 class OnDeleteArchive(_Struct, frozen=True):
@@ -178,12 +190,18 @@ class Entity(_Struct, frozen=True):
 
 
 class Replicate(_Struct, frozen=True):
-    """Plain one-way copies of whole tables. `rename` maps a source table to another name in the target."""
+    """Plain one-way copies of whole tables. `rename` maps a source table to another name in the target.
+
+    `unfit` says for columns ("item.released", by the source's names) what stands in for values that do not fit.
+    `leave_out` are columns that the target is not given: "item.note", the table as it is spelled in `tables`.
+    """
 
     source: Name = msgspec.field(name="from")
     target: Name = msgspec.field(name="to")
     tables: list[str] = []
     rename: dict[str, str] = {}
+    unfit: dict[str, Unfit] = {}
+    leave_out: list[str] = []
 
 
 class Config(_Struct, frozen=True):

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdcd import config as c
 from cdcd.conditions import compile_condition
+from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
 from cdcd.values import parse_type
 
@@ -37,13 +38,25 @@ def _problems(config: c.Config) -> Iterator[str]:
     for name, entity in config.entities.items():
         yield from _entity(config, name, entity)
     for index, copy in enumerate(config.replicate):
-        for system in (copy.source, copy.target):
-            yield from _known(f"replicate[{index}]", "system", system, config.systems)
-        if copy.source == copy.target:
-            yield f"replicate[{index}]: from and to are both {copy.source!r}; a table cannot be copied onto itself"
-        if not copy.tables:
-            yield f"replicate[{index}].tables: empty; name at least one table"
+        yield from _replicate(config, f"replicate[{index}]", copy)
     yield from _tables_written_twice(config)
+
+
+def _replicate(config: c.Config, at: str, copy: c.Replicate) -> Iterator[str]:
+    for system in (copy.source, copy.target):
+        yield from _known(at, "system", system, config.systems)
+    if copy.source == copy.target:
+        yield f"{at}: from and to are both {copy.source!r}; a table cannot be copied onto itself"
+    if not copy.tables:
+        yield f"{at}.tables: empty; name at least one table"
+    for column in copy.unfit:
+        yield from _known(f"{at}.unfit", "table of this copy", column.rpartition(".")[0], copy.tables)
+    for left_out in copy.leave_out:
+        table, _, column = left_out.rpartition(".")
+        if not table or not column:
+            yield f"{at}.leave-out: expected table.column, got {left_out!r}"
+        else:
+            yield from _known(f"{at}.leave-out", "table of this copy", table, copy.tables)
 
 
 def _quantities(config: c.Config) -> Iterator[str]:
@@ -121,6 +134,7 @@ def _conditions(at: str, entity: c.Entity) -> Iterator[str]:
 
 def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
     yield from _columns(f"{at}.columns", entity.fields, binding.columns)
+    yield from _keys_stand_for_themselves(f"{at}.columns", entity.key, binding.columns)
     for field in entity.key:
         if field not in binding.columns and field not in binding.key:
             yield f'{at}.columns: key field {field!r} is not bound; add {field} = "column"'
@@ -134,9 +148,19 @@ def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
             yield from _known(f"{at}.children", "child collection", child, entity.children)
             continue
         yield from _columns(f"{at}.children.{child}.columns", entity.children[child].fields, where.columns)
+        yield from _keys_stand_for_themselves(
+            f"{at}.children.{child}.columns", entity.children[child].key, where.columns
+        )
         for field in entity.children[child].key:
             if field not in where.columns:
                 yield f'{at}.children.{child}.columns: key field {field!r} is not bound; add {field} = "column"'
+
+
+def _keys_stand_for_themselves(at: str, key: list[str], columns: dict[str, str | c.Column]) -> Iterator[str]:
+    for field in key:
+        column = columns.get(field)
+        if isinstance(column, c.Column) and column.unfit != "park":
+            yield f"{at}.{field}.unfit: a key cannot be replaced; two records could get the same"
 
 
 def _archive(at: str, entity: c.Entity, binding: c.Binding, on_delete: c.OnDeleteArchive) -> Iterator[str]:
@@ -168,11 +192,24 @@ def _columns(at: str, fields: dict[str, c.Field], columns: dict[str, str | c.Col
             yield from _members(f"{at}.{field}.map", fields[field], column.map.values())
         if column.scale is not None and not fields[field].type.startswith("decimal"):
             yield f"{at}.{field}.scale: only decimal fields scale, {field!r} is {fields[field].type}"
+        yield from _unfit(f"{at}.{field}", fields[field], column.unfit)
         if column.time_zone is not None:
             try:
                 ZoneInfo(column.time_zone)
             except (ZoneInfoNotFoundError, ValueError):
                 yield f"{at}.{field}.time-zone: unknown zone {column.time_zone!r}; use an IANA name such as Europe/Berlin"
+
+
+def _unfit(at: str, field: c.Field, unfit: c.Unfit) -> Iterator[str]:
+    if unfit == "park":
+        return
+    if field.type.startswith("ref"):
+        yield f"{at}.unfit: nothing can stand in for a reference"
+    elif isinstance(unfit, c.UnfitValue):
+        try:
+            typed(column_text(unfit.value), parse_type(field.type))
+        except ValueError as error:
+            yield f"{at}.unfit: {error}"
 
 
 def _schedule(at: str, schedule: str) -> Iterator[str]:

@@ -9,22 +9,31 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from cdcd import outbox
 from cdcd.adapter import Target
 from cdcd.errors import CdcdError, NeedsOperator, Refused
 from cdcd.fold import Folder
-from cdcd.folded import Folded, Grouped, subgroups
+from cdcd.fold_large import LargeFold
+from cdcd.folded import Folded, Grouped, Groups, ListedGroups, Unmoved, Unwritable, joined
 from cdcd.journal import Command, Journal
-from cdcd.model import Batch
+from cdcd.model import Batch, TableShape, TableWrite, WriteKind
 from cdcd.outbox import AppliedMark, StoredUnits, Unit
-from cdcd.parked import Parked, ParkedRecords, Subject
+from cdcd.parked import ParkedRecords, Subject
 from cdcd.resolve.plan import Plan
+from cdcd.spill import Spill
 from cdcd.state import State
 from cdcd.values import ValueRefused
 
+LARGE_WRITES: Final = 20_000
+LARGE_BYTES: Final = 16 * 2**20
+"""A unit of more, as it is stored, is folded by way of the disk (Invariant 11)."""
+RETRY_RECORDS: Final = 500
+_RETRY_ROUNDS: Final = 10
 _log: Final = logging.getLogger(__name__)
 
 
@@ -52,9 +61,9 @@ class Deliverer:
         self._applied = applied
         self._unit = 0
         self._row = 0
+        self._shapes: Mapping[str, TableShape] = {}
         self._folder: Folder | None = None
         self._ahead: list[StoredUnits] = []
-        self._parked_now: set[Subject] = set()
 
     def start(self) -> None:
         """Take over the target and learn where it stands. Raises NeedsOperator when its checkpoint is ahead of us."""
@@ -68,8 +77,18 @@ class Deliverer:
                 remedy="restore the newest copy, or start with an empty state directory and copy anew",
             )
         self._applied.write(self._unit)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Look at the target's tables, and fold for what they are now."""
         shapes = self._target.describe([need.table for need in self._plan.tables(self._system)])
-        self._folder = Folder(self._plan, self._system, shapes, self._journal.relation)
+        if self._folder is None or shapes != self._shapes:
+            self._shapes = shapes
+            self._folder = Folder(self._plan, self._system, shapes, self._journal.relation)
+
+    def _started(self) -> Folder:
+        assert self._folder is not None, "start was not called"
+        return self._folder
 
     @property
     def applied_unit(self) -> int:
@@ -77,41 +96,68 @@ class Deliverer:
         return self._unit
 
     def step(self) -> bool:
-        """Deliver the next batch of whole units; return whether there was one."""
+        """Deliver the next batch of whole units; return whether there was one.
+
+        A table that was changed under us is looked at again before a person is asked.
+        """
+        try:
+            return self._step()
+        except NeedsOperator:
+            before = self._shapes
+            self._describe()
+            if self._shapes == before:
+                raise
+            self._ahead.clear()
+            return True
+
+    def _step(self) -> bool:
         rows = self._take_rows()
         if not rows:
             return False
-        units = _joined([unit for row in rows for unit in row.units()])
-        self._parked_now.clear()
-        self._deliver([unit for unit in units if unit.number > self._unit])
-        self._row = rows[-1].id
+        self.parked.next_attempt()
+        if rows[-1].more:
+            self._deliver_large(rows)
+        else:
+            units = _units_joined([unit for row in rows for unit in row.units()])
+            self._deliver([unit for unit in units if unit.number > self._unit])
+            self._row = rows[-1].id
         self._retry_due()
         return True
 
     def _take_rows(self) -> list[StoredUnits]:
-        """Rows up to a batch's worth. A unit that is stored in many rows is taken whole: it is one transaction."""
+        """Rows up to a batch's worth. A unit that is stored in many rows is taken whole: it is one transaction.
+
+        Of a large unit only the first rows, alone: the last of them says that there are more.
+        """
         taken: list[StoredUnits] = []
-        size_bytes = 0
+        size_bytes = writes = whole = 0
         while size_bytes < outbox.READ_BYTES or taken[-1].more:
-            if not self._ahead:
-                after = taken[-1].id if taken else self._row
-                self._ahead = outbox.read(self._state, self._system, after, self._unit)
-            if not self._ahead:
+            row = self._next_row(taken[-1].id if taken else self._row)
+            if row is None:
                 assert not taken or not taken[-1].more, "a part of an outbox unit is missing"
                 break
-            taken.append(self._ahead.pop(0))
-            size_bytes += len(taken[-1].body)
+            taken.append(row)
+            whole = whole if row.more else len(taken)
+            size_bytes += len(row.body)
+            writes += row.writes
+            if row.more and (writes >= LARGE_WRITES or size_bytes >= LARGE_BYTES):
+                self._ahead[:0] = taken[whole:] if whole else []
+                return taken[:whole] if whole else taken
         return taken
+
+    def _next_row(self, after: int) -> StoredUnits | None:
+        if not self._ahead:
+            self._ahead = outbox.read(self._state, self._system, after, self._unit)
+        return self._ahead.pop(0) if self._ahead else None
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
     def _deliver(self, units: Sequence[Unit]) -> None:
         """Write units, halving what is refused; afterwards the checkpoint is at the last of them."""
-        assert self._folder is not None, "start was not called"
-        folded, waiting = self._folder.fold(units, self.parked)
+        folded, waiting = self._started().fold(units, self.parked)
         batch = Batch(self._unit, units[-1].number)
-        for unwritable in folded.unwritable:
-            self._park([(unwritable.subject, unwritable.kept)], batch.through, unwritable.refused)
+        self._supersede(folded.cleared)
+        self._park_unwritable(folded.unwritable, batch.through)
         error = self._try(folded, batch)
         if error is not None and len(units) > 1:
             middle = len(units) // 2
@@ -123,10 +169,53 @@ class Deliverer:
         self.parked.wait_behind(waiting)
         self.counts["waiting"] += len(waiting)
 
-    def _try(self, folded: Folded, batch: Batch) -> Refused | None:
+    def _deliver_large(self, rows: list[StoredUnits]) -> None:
+        """Write one unit by way of the disk. `rows` are its first ones; the last one may hold other units too."""
+        number = rows[0].through
+        batch = Batch(self._unit, number)
+        spill = Spill(self.parked.database.path.with_suffix(".spill"))
+        try:
+            large = LargeFold(
+                self._started(), spill, self.parked, lambda unwritable: self._park_unwritable(unwritable, number)
+            )
+            for row in self._rows_of_unit(rows):
+                for unit in row.units():
+                    if unit.number == number:
+                        large.add(unit)
+            self._supersede(large.cleared)
+            error = self._try(large, batch)
+            if error is not None:
+                self._isolate(large.ordered(deletes_first=False), batch, error)
+            self.counts["waiting"] += large.count_waiting()
+        finally:
+            spill.close()
+        self._ahead = []
+
+    def _rows_of_unit(self, rows: list[StoredUnits]) -> Iterator[StoredUnits]:
+        """All rows of a large unit. The last one stays to be read again for what else is in it."""
+        row: StoredUnits | None = None
+        while row is None or row.more:
+            self._row = self._row if row is None else row.id
+            row = rows.pop(0) if rows else self._next_row(self._row)
+            assert row is not None, "a part of an outbox unit is missing"
+            yield row
+
+    def _supersede(self, copies: Sequence[int]) -> None:
+        """Whatever was parked of these copies is gone from their sources."""
+        for number in copies:
+            self.parked.release_all(number)
+
+    def _park_unwritable(self, unwritable: Sequence[Unwritable], unit: int) -> None:
+        reasons: dict[tuple[str, str], list[Unwritable]] = {}
+        for found in unwritable:
+            reasons.setdefault((found.refused.code, str(found.refused)), []).append(found)
+        for alike in reasons.values():
+            self._park([(found.subject, found.kept) for found in alike], unit, alike[0].refused)
+
+    def _try(self, folded: Folded | LargeFold, batch: Batch) -> Refused | None:
         """Write a batch with its deletes last, or else first (unique values may move either way); what was refused."""
         error: Refused | None = None
-        for deletes_first in (False, True) if folded.deletes else (False,):
+        for deletes_first in (False, True) if folded.has_deletes else (False,):
             try:
                 self._apply(folded.ordered(deletes_first=deletes_first), batch)
             except Refused as refused:
@@ -135,67 +224,124 @@ class Deliverer:
                 return None
         return error
 
-    def _apply(self, groups: list[Grouped], batch: Batch) -> None:
+    def _apply(self, groups: Groups, batch: Batch, first: int = 0, last: int | None = None) -> None:
         """One transaction of the target. Records that it turns out not to have are parked."""
-        applied = self._target.apply([group.write for group in groups], batch)
-        missing = [(groups[write], row) for write, row in applied.missing if not groups[write].missing_is_fine]
-        if missing:
-            self._park([(group.subjects[i], group.kept(i)) for group, i in missing], batch.through, self._row_missing())
-        self._advance(batch.through)
+        counts: Counter[str] = Counter()
+        applied = self._target.apply(_writes(groups.between(first, last), counts), batch)
+        missing = self._park_missing(groups, applied.missing, first, batch.through)
+        self._unit_applied(batch.through)
         if len(self.parked):
-            gone = {group.subjects[row] for group, row in missing}
-            self.parked.release(subject for group in groups for subject in group.subjects if subject not in gone)
-        for group in groups:
-            self.counts[group.write.kind.name.lower()] += len(group.write.rows)
+            for group in groups.between(first, last):
+                if group.prepares:
+                    continue
+                self.parked.release(subject for subject in group.subjects if subject not in missing)
+        self.counts.update(counts)
 
-    def _advance(self, through: int) -> None:
+    def _park_missing(self, groups: Groups, missing: Sequence[tuple[int, int]], first: int, unit: int) -> set[Subject]:
+        """Park records that the target turned out not to have; return who they are."""
+        found: set[Subject] = set()
+        places = groupby(sorted(missing), key=itemgetter(0))
+        for write, rows in places:
+            group = groups.at(first + write)
+            if not group.missing_is_fine:
+                lacking = [(group.subjects[row], group.kept(row)) for _, row in rows]
+                self._park(lacking, unit, self._row_missing())
+                found.update(subject for subject, _ in lacking)
+        return found
+
+    def _unit_applied(self, through: int) -> None:
         assert through >= self._unit, f"the checkpoint would go back: {self._unit} -> {through}"
         self._unit = through
         self._applied.write(through)
         self.counts["transactions"] += 1
 
-    def _isolate(self, groups: list[Grouped], batch: Batch, error: Refused) -> None:
+    def _isolate(self, groups: Groups, batch: Batch, error: Refused) -> None:
         """Find the refused records of one unit by halving.
 
-        All its records are parked before the first half is tried: the checkpoint moves with the first part that
+        All its records are parked before the first part is tried: the checkpoint moves with the first part that
         succeeds, and a crash in between must not lose the others. Every part says that it carries the unit: its echo
-        is judged by that.
+        is judged by that. Tables are cleared in a part of their own, before anything else.
         """
-        rows = [(subject, group.kept(i)) for group in groups for i, subject in enumerate(group.subjects)]
-        self._park(rows, batch.through, error, log=False)
-        self._isolate_part(groups, batch, error)
+        count = clear_count = 0
+        for group in groups.between(0):
+            count += 1
+            clear_count += group.write.kind is WriteKind.CLEAR
+            if not group.prepares:
+                rows = ((subject, group.kept(i)) for i, subject in enumerate(group.subjects))
+                self._park(rows, batch.through, error, log=False)
+        if clear_count:
+            self._clear(groups, batch, clear_count)
+        unmoved: set[Subject] = set()
+        groups = Unmoved(groups, unmoved)
+        if count - clear_count == 1:
+            self._isolate_rows(groups.at(clear_count), batch, error, unmoved)
+        elif count > clear_count:
+            self._halve(groups, clear_count, count, batch, unmoved)
         if self._unit < batch.through:  # every part was refused
-            self._apply([], batch)
+            self._apply(ListedGroups([]), batch)
 
-    def _isolate_part(self, groups: list[Grouped], batch: Batch, error: Refused) -> None:
-        count = sum(len(group.subjects) for group in groups)
+    def _clear(self, groups: Groups, batch: Batch, count: int) -> None:
+        first = next((n for n, group in enumerate(groups.between(0)) if group.write.kind is WriteKind.CLEAR), 0)
         try:
-            self._apply(groups, batch)
+            self._apply(groups, batch, first, first + count)
         except Refused as refused:
-            error = refused
+            raise NeedsOperator(
+                f"a table of {self._system!r} cannot be emptied as its source was",
+                code="clear-refused",
+                cause=refused.cause or refused.what,
+                remedy="let nothing refer to its rows any more, then 'cdcd resume'",
+            ) from refused
+
+    def _halve(self, groups: Groups, first: int, last: int, batch: Batch, unmoved: set[Subject]) -> None:
+        """Write the groups [first, last), which were refused together."""
+        middle = (first + last) // 2
+        for start, end in ((first, middle), (middle, last)):
+            try:
+                self._apply(groups, batch, start, end)
+            except Refused as refused:
+                if end - start > 1:
+                    self._halve(groups, start, end, batch, unmoved)
+                elif end > start:
+                    self._isolate_rows(groups.at(start), batch, refused, unmoved)
+
+    def _isolate_rows(self, group: Grouped, batch: Batch, error: Refused, unmoved: set[Subject]) -> None:
+        """Write the rows of a group that was refused: those that the target names are parked, others by halving."""
+        named = {row for write, row in error.rows if write == 0}
+        self._isolate_some(group, range(len(group.subjects)), named, batch, error, unmoved)
+
+    def _isolate_some(
+        self,
+        group: Grouped,
+        numbers: Sequence[int],
+        named: Container[int],
+        batch: Batch,
+        error: Refused,
+        unmoved: set[Subject],
+    ) -> None:
+        refused = numbers if len(numbers) == 1 else [n for n in numbers if n in named]
+        if refused:
+            self._park([(group.subjects[n], None) for n in refused], batch.through, error)
+            if group.prepares:
+                unmoved.update(group.subjects[n] for n in refused)
+            parts = [[n for n in numbers if n not in set(refused)]]
         else:
-            return
-        if count == 1:
-            self._park([(groups[0].subjects[0], None)], batch.through, error)
-            return
-        pieces = list(subgroups(groups, max(1, (max(len(g.subjects) for g in groups) + 1) // 2)))
-        if len(pieces) == len(groups):  # groups of one row each: halve the list of groups instead
-            middle = len(groups) // 2
-            self._isolate_part(groups[:middle], batch, error)
-            self._isolate_part(groups[middle:], batch, error)
-            return
-        for piece in pieces:
-            self._isolate_part([piece], batch, error)
+            parts = [list(numbers[: len(numbers) // 2]), list(numbers[len(numbers) // 2 :])]
+        for part in filter(None, parts):
+            try:
+                self._apply(ListedGroups([group.only(part)]), batch)
+            except Refused as again:
+                found = {part[row] for write, row in again.rows if write == 0}
+                self._isolate_some(group, part, found, batch, again, unmoved)
 
     def _park(
-        self, rows: Sequence[tuple[Subject, bytes | None]], unit: int, error: CdcdError, *, log: bool = True
+        self, rows: Iterable[tuple[Subject, bytes | None]], unit: int, error: CdcdError, *, log: bool = True
     ) -> None:
         cause = f"{error.what}: {error.cause}" if error.cause else error.what
-        self.parked.park(rows, unit, error.code, cause, same_attempt=self._parked_now)
-        self._parked_now.update(subject for subject, _ in rows)
+        listed = list(rows)
+        self.parked.park(listed, unit, error.code, cause)
         if log:
-            self.counts["parked"] += len(rows)
-            _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, len(rows), error.code, unit)
+            self.counts["parked"] += len(listed)
+            _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, len(listed), error.code, unit)
 
     def _row_missing(self) -> Refused:
         return Refused(
@@ -212,29 +358,56 @@ class Deliverer:
         return self._retry_due()
 
     def _retry_due(self) -> bool:
-        if not len(self.parked):
-            return False
-        due = self.parked.due()
+        tried = False
+        for _ in range(_RETRY_ROUNDS):
+            count = self._retry_some() if len(self.parked) else 0
+            tried = tried or count > 0
+            if count < RETRY_RECORDS:
+                break
+        return tried
+
+    def _retry_some(self) -> int:
+        due = self.parked.due(RETRY_RECORDS)
+        if due:
+            self._describe()
         records = [parked.subject for parked in due if parked.row is None]
         if records:
             self._journal.command(Command("retry", {"system": self._system, "records": [list(s) for s in records]}))
             self.counts["retries"] += len(records)
-        for parked in due:
-            if parked.row is not None:
-                self._retry_row(parked, parked.row)
-        return bool(due)
+        rows = [(parked.subject, parked.row) for parked in due if parked.row is not None]
+        if rows:
+            self.counts["retries"] += len(rows)
+            self.parked.next_attempt()
+            self._retry_rows(rows)
+        return len(due)
 
-    def _retry_row(self, parked: Parked, row: bytes) -> None:
-        """Try a plain copy's kept row again: nothing newer of its key was delivered, or it would be released."""
-        assert self._folder is not None, "start was not called"
-        self.counts["retries"] += 1
-        self._parked_now.clear()
+    def _retry_rows(self, rows: Sequence[tuple[Subject, bytes]]) -> None:
+        """Try kept rows of plain copies again: nothing newer of their keys was delivered, or they would be released."""
+        groups: list[Grouped] = []
+        unwritable: list[Unwritable] = []
+        tried: list[tuple[Subject, bytes]] = []
+        for subject, kept in rows:
+            try:
+                groups += self._started().retried(subject, kept)
+            except (Refused, ValueRefused) as refused:
+                unwritable.append(Unwritable(subject, refused))
+            else:
+                tried.append((subject, kept))
+        for found in unwritable:
+            self._park([(found.subject, None)], self._unit, found.refused, log=False)
+        if groups:
+            self._write_retried(groups, tried)
+
+    def _write_retried(self, groups: list[Grouped], rows: Sequence[tuple[Subject, bytes]]) -> None:
         try:
-            group = self._folder.retried(parked.subject, row)
-            if group is not None:
-                self._apply([group], Batch(self._unit, self._unit))
-        except (Refused, ValueRefused) as refused:
-            self._park([(parked.subject, None)], self._unit, refused, log=False)
+            self._apply(ListedGroups(joined(groups)), Batch(self._unit, self._unit))
+        except Refused as refused:
+            if len(rows) == 1:
+                self._park([(rows[0][0], None)], self._unit, refused, log=False)
+                return
+            middle = len(rows) // 2
+            self._retry_rows(rows[:middle])
+            self._retry_rows(rows[middle:])
 
     def due_in_seconds(self) -> float | None:
         """Seconds until the next retry of a parked record, None when nothing is parked."""
@@ -245,7 +418,14 @@ class Deliverer:
         self._target.close()
 
 
-def _joined(units: list[Unit]) -> list[Unit]:
+def _writes(groups: Iterable[Grouped], counts: Counter[str]) -> Iterator[TableWrite]:
+    """The writes one after the other, counted."""
+    for group in groups:
+        counts[group.write.kind.name.lower()] += len(group.write.rows)
+        yield group.write
+
+
+def _units_joined(units: list[Unit]) -> list[Unit]:
     """Units with the parts of a split one put together."""
     joined: list[Unit] = []
     for unit in units:

@@ -13,10 +13,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdcd.conversions import Convert, field_to_column
-from cdcd.errors import NeedsOperator
+from cdcd.errors import Refused
 from cdcd.fold_copies import CopyFolder
-from cdcd.folded import Folded, Grouped, Unwritable, needed_shape
-from cdcd.model import Lookup, Relation, Row, TableShape, TableWrite, WriteKind
+from cdcd.folded import Folded, Grouped, Unwritable
+from cdcd.model import Lookup, Op, Relation, Row, TableShape, TableWrite, WriteKind
 from cdcd.outbox import Item, RecordWrite, Unit
 from cdcd.parked import ParkedRecords, Subject
 from cdcd.resolve.keys import decode_key
@@ -89,11 +89,25 @@ class RecordFolder:
         self._shapes = shapes
         self._pending: dict[bytes, Item | _Merged] = {}
         self._columns = {bound.slot: bound.column for bound in binding.columns}
-        self._converts = {b.slot: c for b in binding.columns if (c := self._converter(b)) is not None}
-        self._lookups = {b.slot: found for b in binding.columns if (found := self._lookup_for(b)) is not None}
-        self._parent_lookup = self._parent()
-        self._parent_convert = None if entity.parent is None else self._key_converter(plan.entities[entity.parent])
+        self._converts: dict[int, Convert] = {}
+        self._lookups: dict[int, Lookup] = {}
+        self._parent_lookup: Lookup | None = None
+        self._parent_convert: Convert | None = None
         self._writers: dict[Shape, _Writer] = {}
+        self.misfit: Refused | None = None
+        """Why no record can be written to the table as it is: they are parked until it fits."""
+        try:
+            self._compile()
+        except Refused as misfit:
+            self.misfit = misfit
+
+    def _compile(self) -> None:
+        """Compare the binding with the table. Raises Refused where they do not fit."""
+        columns, parent = self._binding.columns, self.entity.parent
+        self._converts = {b.slot: c for b in columns if (c := self._converter(b)) is not None}
+        self._lookups = {b.slot: found for b in columns if (found := self._lookup_for(b)) is not None}
+        self._parent_lookup = self._parent()
+        self._parent_convert = None if parent is None else self._key_converter(self._plan.entities[parent])
 
     def add(self, item: Item) -> None:
         """Fold one item onto what is pending for its record."""
@@ -120,6 +134,10 @@ class RecordFolder:
     def take(self, folded: Folded) -> None:
         """Move what is pending into `folded`, grouped by shape."""
         number = self.entity.number
+        if self.misfit is not None:
+            folded.unwritable += [Unwritable((number, key), self.misfit) for key in self._pending]
+            self._pending = {}
+            return
         groups: dict[Shape, tuple[Callable[[Item], Row], Grouped, list[Subject]]] = {}
         for key, pending in self._pending.items():
             item = pending if isinstance(pending, list) else pending.item()
@@ -202,23 +220,24 @@ class RecordFolder:
 
     def _convert_to(self, entity: EntityPlan, binding: BindingPlan, bound: ColumnPlan) -> Convert | None:
         field = entity.fields[bound.slot]
-        column = needed_shape(self._shapes, binding.table, binding.system).column(bound.column)
+        column = self._shape(binding).column(bound.column)
         if column is None:
-            raise NeedsOperator(
-                f"entity {entity.name!r} cannot be written to {binding.system!r}",
-                code="schema-changed",
-                cause=f"table {binding.table} has no column {bound.column}",
-                remedy="bring the table or the binding back in line, then 'cdcd resume'",
-            )
+            raise self._unfit(binding, "target-column-missing", f"it has no column {bound.column}", "add it there")
         try:
             return field_to_column(self._plan.plain_type(field.type), parse_type(column.type), bound.transform)
         except ValueError as error:
-            raise NeedsOperator(
-                f"entity {entity.name!r}: field {field.name!r} cannot be written to {binding.system!r}",
-                code="type-mismatch",
-                cause=f"column {binding.table}.{bound.column}: {error}",
-                remedy="change the field's type or give the column a transform",
-            ) from error
+            remedy = "change the field's type or give the column a transform"
+            raise self._unfit(binding, "target-type-mismatch", f"column {bound.column}: {error}", remedy) from error
+
+    def _shape(self, binding: BindingPlan) -> TableShape:
+        shape = self._shapes.get(binding.table)
+        if shape is None:
+            raise self._unfit(binding, "target-table-missing", "there is no such table", "create it")
+        return shape
+
+    def _unfit(self, binding: BindingPlan, code: str, cause: str, remedy: str) -> Refused:
+        what = f"records of {self.entity.name!r} do not fit {binding.table} in {binding.system!r}"
+        return Refused(what, code=code, cause=f"{cause}; {remedy}", remedy=remedy)
 
     def _lookup_for(self, bound: ColumnPlan) -> Lookup | None:
         other = self.entity.fields[bound.slot].refers_to
@@ -232,15 +251,11 @@ class RecordFolder:
 
     def _lookup(self, column: str, other: EntityPlan) -> Lookup:
         binding = other.bindings[self._binding.system]
-        shape = needed_shape(self._shapes, binding.table, binding.system)
+        shape = self._shape(binding)
         row_id = binding.id_column or (shape.primary_key[0] if len(shape.primary_key) == 1 else None)
         if row_id is None:
-            raise NeedsOperator(
-                f"rows of {binding.table} cannot be referred to in {binding.system!r}",
-                code="id-unknown",
-                cause="its primary key is not one column",
-                remedy=f'name the column with id = "…" in entities.{other.name}.in.{binding.system}',
-            )
+            remedy = f'name the column with id = "…" in entities.{other.name}.in.{binding.system}'
+            raise self._unfit(binding, "target-id-unknown", "its primary key is not one column", remedy)
         return Lookup(column, binding.table, tuple(binding.column_of(slot) for slot in other.key), row_id)
 
 
@@ -262,7 +277,8 @@ def _row_maker(
     return make
 
 
-def _waits(item: Item, folder: RecordFolder, parked: ParkedRecords | None) -> bool:
+def waits(item: Item, folder: RecordFolder, parked: ParkedRecords | None) -> bool:
+    """Whether a change of a parked record must wait behind it: unless `folder` holds one that tells the whole record."""
     subject = (item[0], item[2])
     assert parked is not None
     return item[1] == RecordWrite.UPDATE and subject in parked and not folder.tells_whole(item[2])
@@ -275,14 +291,14 @@ class Folder:
         self, plan: Plan, system: str, shapes: Mapping[str, TableShape], relation: Callable[[int], Relation]
     ) -> None:
         """`relation(number)` gives the shape of a plain copy's rows, the same object each time."""
-        self._relation = relation
-        self._records = {
+        self.relation = relation
+        self.records = {
             entity.number: RecordFolder(plan, entity, entity.bindings[system], shapes)
             for entity in plan.entities.values()
             if system in entity.bindings
         }
-        self._copies = {
-            -1 - route.number: CopyFolder(route, needed_shape(shapes, route.target_table, system))
+        self.copies = {
+            -1 - route.number: CopyFolder(route, shapes.get(route.target_table))
             for route in plan.routes
             if route.target == system
         }
@@ -293,35 +309,40 @@ class Folder:
         Returns the writes and the parked subjects that a change was left out for.
         """
         waiting: list[Subject] = []
-        records = self._records
+        records = self.records
         some_parked = parked is not None and len(parked) > 0
         for unit in units:
             for item in unit.items:
                 number = item[0]
                 if number < 0:
-                    self._add_copied(item, partial=unit.partial)
+                    self._add_copied(item, parked, partial=unit.partial)
                     continue
                 folder = records.get(number)
                 if folder is None:
                     continue
-                if some_parked and _waits(item, folder, parked):
+                if some_parked and waits(item, folder, parked):
                     waiting.append((number, item[2]))
                 else:
                     folder.add(item)
         folded = Folded()
-        for copy in self._copies.values():
+        for copy in self.copies.values():
             copy.take(folded, parked)
         for record in records.values():
             record.take(folded)
         return folded, waiting
 
-    def _add_copied(self, item: Item, *, partial: bool) -> None:
+    def _add_copied(self, item: Item, parked: ParkedRecords | None, *, partial: bool) -> None:
         number, op, relation, rows, olds = item
-        copy = self._copies.get(number)
-        if copy is not None:
-            copy.add(op, self._relation(relation), rows, olds, partial=partial)
+        copy = self.copies.get(number)
+        if copy is not None and op == Op.TRUNCATE:
+            copy.clear()
+        elif copy is not None:
+            copy.add(op, self.relation(relation), rows, olds, partial=partial, parked=parked)
 
-    def retried(self, subject: Subject, kept: bytes) -> Grouped | None:
-        """The write of a parked row of a plain copy; None when the copy is configured no more. Raises ValueRefused."""
-        copy = self._copies.get(subject[0])
-        return None if copy is None else copy.retried(subject, kept)
+    def retried(self, subject: Subject, kept: bytes) -> list[Grouped]:
+        """The writes of a parked row of a plain copy; none when the copy is configured no more.
+
+        Raises ValueRefused or Refused when it still does not fit.
+        """
+        copy = self.copies.get(subject[0])
+        return [] if copy is None else copy.retried(subject, kept)

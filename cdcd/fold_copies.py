@@ -2,7 +2,8 @@
 
 Within a batch a row is written once, as it was last. Values are converted to the target's types, exactly or not at
 all (Invariant 7). A log may leave out values that did not change (ABSENT): they are taken from an earlier version of
-the row, in the batch or among the parked; without one, the row is updated in its other columns.
+the row, in the batch or among the parked; without one, the row is updated in its other columns, after it was given
+its new key where that has changed too.
 """
 
 from __future__ import annotations
@@ -10,23 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, Final, TypeAlias, overload
+from typing import Any, Final, overload
 
 import msgspec
 
-from cdcd.conversions import Convert, between
-from cdcd.errors import NeedsOperator
+from cdcd.copy_layout import CopyTable, Layout, RowKey, Writer
+from cdcd.errors import NeedsOperator, Refused
 from cdcd.folded import Folded, Grouped, KeptRow, Unwritable
 from cdcd.model import ABSENT, Op, Relation, Row, TableShape, TableWrite, WriteKind
 from cdcd.parked import ParkedRecords, Subject
 from cdcd.resolve.keys import encode_key
 from cdcd.resolve.plan import Route
-from cdcd.values import ValueRefused, parse_type
+from cdcd.values import ValueRefused
 
 _decode_kept: Final = msgspec.msgpack.Decoder(KeptRow, ext_hook=lambda _code, _data: ABSENT).decode
-
-RowKey: TypeAlias = Any
-"""The value of the target's one key column, or a tuple where it has several."""
 
 
 class CopySubjects(Sequence[Subject]):
@@ -51,232 +49,368 @@ class CopySubjects(Sequence[Subject]):
         return self._number, encode_key((key,) if self._single else key)
 
 
-class _Writer:
-    """Makes writes of rows that hold the same columns of a source, in the order of `columns`."""
-
-    def __init__(
-        self, kind: WriteKind, columns: tuple[str, ...], types: tuple[str, ...], converts: list[Convert | None]
-    ) -> None:
-        self.kind = kind
-        self.columns = columns
-        self.types = types
-        self.converts = [(at, convert) for at, convert in enumerate(converts) if convert is not None]
-
-    def converted(self, row: Row) -> Row:
-        """The row in the target's types. Raises ValueRefused."""
-        converted = list(row)
-        for at, convert in self.converts:
-            value = converted[at]
-            if value is not None:
-                converted[at] = convert(value)
-        return converted
-
-
-class _Layout:
-    """Where a relation's rows have the target's key, and the other columns that the target can be given."""
-
-    def __init__(self, relation: Relation, key: tuple[str, ...], others: list[int], key_places: list[int]) -> None:
-        self.relation = relation
-        self.key_places = key_places
-        self.key_of = itemgetter(*key_places)
-        self.single = len(key) == 1
-        self.others = others
-        self.writers: dict[tuple[int, ...], tuple[_Writer, list[int]]] = {}
-        self.deleter: _Writer | None = None
-
-
 class _Pile(msgspec.Struct):
-    """Rows for one writer, and their keys."""
+    """Rows for one writer, and their keys; where a REKEY comes before them, also the keys that they had."""
 
-    writer: _Writer
-    places: list[int]
+    writer: Writer
+    places: list[int] | None
     keys: list[RowKey] = []
     rows: list[Row] = []
+    olds: list[Row] = []
+
+
+class _Stage(msgspec.Struct):
+    """What is pending: first `moves` (layout, old key, new key), then of each key what was said last, None if deleted.
+
+    The keys of moves were not touched before in their stage, so that moves can come first. `moved` are their old keys;
+    `origins` has the old keys by the new ones.
+    """
+
+    rows: dict[RowKey, tuple[Layout, Row | None]] = {}
+    moves: list[tuple[Layout, RowKey, RowKey]] = []
+    moved: set[RowKey] = set()
+    origins: dict[RowKey, RowKey] = {}
+    partial: bool = False
 
 
 class CopyFolder:
     """Folds the rows of one plain copy."""
 
-    def __init__(self, route: Route, shape: TableShape) -> None:
+    def __init__(self, route: Route, shape: TableShape | None) -> None:
         self.route = route
-        self._number = -1 - route.number
-        self._key = shape.primary_key
-        self._types = {column.name: parse_type(column.type) for column in shape.columns if not column.generated}
-        self._layouts: dict[int, _Layout] = {}
-        self._rows: dict[RowKey, tuple[_Layout, Row | None]] = {}
-        self._partial = False
-        if not self._key:
-            raise NeedsOperator(
-                f"table {route.target_table} in {route.target!r} cannot be copied to",
-                code="no-primary-key",
-                cause="it has no primary key",
-                remedy=f"add a primary key to {route.target_table}",
-            )
+        self.number = -1 - route.number
+        self.table = CopyTable(route, shape)
+        self._stage = _Stage()
+        self._closed: list[_Stage] = []
+        self._cleared = False
+
+    # ---- adding ------------------------------------------------------------------------------------------------
 
     def add(
-        self, op: int, relation: Relation, rows: list[Row], olds: list[Row | None] | None, *, partial: bool
+        self,
+        op: int,
+        relation: Relation,
+        rows: list[Row],
+        olds: list[Row | None] | None,
+        *,
+        partial: bool,
+        parked: ParkedRecords | None = None,
     ) -> None:
         """Fold a run of rows onto what is pending for their keys. `partial`: some value somewhere may be ABSENT."""
-        layout = self._layouts.get(id(relation)) or self._layout(relation)
+        if op == Op.TRUNCATE:
+            self.clear()
+            return
+        if not rows:
+            return
+        layout = self.table.layout(relation)
+        pending = self._stage.rows
         if op == Op.DELETE:
-            if partial and any(row[at] is ABSENT for row in rows for at in layout.key_places):
-                raise _key_not_in_log(self.route, self._key)
-            self._rows.update(zip(map(layout.key_of, rows), repeat((layout, None))))
+            self.check_keys(layout, rows, partial=partial)
+            pending.update(zip(map(layout.key_of, rows), repeat((layout, None))))
         elif partial or (olds is not None and olds.count(None) < len(olds)):
-            self._partial = self._partial or partial
+            self._stage.partial = self._stage.partial or partial
             for row, old in zip(rows, olds or repeat(None), strict=False):
-                self._add_row(layout, row, old)
+                self._add_row(layout, row, old, parked)
         else:
-            self._rows.update(zip(map(layout.key_of, rows), zip(repeat(layout), rows, strict=False), strict=True))
+            pending.update(zip(map(layout.key_of, rows), zip(repeat(layout), rows, strict=False), strict=True))
 
-    def _add_row(self, layout: _Layout, row: Row, old: Row | None) -> None:
+    def clear(self) -> None:
+        """The source's table was emptied: what is pending is moot, and comes before nothing."""
+        self._cleared = True
+        self._closed = []
+        self._stage = _Stage()
+
+    def check_keys(self, layout: Layout, rows: Sequence[Row | None], *, partial: bool) -> None:
+        """Raise NeedsOperator where the log does not carry the key of a row that is gone."""
+        if partial and any(row is not None and row[at] is ABSENT for row in rows for at in layout.key_places):
+            raise _key_not_in_log(self.route, self.table.key)
+
+    def _add_row(self, layout: Layout, row: Row, old: Row | None, parked: ParkedRecords | None) -> None:
         key = layout.key_of(row)
-        known = self._rows.get(key)
-        if old is not None and (old_key := layout.key_of(old)) != key:
-            known = self._rows.get(old_key)
-            self._rows[old_key] = (layout, None)
+        if old is not None:
+            self.check_keys(layout, [old], partial=True)
+            old_key = layout.key_of(old)
+            if old_key != key:
+                self._add_moved(layout, row, old_key, key, parked)
+                return
+        known = self._stage.rows.get(key)
         if known is not None and known[1] is not None:
-            row = _filled(layout.relation, row, dict(zip(known[0].relation.columns, known[1], strict=True)))
-        self._rows[key] = (layout, row)
+            row = filled(layout.relation, row, dict(zip(known[0].relation.columns, known[1], strict=True)))
+        self._stage.rows[key] = (layout, row)
+
+    def _add_moved(self, layout: Layout, row: Row, old_key: RowKey, key: RowKey, parked: ParkedRecords | None) -> None:
+        """A row has got another key: the old one is deleted and the new one written, where all of the row is known."""
+        known = self._stage.rows.get(old_key)
+        if known is not None and known[1] is not None:
+            row = filled(layout.relation, row, dict(zip(known[0].relation.columns, known[1], strict=True)))
+        row = self.filled_from_parked(layout, row, old_key, parked)
+        if self.is_whole(layout, row):
+            self._stage.rows[old_key] = (layout, None)
+        else:
+            if layout.misfit is None:
+                self._add_move(layout, old_key, key)
+            self.note_origin(key, old_key)
+        self._stage.rows[key] = (layout, row)
+
+    def _add_move(self, layout: Layout, old_key: RowKey, key: RowKey) -> None:
+        """The row is to be given its new key in the target before anything else is said of both keys."""
+        stage = self._stage
+        if any(one in stage.rows or one in stage.moved for one in (old_key, key)):
+            self._closed.append(self._stage)
+            self._stage = _Stage(partial=True)
+        self._stage.moves.append((layout, old_key, key))
+        self._stage.moved.add(old_key)
+
+    def note_origin(self, key: RowKey, old_key: RowKey) -> None:
+        """The row that now has `key` had another one in the target."""
+        self._stage.origins[key] = old_key
+
+    def is_whole(self, layout: Layout, row: Row) -> bool:
+        """Whether all that the target is given of the row is known."""
+        return not any(row[at] is ABSENT for at in (*layout.key_places, *layout.others))
+
+    def filled_from_parked(self, layout: Layout, row: Row, key: RowKey, parked: ParkedRecords | None) -> Row:
+        """The row with what the log left out taken from the parked version under `key`, where the types are the same."""
+        kept = self._kept(layout, key, parked)
+        if kept is None:
+            return row
+        types = dict(zip(layout.relation.columns, layout.relation.types, strict=True))
+        known = {n: v for n, t, v in zip(kept.columns, kept.types, kept.values, strict=True) if types.get(n) == t}
+        return filled(layout.relation, row, known)
+
+    def _kept(self, layout: Layout, key: RowKey, parked: ParkedRecords | None) -> KeptRow | None:
+        if not parked:
+            return None
+        kept = parked.row(self.subject(layout, key))
+        return None if kept is None else _decode_kept(kept)
+
+    def subject(self, layout: Layout, key: RowKey) -> Subject:
+        """The name of a row."""
+        return self.number, encode_key((key,) if layout.single else key)
+
+    # ---- taking ------------------------------------------------------------------------------------------------
 
     def take(self, folded: Folded, parked: ParkedRecords | None) -> None:
         """Move what is pending into `folded`: deletes before the rest, so that unique values can move."""
+        if self._cleared:
+            folded.cleared.append(self.number)
+            folded.emptied.insert(0, self.clearing())
+        stages = [*self._closed, self._stage]
+        in_order = len(stages) > 1 or bool(stages[0].moves)
+        for stage in stages:
+            removed: list[Grouped] = []
+            changes: list[Grouped] = []
+            self._take(stage, folded, parked, removed, changes)
+            if in_order:
+                folded.changes += [*self.moving(stage.moves), *removed, *changes]
+            else:
+                folded.removed[:0] = removed
+                folded.changes += changes
+        self._closed, self._stage, self._cleared = [], _Stage(), False
+
+    def clearing(self) -> Grouped:
+        """The write that empties the target's table."""
+        return Grouped(TableWrite(self.route.target_table, WriteKind.CLEAR, self.table.key, (), []), [])
+
+    def moving(self, moves: Sequence[tuple[Layout, RowKey, RowKey]]) -> list[Grouped]:
+        """The writes that give rows other keys.
+
+        A key without a form in the target is left out: then no row has the old one, or the row itself is unwritable.
+        """
+        rows: list[Row] = []
+        subjects: list[Subject] = []
+        for layout, old_key, key in moves:
+            writer = self.table.deleter(layout)
+            try:
+                row = [*writer.converted(_parts(layout, old_key)), *writer.converted(_parts(layout, key))]
+            except ValueRefused:
+                continue
+            rows.append(row)
+            subjects.append(self.subject(layout, key))
+        write = TableWrite(self.route.target_table, WriteKind.REKEY, self.table.key, self.table.key, rows)
+        return [Grouped(write, subjects, missing_is_fine=True)] if rows else []
+
+    def _take(
+        self,
+        stage: _Stage,
+        folded: Folded,
+        parked: ParkedRecords | None,
+        removed: list[Grouped],
+        changes: list[Grouped],
+    ) -> None:
+        """A stage's deletes and other changes; what cannot be written goes to `folded.unwritable`."""
         deletes: dict[int, _Pile] = {}
-        changes: dict[int, _Pile] = {}
+        piles: dict[int, _Pile] = {}
         layout, pile = None, None
-        for key, (row_layout, row) in self._rows.items():
-            if row is None:
-                deleted = deletes.get(id(row_layout))
-                if deleted is None:
-                    deleted = deletes[id(row_layout)] = _Pile(self._deleter(row_layout), [*range(len(self._key))])
+        for key, (row_layout, row) in stage.rows.items():
+            if row_layout.misfit is not None:
+                folded.unwritable.append(self._misfit(row_layout, key, row, stage.origins.get(key), parked))
+            elif row is None:
+                writer = self.table.deleter(row_layout)
+                deleted = deletes.get(id(writer)) or deletes.setdefault(id(writer), _Pile(writer, None))
                 deleted.keys.append(key)
-                deleted.rows.append([key] if row_layout.single else list(key))
-            elif self._partial and any(value is ABSENT for value in row):
-                self._take_partial(changes, key, row_layout, row, parked)
+                deleted.rows.append(_parts(row_layout, key))
+            elif stage.partial and not self.is_whole(row_layout, row):
+                self._take_partial(piles, folded, key, row_layout, row, stage.origins.get(key), parked)
             else:
                 if row_layout is not layout or pile is None:
-                    layout, pile = row_layout, self._pile(changes, row_layout, ())
+                    layout, pile = row_layout, self._pile(piles, row_layout)
                 pile.keys.append(key)
                 pile.rows.append(row)
-        self._rows = {}
-        self._partial = False
-        folded.changes[:0] = [group for pile in deletes.values() if (group := self._group(pile, folded)).subjects]
-        folded.changes += [group for pile in changes.values() if (group := self._group(pile, folded)).subjects]
+        removed += [group for pile in deletes.values() if (group := self._group(pile, folded)).subjects]
+        changes += [group for pile in piles.values() if (group := self._group(pile, folded)).subjects]
+
+    def _pile(self, piles: dict[int, _Pile], layout: Layout) -> _Pile:
+        places = [*layout.key_places, *layout.others]
+        writer = self.table.writer(WriteKind.UPSERT, layout.names(places), layout.types(places))
+        in_place = places == [*range(len(layout.relation.columns))]
+        return piles.setdefault(id(layout), _Pile(writer, None if in_place else places))
 
     def _take_partial(
-        self, changes: dict[int, _Pile], key: RowKey, layout: _Layout, row: Row, parked: ParkedRecords | None
+        self,
+        piles: dict[int, _Pile],
+        folded: Folded,
+        key: RowKey,
+        layout: Layout,
+        row: Row,
+        origin: RowKey | None,
+        parked: ParkedRecords | None,
     ) -> None:
-        if parked:
-            kept = parked.row(CopySubjects(self._number, [key], single=layout.single)[0])
-            if kept is not None:
-                row = _filled(layout.relation, row, _same_typed(_decode_kept(kept), layout.relation))
-        pile = self._pile(changes, layout, tuple([at for at, value in enumerate(row) if value is ABSENT]))
+        kept = self._kept(layout, key, parked)
+        if kept is None and origin is None:
+            writer, places = self._partial_writer(layout, row)
+            pile = piles.setdefault(id(writer), _Pile(writer, places))
+            pile.keys.append(key)
+            pile.rows.append(row)
+            return
+        known = _partial(layout, row, origin, kept)
+        misfit = self.table.misfit(known.columns, known.types)
+        if misfit is None and kept is not None and kept.old and origin is None:
+            misfit = Refused("the row waits for another key", code="row-missing", cause="an earlier change is parked")
+        if misfit is not None:
+            folded.unwritable.append(Unwritable(self.subject(layout, key), misfit, known.encode()))
+            return
+        writer = self.table.writer(WriteKind(known.kind), known.columns, known.types)
+        at = -2 * id(writer) - bool(known.old)  # unlike any id()
+        pile = piles.setdefault(at, _Pile(writer, None))
         pile.keys.append(key)
-        pile.rows.append(row)
+        pile.rows.append(known.values)
+        if known.old:
+            pile.olds.append(known.old)
 
-    def retried(self, subject: Subject, kept: bytes) -> Grouped:
-        """The write of a parked row. Raises ValueRefused when it still has no faithful form."""
+    def _partial_writer(self, layout: Layout, row: Row) -> tuple[Writer, list[int]]:
+        absent = tuple([at for at in layout.others if row[at] is ABSENT])
+        known = layout.partial.get(absent)
+        if known is None:
+            places = [*layout.key_places, *(at for at in layout.others if at not in absent)]
+            writer = self.table.writer(WriteKind.UPDATE, layout.names(places), layout.types(places))
+            known = layout.partial[absent] = (writer, places)
+        return known
+
+    def _misfit(
+        self, layout: Layout, key: RowKey, row: Row | None, origin: RowKey | None, parked: ParkedRecords | None
+    ) -> Unwritable:
+        assert layout.misfit is not None
+        if row is None:
+            places = layout.key_places
+            kept = KeptRow(WriteKind.DELETE, layout.names(places), layout.types(places), _parts(layout, key))
+        else:
+            kept = _partial(layout, row, origin, self._kept(layout, key, parked))
+        return Unwritable(self.subject(layout, key), layout.misfit, kept.encode())
+
+    def retried(self, subject: Subject, kept: bytes) -> list[Grouped]:
+        """The writes of a parked row. Raises ValueRefused or Refused when it still does not fit."""
         row = _decode_kept(kept)
-        gone = [name for name in row.columns if name not in self._types]
-        if gone:
-            raise ValueRefused(f"table {self.route.target_table} has no column {', '.join(gone)} any more")
-        writer = self._writer(WriteKind(row.kind), row.columns, row.types)
-        write = TableWrite(
-            self.route.target_table, writer.kind, self._key, writer.columns, [writer.converted(row.values)]
+        places = self.table.taken(row.columns)
+        columns, types = tuple(row.columns[at] for at in places), tuple(row.types[at] for at in places)
+        misfit = self.table.misfit(columns, types)
+        if misfit is not None:
+            raise misfit
+        key = [columns.index(name) for name in self.table.key]
+        order = key if row.kind == WriteKind.DELETE else [*key, *(n for n in range(len(columns)) if n not in key)]
+        writer = self.table.writer(
+            WriteKind(row.kind), tuple(columns[n] for n in order), tuple(types[n] for n in order)
         )
-        return Grouped(write, [subject], types=row.types, sources=[row.values])
+        source = [row.values[places[n]] for n in order]
+        converted = writer.converted(source)
+        write = TableWrite(self.route.target_table, writer.kind, self.table.key, writer.columns, [converted])
+        olds = [row.old] if row.old else []
+        group = Grouped(write, [subject], types=writer.types, sources=[source], olds=olds)
+        if not olds:
+            return [group]
+        by_key = self.table.writer(WriteKind.DELETE, self.table.key, writer.types[: len(key)])
+        moved = [*by_key.converted(row.old), *converted[: len(key)]]
+        rekey = TableWrite(self.route.target_table, WriteKind.REKEY, self.table.key, self.table.key, [moved])
+        return [Grouped(rekey, [subject], missing_is_fine=True), group]
 
     def _group(self, pile: _Pile, folded: Folded) -> Grouped:
         """The pile as a table write; rows that cannot be written go to `folded.unwritable`."""
         writer, sources = pile.writer, pile.rows
-        if pile.places != [*range(len(sources[0]))]:
-            pick = itemgetter(*pile.places) if len(pile.places) > 1 else lambda row: (row[pile.places[0]],)
+        if pile.places is not None:
+            places = pile.places
+            pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
             sources = [list(pick(row)) for row in sources]
-        keys, rows = pile.keys, sources
-        if writer.converts:
-            keys, sources, rows = self._convert(writer, keys, sources, folded)
-        subjects = CopySubjects(self._number, keys, single=len(self._key) == 1)
-        write = TableWrite(self.route.target_table, writer.kind, self._key, writer.columns, rows)
-        return Grouped(write, subjects, types=writer.types, sources=sources)
+        single = len(self.table.key) == 1
+        group = Grouped(
+            TableWrite(self.route.target_table, writer.kind, self.table.key, writer.columns, sources),
+            CopySubjects(self.number, pile.keys, single=single),
+            types=writer.types,
+            sources=sources,
+            olds=pile.olds,
+        )
+        return self._converted(group, writer, folded) if writer.converts else group
 
-    def _convert(
-        self, writer: _Writer, keys: list[RowKey], sources: list[Row], folded: Folded
-    ) -> tuple[list[RowKey], list[Row], list[Row]]:
-        taken: tuple[list[RowKey], list[Row], list[Row]] = ([], [], [])
-        for key, source in zip(keys, sources, strict=True):
+    def _converted(self, group: Grouped, writer: Writer, folded: Folded) -> Grouped:
+        good: list[int] = []
+        rows: list[Row] = []
+        converted = writer.converted
+        for number, source in enumerate(group.sources):
             try:
-                row = writer.converted(source)
+                rows.append(converted(source))
             except ValueRefused as refused:
-                subject = CopySubjects(self._number, [key], single=len(self._key) == 1)[0]
-                kept = KeptRow(writer.kind, writer.columns, writer.types, source).encode()
-                folded.unwritable.append(Unwritable(subject, refused, kept))
-                continue
-            for values, value in zip(taken, (key, source, row), strict=True):
-                values.append(value)
-        return taken
-
-    # ---- compiled once ---------------------------------------------------------------------------------------
-
-    def _layout(self, relation: Relation) -> _Layout:
-        try:
-            places = [relation.columns.index(name) for name in self._key]
-        except ValueError:
-            raise NeedsOperator(
-                f"table {self.route.source_table} cannot be copied to {self.route.target!r}",
-                code="schema-changed",
-                cause=f"it lacks a column of the target's primary key ({', '.join(self._key)})",
-                remedy="give both tables the same primary key",
-            ) from None
-        others = [at for at, name in enumerate(relation.columns) if at not in places and name in self._types]
-        layout = self._layouts[id(relation)] = _Layout(relation, self._key, others, places)
-        return layout
-
-    def _pile(self, piles: dict[int, _Pile], layout: _Layout, absent: tuple[int, ...]) -> _Pile:
-        known = layout.writers.get(absent)
-        if known is None:
-            places = [*layout.key_places, *(at for at in layout.others if at not in absent)]
-            columns, types = layout.relation.columns, layout.relation.types
-            kind = WriteKind.UPDATE if absent else WriteKind.UPSERT
-            writer = self._writer(kind, tuple(columns[at] for at in places), tuple(types[at] for at in places))
-            known = layout.writers[absent] = (writer, places)
-        writer, places = known
-        return piles.setdefault(id(writer), _Pile(writer, places))
-
-    def _deleter(self, layout: _Layout) -> _Writer:
-        if layout.deleter is None:
-            types = tuple(layout.relation.types[at] for at in layout.key_places)
-            layout.deleter = self._writer(WriteKind.DELETE, self._key, types)
-        return layout.deleter
-
-    def _writer(self, kind: WriteKind, columns: tuple[str, ...], types: tuple[str, ...]) -> _Writer:
-        return _Writer(kind, columns, types, [self._convert_to(*named) for named in zip(columns, types, strict=True)])
-
-    def _convert_to(self, column: str, source_type: str) -> Convert | None:
-        try:
-            return between(parse_type(source_type), self._types[column])
-        except ValueError as error:
-            raise NeedsOperator(
-                f"table {self.route.source_table} cannot be copied to {self.route.target!r}",
-                code="type-mismatch",
-                cause=f"column {self.route.target_table}.{column}: {error}",
-                remedy="give the column a type that holds the source's values, or bind the table to an entity",
-            ) from error
+                folded.unwritable.append(Unwritable(group.subjects[number], refused, group.kept(number)))
+            else:
+                good.append(number)
+        if len(good) < len(group.sources):
+            group = group.only(good)
+        group.write.rows = rows
+        return group
 
 
-def _filled(relation: Relation, row: Row, known: dict[str, Any]) -> Row:
+def filled(relation: Relation, row: Row, known: dict[str, Any]) -> Row:
     """The row, with values that the log did not carry taken from `known`, by column."""
     return [
         known.get(name, ABSENT) if value is ABSENT else value for name, value in zip(relation.columns, row, strict=True)
     ]
 
 
-def _same_typed(kept: KeptRow, relation: Relation) -> dict[str, Any]:
-    types = dict(zip(relation.columns, relation.types, strict=True))
-    return {
-        name: value
-        for name, kind, value in zip(kept.columns, kept.types, kept.values, strict=True)
-        if types.get(name) == kind
-    }
+def _parts(layout: Layout, key: RowKey) -> Row:
+    return [key] if layout.single else list(key)
+
+
+def _partial(layout: Layout, row: Row, origin: RowKey | None, kept: KeptRow | None) -> KeptRow:
+    """What is known of a row: what the log carried, and for the rest what was kept of it, in the types it had then."""
+    if kept is not None and kept.kind == WriteKind.DELETE:
+        kept = None
+    known = {} if kept is None else {c: (t, v) for c, t, v in zip(kept.columns, kept.types, kept.values, strict=True)}
+    columns: list[str] = []
+    types: list[str] = []
+    values: Row = []
+    whole = True
+    for at in (*layout.key_places, *layout.others):
+        name, spec, value = layout.relation.columns[at], layout.relation.types[at], row[at]
+        if value is ABSENT:
+            if name not in known:
+                whole = False
+                continue
+            spec, value = known[name]
+        columns.append(name)
+        types.append(spec)
+        values.append(value)
+    new = whole or (kept is not None and kept.kind == WriteKind.UPSERT)
+    old = _parts(layout, origin) if origin is not None else kept.old if kept is not None else []
+    kind = WriteKind.UPSERT if new else WriteKind.UPDATE
+    return KeptRow(kind, tuple(columns), tuple(types), values, [] if new and whole else old)
 
 
 def _key_not_in_log(route: Route, key: tuple[str, ...]) -> NeedsOperator:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from cdcd.errors import NeedsOperator
-from cdcd.model import Row, TableShape, TableWrite
+from cdcd.errors import CdcdError
+from cdcd.model import Row, TableWrite, WriteKind
 from cdcd.parked import Subject
-from cdcd.values import ValueRefused
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class KeptRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row of a plain copy as it is parked: what its source said, so that it can be converted and tried again."""
+    """A row of a plain copy as it is parked: what its source said, so that it can be converted and tried again.
+
+    `old` is the key that the row has in the target until it is written, where that is another one.
+    """
 
     kind: int
     columns: tuple[str, ...]
     types: tuple[str, ...]
     values: list[Any]
+    old: list[Any] = []
 
     def encode(self) -> bytes:
         """The stored form."""
@@ -32,7 +36,8 @@ class Grouped(msgspec.Struct, gc=False):
     """A table write and the subjects of its rows.
 
     `missing_is_fine` for rows that may be gone already (archiving). Of plain copies `types` are the source's types of
-    the columns, and `sources` the rows in them: the same as the write's where nothing had to be converted.
+    the columns, and `sources` the rows in them: the same as the write's where nothing had to be converted. `olds` are
+    the keys that the rows had, where a REKEY before this write gave them others.
     """
 
     write: TableWrite
@@ -40,52 +45,132 @@ class Grouped(msgspec.Struct, gc=False):
     missing_is_fine: bool = False
     types: tuple[str, ...] = ()
     sources: Sequence[Row] = ()
+    olds: Sequence[Row] = ()
+
+    @property
+    def prepares(self) -> bool:
+        """Whether this is only done for the sake of the rows in later writes."""
+        return self.write.kind in (WriteKind.CLEAR, WriteKind.REKEY)
 
     def kept(self, index: int) -> bytes | None:
         """What must be kept of a row to try it again: nothing of a record, which resolve can tell anew."""
         if not self.types:
             return None
-        return KeptRow(self.write.kind, self.write.columns, self.types, self.sources[index]).encode()
+        old = self.olds[index] if self.olds else []
+        return KeptRow(self.write.kind, self.write.columns, self.types, self.sources[index], old).encode()
+
+    def only(self, numbers: Sequence[int]) -> Grouped:
+        """The same with some of the rows."""
+        rows = self.write.rows
+        return Grouped(
+            msgspec.structs.replace(self.write, rows=[rows[n] for n in numbers]),
+            [self.subjects[n] for n in numbers],
+            self.missing_is_fine,
+            self.types,
+            [self.sources[n] for n in numbers] if self.sources else (),
+            [self.olds[n] for n in numbers] if self.olds else (),
+        )
+
+
+class Groups(Protocol):
+    """A batch's writes in order, which can be gone through again: in memory, or read back from disk."""
+
+    def between(self, first: int, last: int | None = None) -> Iterator[Grouped]:
+        """The writes from number `first` on, to before number `last`."""
+        ...
+
+    def at(self, number: int) -> Grouped:
+        """One of the writes that `between` has given before."""
+        ...
+
+
+class ListedGroups:
+    """Writes in memory."""
+
+    def __init__(self, groups: list[Grouped]) -> None:
+        self._groups = groups
+
+    def between(self, first: int, last: int | None = None) -> Iterator[Grouped]:
+        """See `Groups`."""
+        return islice(self._groups, first, last)
+
+    def at(self, number: int) -> Grouped:
+        """See `Groups`."""
+        return self._groups[number]
+
+
+class Unmoved:
+    """Other groups without what follows a key that could not be changed: another row may have that key."""
+
+    def __init__(self, groups: Groups, unmoved: Container[Subject]) -> None:
+        """`unmoved` may grow meanwhile, by keys of which nothing was written yet."""
+        self._groups = groups
+        self._unmoved = unmoved
+
+    def between(self, first: int, last: int | None = None) -> Iterator[Grouped]:
+        """See `Groups`."""
+        return map(self._without, self._groups.between(first, last))
+
+    def at(self, number: int) -> Grouped:
+        """See `Groups`."""
+        return self._without(self._groups.at(number))
+
+    def _without(self, group: Grouped) -> Grouped:
+        if not group.olds:
+            return group
+        good = [number for number, subject in enumerate(group.subjects) if subject not in self._unmoved]
+        return group if len(good) == len(group.subjects) else group.only(good)
 
 
 class Unwritable(msgspec.Struct, frozen=True):
     """A record, or a row of a plain copy, that has no faithful form in the target."""
 
     subject: Subject
-    refused: ValueRefused
+    refused: CdcdError
     kept: bytes | None = None
 
 
 class Folded(msgspec.Struct):
-    """A batch ready to be written: upserts and updates in dependency order, deletes in reverse; and what cannot be."""
+    """A batch ready to be written, and what cannot be.
 
+    `emptied` are the tables of plain copies to clear, `removed` the rows of plain copies to delete, `changes` upserts and
+    updates, in dependency order, `deletes` of records, in reverse. `cleared` are the numbers of the copies in `emptied`.
+    """
+
+    emptied: list[Grouped] = []
+    removed: list[Grouped] = []
     changes: list[Grouped] = []
     deletes: list[Grouped] = []
     unwritable: list[Unwritable] = []
+    cleared: list[int] = []
 
-    def ordered(self, *, deletes_first: bool) -> list[Grouped]:
+    @property
+    def has_deletes(self) -> bool:
+        """Whether it can be tried in another order."""
+        return bool(self.deletes)
+
+    def ordered(self, *, deletes_first: bool) -> Groups:
         """All groups in the order of writing."""
-        return self.deletes + self.changes if deletes_first else self.changes + self.deletes
+        before = self.emptied + self.removed
+        if deletes_first:
+            return ListedGroups(self.deletes + before + self.changes)
+        return ListedGroups(before + self.changes + self.deletes)
 
 
-def subgroups(groups: Iterable[Grouped], size: int) -> Iterator[Grouped]:
-    """The groups cut into pieces of at most `size` rows."""
+def joined(groups: Iterable[Grouped]) -> list[Grouped]:
+    """Writes of a row each, those of one shape that follow one another put together."""
+    found: list[Grouped] = []
     for group in groups:
-        write = group.write
-        for start in range(0, len(write.rows), size):
-            part = slice(start, start + size)
-            yield msgspec.structs.replace(
-                group,
-                write=msgspec.structs.replace(write, rows=write.rows[part]),
-                subjects=group.subjects[part],
-                sources=group.sources[part],
-            )
+        last = found[-1] if found else None
+        if last is None or group.olds or _shape(last) != _shape(group):
+            found.append(group)
+            continue
+        last.write.rows += group.write.rows
+        last.subjects = [*last.subjects, *group.subjects]
+        last.sources = [*last.sources, *group.sources]
+    return found
 
 
-def needed_shape(shapes: Mapping[str, TableShape], table: str, system: str) -> TableShape:
-    """The shape of a table that must exist. Raises NeedsOperator."""
-    if table not in shapes:
-        raise NeedsOperator(
-            f"table {table} is missing in {system!r}", code="table-missing", remedy="create it, then 'cdcd resume'"
-        )
-    return shapes[table]
+def _shape(group: Grouped) -> tuple[object, ...]:
+    write = group.write
+    return (write.table, write.kind, write.columns, group.types, group.missing_is_fine, bool(group.olds))

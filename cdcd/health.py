@@ -35,7 +35,8 @@ def health(status: DaemonStatus) -> list[Reason]:
         reason = _reason(role, worker, backlogs[role], status.at_us)
         if reason is not None:
             found.append(reason)
-    return found
+    suspended = status.resolve.suspended
+    return found + [Reason("resolve", s.error.code, f"{s.subject} is suspended: {s.error.what}") for s in suspended]
 
 
 def _reason(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reason | None:

@@ -103,6 +103,14 @@ def _resolve(status: DaemonStatus) -> Iterator[Metric]:
         "cdcd_conflicts", "Changes held for a person, and records found in one system only.", resolve.conflicts
     )
     yield _gauge("cdcd_held_events", "Rows that could not be understood.", resolve.held)
+    families = [entity for entity in resolve.phases if "." not in entity]
+    left_behind = {found.subject for found in resolve.suspended}
+    yield _by(
+        "cdcd_entity_suspended",
+        "1 when an entity, or the plain copies of a table, can be read no further (see 'cdcd status'), else 0.",
+        "entity",
+        ((subject, float(subject in left_behind)) for subject in dict.fromkeys([*families, *sorted(left_behind)])),
+    )
     yield _by(
         "cdcd_entity_live",
         "1 when the entity's first copy is settled, 0 while it is being seeded.",

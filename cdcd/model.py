@@ -28,13 +28,19 @@ Row: TypeAlias = list[Value]
 
 
 class Op(enum.IntEnum):
-    """What happened to the rows of a `Rows` event."""
+    """What happened to the rows of a `Rows` event.
+
+    The last three carry no rows: all rows are gone (TRUNCATE); some are, without being named (ROWS_LOST: a partition was
+    dropped, truncated, exchanged); the table is not there under this name any more (TABLE_GONE: dropped, renamed away).
+    """
 
     INSERT = 1
     UPDATE = 2
     DELETE = 3
     READ = 4
     TRUNCATE = 5
+    ROWS_LOST = 6
+    TABLE_GONE = 7
 
 
 class Relation(msgspec.Struct, frozen=True, array_like=True):
@@ -54,7 +60,8 @@ class Rows(msgspec.Struct, gc=False):
     """A run of changes of one kind to one table, part of the transaction that the next `Commit` ends.
 
     INSERT, UPDATE, READ: `rows` are the rows after the change. DELETE: the rows before it, as far as the log
-    carries them (identity columns always, others may be ABSENT). TRUNCATE: no rows.
+    carries them (identity columns always, others may be ABSENT). TRUNCATE, ROWS_LOST, TABLE_GONE: no rows, and where
+    the log does not describe the table its relation has no columns.
     `olds` is None, or for UPDATE one entry per row: None, or the old row when an identity column changed.
     """
 
@@ -93,11 +100,18 @@ Event: TypeAlias = Rows | Commit | Idle | Chunk
 
 
 class WriteKind(enum.IntEnum):
-    """UPSERT: insert, or update when the key exists. UPDATE: the row must exist. DELETE: may be gone already."""
+    """What a table write does with its rows.
+
+    UPSERT: insert, or update when the key exists. UPDATE: the row must exist. DELETE: may be gone already. REKEY: rows are
+    [old key..., new key...]; the row that has the old key gets the new one, and must exist. CLEAR: no rows; the table is
+    emptied.
+    """
 
     UPSERT = 1
     UPDATE = 2
     DELETE = 3
+    REKEY = 4
+    CLEAR = 5
 
 
 class Lookup(msgspec.Struct, frozen=True):

@@ -94,12 +94,18 @@ class Operations:
         return Answer(ok=True, result={"system": system, "was_paused": was_paused, "restarted": restarted})
 
     def _resync(self, arguments: dict[str, Any]) -> Answer:
-        entity = _named("entity", arguments.get("entity"), self._blueprint.entity_tables)
+        entity = _named("entity", self._full_name(arguments.get("entity")), self._blueprint.entity_tables)
         tables = self._blueprint.entity_tables[entity]
         seq = self._journal.command(Command("resync", {"entity": entity}), tables)
         _log.warning("resync by an operator", extra={"entity": entity, "tables": len(tables), "seq": seq})
         self._ring()
         return Answer(ok=True, result={"entity": entity, "seq": seq, "tables": [list(table) for table in tables]})
+
+    def _full_name(self, subject: Any) -> Any:
+        """The name of the plain copies of a table, with the table spelled in full."""
+        system, colon, table = str(subject).partition(":")
+        names = self._blueprint.table_names.get(system, {})
+        return f"{system}:{names.get(table, table)}" if colon else subject
 
     def _rewind_plan(self, arguments: dict[str, Any]) -> Answer:
         return Answer(ok=True, result=self._planned(arguments))

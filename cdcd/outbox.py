@@ -67,6 +67,7 @@ class StoredUnits(msgspec.Struct, frozen=True):
     id: int
     through: int
     more: bool
+    writes: int
     body: bytes
 
     def units(self) -> list[Unit]:
@@ -163,11 +164,11 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
     found: list[StoredUnits] = []
     size_bytes = 0
     rows = state.connection.execute(
-        "SELECT id, through, more, body FROM outbox WHERE target=? AND id>? AND through>? ORDER BY id LIMIT 200",
+        "SELECT id, through, more, writes, body FROM outbox WHERE target=? AND id>? AND through>? ORDER BY id LIMIT 200",
         (target, after_id, after_unit),
     )
-    for row_id, through, more, body in rows:
-        found.append(StoredUnits(row_id, through, bool(more), body))
+    for row_id, through, more, writes, body in rows:
+        found.append(StoredUnits(row_id, through, bool(more), writes, body))
         size_bytes += len(body)
         if size_bytes >= READ_BYTES:
             break
@@ -177,13 +178,27 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
 
 def between(state: State, target: str, after: int, through: int) -> Iterable[Unit]:
     """The units (after, through] of a target, as far as they are kept: what one delivery carried."""
-    rows = state.connection.execute(
-        "SELECT body FROM outbox WHERE target=? AND through>? AND first_unit<=? ORDER BY id", (target, after, through)
-    ).fetchall()
-    for (body,) in rows:
+    row_id = 0
+    while True:
+        row = state.connection.execute(
+            "SELECT id, body FROM outbox WHERE target=? AND id>? AND through>? AND first_unit<=? ORDER BY id LIMIT 1",
+            (target, row_id, after, through),
+        ).fetchone()
+        if row is None:
+            return
+        row_id, body = row
         for unit in _decode(body):
             if after < unit[0] <= through:
                 yield Unit(*unit)
+
+
+def writes_between(state: State, target: str, after: int, through: int) -> int:
+    """How many writes those units are, about: others that are stored in the same rows are counted too."""
+    row = state.connection.execute(
+        "SELECT coalesce(sum(writes), 0) FROM outbox WHERE target=? AND through>? AND first_unit<=?",
+        (target, after, through),
+    ).fetchone()
+    return int(row[0])
 
 
 def trim(state: State, target: str, through: int) -> int:

@@ -7,7 +7,8 @@ again. Of a plain copy the row itself is kept, because nothing else has it.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,15 @@ from cdcd.storage import Database
 RETRY_FIRST_SECONDS: Final = 10.0
 RETRY_LAST_SECONDS: Final = 600.0
 _DOUBLINGS: Final = 20
+_PART_RECORDS: Final = 1_000
+_DUE_BYTES: Final = 4 * 2**20
+KNOWN_MAX: Final = 10_000
+"""Up to so many subjects are known without asking the file; more would be too many to hold."""
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS parked (
     subject INTEGER NOT NULL, key BLOB NOT NULL, unit INTEGER NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL,
     since_us INTEGER NOT NULL, attempts INTEGER NOT NULL, retry_at_us INTEGER NOT NULL, waiting INTEGER NOT NULL,
-    row BLOB, PRIMARY KEY (subject, key)) STRICT, WITHOUT ROWID;
+    row BLOB, attempt INTEGER NOT NULL, PRIMARY KEY (subject, key)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS parked_by_retry ON parked (retry_at_us);
 """
 
@@ -49,54 +54,81 @@ class ParkedRecords:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.database = Database(path, SCHEMA, durable=durable)
         self._connection = self.database.connection
-        self._subjects: set[Subject] = {
-            (s, bytes(k)) for s, k in self._connection.execute("SELECT subject, key FROM parked")
-        }
+        self._attempt = int(self._connection.execute("SELECT coalesce(max(attempt), 0) FROM parked").fetchone()[0])
+        self._count = 0
+        self._known: set[Subject] | None = set()
+        self._load()
+
+    def _load(self) -> None:
+        """Know the subjects by heart while they are few."""
+        (self._count,) = self._connection.execute("SELECT count(*) FROM parked").fetchone()
+        self._known = None
+        if self._count <= KNOWN_MAX:
+            self._known = {(s, bytes(k)) for s, k in self._connection.execute("SELECT subject, key FROM parked")}
 
     def __len__(self) -> int:
-        return len(self._subjects)
+        return self._count
 
     def __contains__(self, subject: Subject) -> bool:
-        return subject in self._subjects
+        if self._known is not None:
+            return subject in self._known
+        found = self._connection.execute("SELECT 1 FROM parked WHERE subject=? AND key=?", subject)
+        return found.fetchone() is not None
 
-    def park(
-        self,
-        subjects: Iterable[tuple[Subject, bytes | None]],
-        unit: int,
-        code: str,
-        cause: str,
-        *,
-        same_attempt: Container[Subject] = (),
-    ) -> None:
+    def next_attempt(self) -> None:
+        """What is parked from here on was tried anew: a record counts one attempt, however often its reason is told."""
+        self._attempt += 1
+
+    def park(self, subjects: Iterable[tuple[Subject, bytes | None]], unit: int, code: str, cause: str) -> None:
         """Park records; one that is parked already keeps its age and waits longer for its next try.
 
-        Those in `same_attempt` were parked by this very attempt, and now the reason is known better.
+        Those that were parked by this very attempt only have their reason told better.
         """
-        now_us = time.time_ns() // 1000
-        rows = list(subjects)
-        with self.database.transaction() as connection:
-            for (subject, key), row in rows:
-                attempts = self._attempts((subject, key)) + ((subject, key) not in same_attempt)
-                delay = min(RETRY_FIRST_SECONDS * 2 ** min(attempts - 1, _DOUBLINGS), RETRY_LAST_SECONDS)
-                connection.execute(
-                    "INSERT INTO parked VALUES (?,?,?,?,?,?,?,?,0,?) ON CONFLICT (subject, key) DO UPDATE SET"
-                    " unit=excluded.unit, code=excluded.code, cause=excluded.cause, attempts=excluded.attempts,"
-                    " retry_at_us=excluded.retry_at_us, row=coalesce(excluded.row, row)",
-                    (subject, key, unit, code, cause, now_us, attempts, now_us + int(delay * 1e6), row),
-                )
-        self._subjects.update(subject for subject, _ in rows)
+        remaining = iter(subjects)
+        while part := list(islice(remaining, _PART_RECORDS)):
+            self._park(part, unit, code, cause)
 
-    def _attempts(self, subject: Subject) -> int:
-        row = self._connection.execute("SELECT attempts FROM parked WHERE subject=? AND key=?", subject).fetchone()
-        return 0 if row is None else int(row[0])
+    def _park(self, part: list[tuple[Subject, bytes | None]], unit: int, code: str, cause: str) -> None:
+        now_us = time.time_ns() // 1000
+        first_us, last_us = int(RETRY_FIRST_SECONDS * 1e6), int(RETRY_LAST_SECONDS * 1e6)
+        attempt = self._attempt
+        with self.database.transaction() as connection:
+            self._count += connection.executemany(
+                "INSERT OR IGNORE INTO parked (subject, key, unit, code, cause, since_us, attempts, retry_at_us, waiting,"
+                " attempt) VALUES (?,?,?,?,?,?,1,?,0,?)",
+                [(*subject, unit, code, cause, now_us, now_us, attempt) for subject, _ in part],
+            ).rowcount
+            connection.executemany(
+                f"UPDATE parked SET unit=?, code=?, cause=?, attempts=attempts + (attempt <> {attempt}), retry_at_us={now_us}"
+                f" + min({first_us} << min(attempts - (attempt = {attempt}), {_DOUBLINGS}), {last_us}),"
+                f" row=coalesce(?, row), attempt={attempt} WHERE subject=? AND key=?",
+                [(unit, code, cause, row, *subject) for subject, row in part],
+            )
+        if self._known is not None:
+            self._known.update(subject for subject, _ in part)
+            if len(self._known) > KNOWN_MAX:
+                self._known = None
 
     def release(self, subjects: Iterable[Subject]) -> None:
         """These are delivered, or superseded."""
-        gone = [subject for subject in subjects if subject in self._subjects]
-        if gone:
+        if self._known is not None:
+            gone: Iterable[Subject] = [subject for subject in subjects if subject in self._known]
+            if not gone:
+                return
+            self._known.difference_update(gone)
+        else:
+            gone = subjects
+        with self.database.transaction() as connection:
+            self._count -= connection.executemany("DELETE FROM parked WHERE subject=? AND key=?", gone).rowcount
+        if self._known is None and self._count <= KNOWN_MAX // 2:
+            self._load()
+
+    def release_all(self, number: int) -> None:
+        """Everything of one plain copy (see `Subject`) is superseded."""
+        if self._count:
             with self.database.transaction() as connection:
-                connection.executemany("DELETE FROM parked WHERE subject=? AND key=?", gone)
-            self._subjects.difference_update(gone)
+                connection.execute("DELETE FROM parked WHERE subject=?", (number,))
+            self._load()
 
     def wait_behind(self, subjects: Sequence[Subject]) -> None:
         """One more change of each of these parked records came by."""
@@ -106,7 +138,7 @@ class ParkedRecords:
 
     def row(self, subject: Subject) -> bytes | None:
         """The kept row of a parked copy."""
-        if subject not in self._subjects:
+        if subject not in self:
             return None
         found = self._connection.execute("SELECT row FROM parked WHERE subject=? AND key=?", subject).fetchone()
         return None if found is None else found[0]
@@ -133,10 +165,19 @@ class ParkedRecords:
         return self._select("ORDER BY since_us LIMIT ?", (limit,))
 
     def _select(self, where: str, parameters: tuple[object, ...]) -> list[Parked]:
+        """At least one, if there is one, and as many as are a few MiB."""
         rows = self._connection.execute(
             f"SELECT subject, key, unit, code, cause, since_us, attempts, waiting, row FROM parked {where}", parameters
-        ).fetchall()
-        return [Parked((subject, bytes(key)), *rest) for subject, key, *rest in rows]
+        )
+        found: list[Parked] = []
+        size_bytes = 0
+        for subject, key, *rest in rows:
+            found.append(Parked((subject, bytes(key)), *rest))
+            size_bytes += len(found[-1].row or b"")
+            if size_bytes > _DUE_BYTES:
+                break
+        rows.close()
+        return found
 
     def close(self) -> None:
         """Close the file. Safe to repeat."""

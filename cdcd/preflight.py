@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdcd import blueprint as b
-from cdcd import config_rules, plugins
+from cdcd import config_rules, fitting, plugins
 from cdcd.adapter import Finding, Identity
 from cdcd.control import Failure, RemoteError, failure
 from cdcd.errors import CdcdError, NeedsOperator, Unavailable
+from cdcd.model import TableShape
 from cdcd.report import ErrorNote, error_note
 from cdcd.state_directory import StateDirectory
 
@@ -29,6 +30,20 @@ if TYPE_CHECKING:
 
 PREFLIGHT_SECONDS: Final = 300
 KILLED_TIMES_MAX: Final = 3
+HELD_UP_ONLY: Final = frozenset(
+    [
+        "column-missing",
+        "table-missing",
+        "type-mismatch",
+        "target-column-missing",
+        "target-id-unknown",
+        "target-key-mismatch",
+        "target-no-key",
+        "target-table-missing",
+        "target-type-mismatch",
+    ]
+)
+"""Errors that, in a daemon at work, suspend an entity (reading) or park its records (writing)."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -40,8 +55,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def errors(self) -> list[Finding]:
-        """The findings that forbid a start."""
+        """The findings that forbid a first start."""
         return [finding for finding in self.findings if finding.severity == "error"]
+
+    def forbidding(self, *, first_start: bool) -> list[Finding]:
+        """The errors that forbid a start. What ran before must run on: what a table lacks holds up its entity only."""
+        return [finding for finding in self.errors if first_start or finding.code not in HELD_UP_ONLY]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -59,13 +78,17 @@ def check(path: Path) -> Outcome:
     findings = list(_check_state_directory(directory))
     unreachable: dict[str, ErrorNote] = {}
     lineage = _lineage(directory)
+    shapes: dict[str, Mapping[str, TableShape]] = {}
     for name in config.systems:
+        identity = Identity(config.daemon.name, name, lineage)
         try:
-            findings += _check_system(blueprint, Identity(config.daemon.name, name, lineage))
+            findings += _check_system(blueprint, identity)
+            shapes[name] = _describe(blueprint, identity)
         except Unavailable as error:
             unreachable[name] = error_note(error)
         except NeedsOperator as error:
             findings.append(Finding("error", error.code, name, "", _sentence(error), error.remedy))
+    findings += fitting.findings(blueprint.plan(), shapes)
     return Outcome(blueprint, _unique(findings), unreachable)
 
 
@@ -80,6 +103,15 @@ def _check_system(blueprint: b.Blueprint, identity: Identity) -> Sequence[Findin
         with closing(adapter.open_target(identity, options)) as target:
             findings += target.check([need for need in system.tables if need.written])
     return findings
+
+
+def _describe(blueprint: b.Blueprint, identity: Identity) -> Mapping[str, TableShape]:
+    """All tables of a system as they are."""
+    system = blueprint.systems[identity.system]
+    adapter = plugins.load(system.reference, extra=system.adapter)
+    options = plugins.options(blueprint.config, blueprint.file, identity.system, adapter)
+    with closing(adapter.open_target(identity, options)) as target:
+        return target.describe([need.table for need in system.tables])
 
 
 def _check_source(

@@ -7,6 +7,7 @@ outbox      what each target must still be told (see cdcd.outbox)
 conflicts   changes that were held for a person, and records found in one system only
 held        changes that could not be understood, by record
 waiting     rows that refer to a row nobody has shown yet
+suspended   entities that cannot be read on, and where they stopped
 phases, snapshots, seen   progress of first copies and resyncs
 meta        position, unit counter, lineage, vocabulary
 """
@@ -48,6 +49,7 @@ CREATE TABLE IF NOT EXISTS waiting (
     binding INTEGER NOT NULL, row BLOB NOT NULL, for_binding INTEGER NOT NULL, for_id BLOB NOT NULL, seq INTEGER NOT NULL,
     relation BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (binding, row)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_for ON waiting (for_binding, for_id);
+CREATE TABLE IF NOT EXISTS suspended (subject TEXT PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS phases (entity TEXT PRIMARY KEY, phase TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshots (
     system TEXT NOT NULL, "table" TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (system, "table")) STRICT, WITHOUT ROWID;
@@ -87,6 +89,12 @@ class State:
     def position(self) -> int:
         """The journal seq through which everything is resolved."""
         return int(self.get("position") or 0)
+
+    @property
+    def needed_after(self) -> int:
+        """The journal seq through which nothing will be read again: what is suspended may be behind the rest."""
+        row = self.connection.execute("SELECT min(position) FROM suspended").fetchone()
+        return self.position if row[0] is None else min(self.position, int(row[0]))
 
     @property
     def units(self) -> int:

@@ -17,6 +17,7 @@ from cdcd.config import parse_size
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
 from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, WorkerState, now_us
+from cdcd.resolve import suspension
 from cdcd.stages import pause_switch
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
@@ -58,6 +59,15 @@ class CaptureStatus(msgspec.Struct, frozen=True):
     copies: tuple[CopyStatus, ...]
 
 
+class SuspendedStatus(msgspec.Struct, frozen=True):
+    """An entity, or the plain copies of a table, that can be read no further than `seq`; `lag_events` wait behind it."""
+
+    subject: str
+    seq: int
+    lag_events: int
+    error: ErrorNote
+
+
 class ResolveStatus(msgspec.Struct, frozen=True):
     """From the journal to the outbox. `lag_events` are journal entries."""
 
@@ -68,6 +78,7 @@ class ResolveStatus(msgspec.Struct, frozen=True):
     phases: dict[str, str]
     conflicts: int
     held: int
+    suspended: tuple[SuspendedStatus, ...] = ()
 
 
 class DeliverStatus(msgspec.Struct, frozen=True):
@@ -191,7 +202,22 @@ class Observer:
         waiting = max(0, self.journal.last_seq() - summary.position)
         lag_seconds = 0.0 if oldest is None or not waiting else max(0, now - oldest[1]) / 1e6
         return ResolveStatus(
-            worker, summary.position, lag_seconds, waiting, summary.phases, summary.conflicts, summary.held
+            worker,
+            summary.position,
+            lag_seconds,
+            waiting,
+            summary.phases,
+            summary.conflicts,
+            summary.held,
+            tuple(
+                SuspendedStatus(
+                    found.subject,
+                    found.position,
+                    max(0, summary.position - found.position),
+                    ErrorNote(found.code, found.what, found.cause, found.remedy, found.since_us),
+                )
+                for found in suspension.load(self.state).values()
+            ),
         )
 
     def _deliver(

@@ -33,7 +33,7 @@ class Database:
             self._prepare(schema, durable=durable)
         except sqlite3.DatabaseError as error:
             self._lock.close()
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
 
     def _prepare(self, schema: str, *, durable: bool) -> None:
         execute = self.connection.execute
@@ -64,7 +64,7 @@ class Database:
                 raise
             self.connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            raise _storage_error(self.path, error) from error
+            raise storage_error(self.path, error) from error
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -80,7 +80,8 @@ class Database:
         self._lock.close()
 
 
-def _storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:
+def storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:
+    """What an error of SQLite on that file means."""
     if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
         return StorageError(
             f"no room to write {path}", cause=str(error), remedy="free space on the state directory's disk"

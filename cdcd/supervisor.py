@@ -202,7 +202,7 @@ class Supervisor:
         """Forget journal entries that are older than they need be kept, a little at a time."""
         journal, before_us = self._observer.journal, now_us() - self._keep_us
         # Bounded by seq as well: without, a journal in which nothing is old enough would be scanned each time.
-        through = min(self._observer.state.position, journal.seq_at(before_us))
+        through = min(self._observer.state.needed_after, journal.seq_at(before_us))
         trimmed = 0
         try:
             trimmed = journal.trim(through, before_us, limit=TRIM_ENTRIES)

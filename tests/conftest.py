@@ -6,7 +6,13 @@ import pytest
 
 pytest.register_assert_rewrite("cdcd.testing")
 
-from cdcd.testing.servers import MariaDBServer, PostgresServer  # noqa: E402 (after the assert rewrite)
+from cdcd.testing.servers import (  # noqa: E402 (after the assert rewrite)
+    MySqlFamilyServer,
+    MySQLServer,
+    PostgresServer,
+    has_mysql,
+    mysql_family_server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +23,30 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDBServer]:
-    """MariaDB. Leave it running, and restart only a server of your own."""
-    with MariaDBServer() as server:
+def mariadb() -> Iterator[MySqlFamilyServer]:
+    """MariaDB, or what CDCD_MYSQL_BIN names instead. Leave it running, and restart only a server of your own."""
+    with mysql_family_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_only(mariadb: MySqlFamilyServer) -> None:
+    """Skips what only MariaDB has when CDCD_MYSQL_BIN names a MySQL."""
+    if not mariadb.is_mariadb:
+        pytest.skip("only MariaDB has this, and CDCD_MYSQL_BIN names a MySQL")
+
+
+@pytest.fixture(scope="session")
+def mysql_only(mariadb: MySqlFamilyServer) -> None:
+    """Skips what only MySQL has unless CDCD_MYSQL_BIN names a MySQL."""
+    if mariadb.is_mariadb:
+        pytest.skip("only MySQL has this, and CDCD_MYSQL_BIN names none (make test-matrix brings one)")
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MySQLServer]:
+    """MySQL, for what it alone has. Tests skip where there is none."""
+    if not has_mysql():
+        pytest.skip("there is no MySQL here: CDCD_MYSQL_BIN names none (make test-matrix brings one)")
+    with MySQLServer() as server:
         yield server

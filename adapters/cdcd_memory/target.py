@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cdcd.adapter import Applied, Finding, Identity, TableNeed
 from cdcd.errors import Fenced, NeedsOperator, Refused
@@ -68,7 +68,7 @@ class MemoryTarget:
             transaction.update(CHECKPOINT_TABLE, row, {"epoch": self._epoch})
         return through
 
-    def apply(self, writes: Sequence[TableWrite], batch: Batch) -> Applied:
+    def apply(self, writes: Iterable[TableWrite], batch: Batch) -> Applied:
         """See the contract."""
         self._server.connect(self._generation)
         missing: list[tuple[int, int]] = []
@@ -93,7 +93,13 @@ class MemoryTarget:
 
 
 def _apply(transaction: MemoryTransaction, number: int, write: TableWrite) -> list[int]:
-    """Do one write; return the places of UPDATE rows that do not exist."""
+    """Do one write; return the places of UPDATE and REKEY rows that do not exist."""
+    if write.kind is WriteKind.CLEAR:
+        for doomed in [*transaction.table(write.table).rows.values()]:
+            transaction.delete(write.table, doomed)
+        return []
+    if write.kind is WriteKind.REKEY:
+        return _rekey(transaction, number, write)
     missing: list[int] = []
     table = transaction.table(write.table)
     for place, row in _resolved(transaction, number, write):
@@ -109,6 +115,22 @@ def _apply(transaction: MemoryTransaction, number: int, write: TableWrite) -> li
                 transaction.insert(write.table, row)
             else:
                 missing.append(place)
+        except Violation as violation:
+            raise Refused(
+                f"table {write.table} refuses a row", cause=str(violation), rows=((number, place),)
+            ) from violation
+    return missing
+
+
+def _rekey(transaction: MemoryTransaction, number: int, write: TableWrite) -> list[int]:
+    missing: list[int] = []
+    for place, row in enumerate(write.rows):
+        old = transaction.table(write.table).find(write.key, tuple(row[: len(write.key)]))
+        if old is None:
+            missing.append(place)
+            continue
+        try:
+            transaction.update(write.table, old, dict(zip(write.key, row[len(write.key) :], strict=True)))
         except Violation as violation:
             raise Refused(
                 f"table {write.table} refuses a row", cause=str(violation), rows=((number, place),)

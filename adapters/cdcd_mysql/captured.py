@@ -10,7 +10,7 @@ import msgspec
 
 from cdcd.errors import DecodeError
 from cdcd.model import CHECKPOINT_TABLE, Relation
-from cdcd_mysql.charsets import Charset, charset
+from cdcd_mysql.charsets import Charset, Decoder, charset
 from cdcd_mysql.rows import RowDecoder
 from cdcd_mysql.tablemap import TableMap, decode_table_map, decode_table_name
 from cdcd_mysql.types import log_type
@@ -89,6 +89,20 @@ class CapturedTables:
     def spelled(self, name: TableName) -> str | None:
         """How the configuration spells the table; None when it is not captured."""
         return self._spelled.get(self._fold(name))
+
+    def of_database(self, database: str) -> list[str]:
+        """The captured tables of a database."""
+        folded = self._fold(TableName(database, "")).database
+        return [spelled for name, spelled in self._spelled.items() if name.database == folded]
+
+    def folded(self, text: str) -> str:
+        """A statement or name in small letters, where the server does not tell them from capitals."""
+        return text.lower() if self._ignore_case else text
+
+    def decoder_of(self, collation: int) -> Decoder | None:
+        """How to decode text of a collation, by its number; as UTF-8 where that is not known."""
+        known = self._charsets.of(collation) if collation in self._charsets.collations else None
+        return known.decode if known is not None else None
 
     def may_concern(self, database: bytes, statement: bytes) -> bool:
         """Whether a statement could touch a captured table: run in its database, or with that named before a dot."""

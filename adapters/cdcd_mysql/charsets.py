@@ -77,6 +77,14 @@ def _decode_pairs(raw: bytes, decode_pair: Decoder) -> str:
     return "".join(parts)
 
 
+_GB18030_2005: Final = {0x1E3F: "\ue7c7", 0xE7C7: "\u1e3f"}
+"""The edition of 2005 gave one code a character, and the private character it had the other's code; Python's is of 2000."""
+
+
+def _decode_gb18030(raw: bytes) -> str:
+    return raw.decode("gb18030").translate(_GB18030_2005)
+
+
 def _decode_eucjpms(raw: bytes) -> str:
     """EUC-JP with Microsoft's mapping (eucJP-ms), which Python lacks: two-byte codes go through cp932's table."""
     parts: list[str] = []
@@ -132,6 +140,41 @@ _IBM_EXTENSION: Final = (
     "\ufa20\ufa21蠇\ufa22譿賴赶\ufa23\ufa24\ufa25郞\ufa26鄕\ufa27\ufa28閒\uf9dc\ufa29霻靍靑\ufa2a\ufa2b"
     "\ufa2c馞髙魲\ufa2d黑"
 )
+_CONTROLS: Final = "".join(map(chr, range(0x80, 0xA0)))
+_HIGH: Final = {  # what the servers have for codes from 0x80 on; Python knows none of these
+    "armscii8": _CONTROLS
+    + (
+        "\xa0❁§\u0589\x29\x28»«—\x2e\u055d\x2c\x2d՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէ"
+        "ԸըԹթԺժԻիԼլԽխԾծԿկՀհՁձՂղՃճՄմՅյՆնՇշ"
+        "ՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ\u2019\x27"
+    ),
+    "dec8": _CONTROLS
+    + (
+        "\xa0¡¢£\ufffe¥\ufffe§¤©ª«\ufffe\ufffe\ufffe\ufffe°±²³\ufffeµ¶·\ufffe¹º»¼½\ufffe¿"
+        "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏ\ufffeÑÒÓÔÕÖŒØÙÚÛÜŸ\ufffeß"
+        "àáâãäåæçèéêëìíîï\ufffeñòóôõöœøùúûüÿ\ufffe\ufffe"
+    ),
+    "geostd8": (
+        "€\ufffe\u201a\ufffe„…†‡\ufffe‰\ufffe\u2039\ufffe\ufffe\ufffe\ufffe\ufffe\u2018\u2019“”•\u2013—\ufffe\ufffe\ufffe\u203a\ufffe\ufffe\ufffe\ufffe"
+        "\xa0¡¢£¤¥¦§¨©ª«¬\xad®¯°±²³\xb4µ¶·\xb8¹º»¼½¾¿"
+        "აბგდევზჱთიკლმნჲოპჟრსტჳუფქღყშჩცძწ"
+        "ჭხჴჯჰჵ\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe\ufffe№\ufffe\ufffe"
+    ),
+    "keybcs2": (
+        "ČüéďäĎŤčěĚĹÍľĺÄÁÉžŽôöÓůÚýÖÜŠĽÝŘť"
+        "áíóúňŇŮÔšřŕŔ¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐"
+        "└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀"
+        "αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\xa0"
+    ),
+}
+_SWE7: Final = dict(zip(b"@[\\]^`{|}~", "ÉÄÖÅÜéäöåü", strict=True))
+"""Swedish letters in the place of ASCII's signs; 0x7F and what follows are undefined."""
+
+
+def _high_table(name: str) -> Decoder:
+    return _charmap("ascii", dict(enumerate(_HIGH[name], 0x80)))
+
+
 _CHARSETS: Final[tuple[Charset, ...]] = (
     Charset("utf8mb4", 4, _codec("utf-8")),
     Charset("utf8mb3", 3, _codec("utf-8")),
@@ -156,13 +199,18 @@ _CHARSETS: Final[tuple[Charset, ...]] = (
     Charset("macce", 1, _codec("mac_latin2")),
     Charset("macroman", 1, _codec("mac_roman")),
     Charset("tis620", 1, _codec("tis_620")),
+    Charset("armscii8", 1, _high_table("armscii8")),
+    Charset("dec8", 1, _high_table("dec8")),
+    Charset("geostd8", 1, _high_table("geostd8")),
+    Charset("keybcs2", 1, _high_table("keybcs2")),
+    Charset("swe7", 1, _charmap("ascii", {**_SWE7, 0x7F: "\ufffe"})),
     Charset("big5", 2, _decode_big5),
     Charset("cp932", 2, _codec("cp932")),
     Charset("sjis", 2, _codec("shift_jis")),
     Charset("euckr", 2, _codec("cp949")),
     Charset("gb2312", 2, _codec("gb2312")),
     Charset("gbk", 2, _codec("gbk")),
-    Charset("gb18030", 4, _codec("gb18030")),
+    Charset("gb18030", 4, _decode_gb18030),
     Charset("ujis", 3, _codec("euc_jp")),
     Charset("eucjpms", 3, _decode_eucjpms),
     Charset("ucs2", 2, _codec("utf-16-be")),
@@ -174,7 +222,7 @@ _BY_NAME: Final = {charset.name: charset for charset in _CHARSETS}
 
 
 def charset(name: str) -> Charset:
-    """The character set of that name; one that we do not know (armscii8, dec8, …) decodes nothing."""
+    """The character set of that name; one that we do not know decodes nothing."""
     return _BY_NAME.get(name) or Charset(name, 1, None)
 
 

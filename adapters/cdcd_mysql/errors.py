@@ -70,6 +70,7 @@ _REFUSED: Final[Mapping[int, tuple[str, str]]] = {
     1367: ("bad-value", "a value is not one of its column's type"),
     1406: ("too-long", "a value is longer than its column"),
     1411: ("bad-value", "a value is not one of its column's type"),
+    1416: ("bad-value", "a value is not a geometry of its column's kind"),
     1441: ("out-of-range", "a date is outside its column's range"),
     1451: ("still-referenced", "another row refers to this one"),
     1452: ("reference-missing", "the row referred to does not exist"),
@@ -83,7 +84,9 @@ _REFUSED: Final[Mapping[int, tuple[str, str]]] = {
     3141: ("bad-json", "a value is not JSON"),
     3144: ("bad-json", "a value is not JSON in UTF-8"),
     3157: ("bad-json", "a JSON document is nested too deeply"),
+    3643: ("bad-value", "a geometry has another reference system than its column"),
     3854: ("bad-value", _NOT_IN_CHARSET),
+    6136: ("bad-value", "a value is not a vector"),
     3819: ("check", "a check constraint does not hold"),
     4025: ("check", "a check constraint does not hold"),
 }

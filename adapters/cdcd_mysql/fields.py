@@ -6,7 +6,7 @@ libbinlogevents/include/rows_event.h, class Rows_event. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -15,17 +15,24 @@ import msgspec
 from cdcd_mysql.charsets import Charset, decode_text
 from cdcd_mysql.jsonb import json_text
 from cdcd_mysql.scalars import (
+    OLD_DATETIME_SIZES,
+    OLD_TIME_SIZES,
+    OLD_TIMESTAMP_SIZES,
     Memo,
     decimal_decoder,
     decimal_size,
     decode_date,
     decode_float,
+    decompress,
     fraction_size,
+    old_datetime_decoder,
+    old_time_decoder,
+    old_timestamp_decoder,
     set_decoder,
     time_decoder,
 )
 from cdcd_mysql.tablemap import FieldType, MappedColumn
-from cdcd_mysql.types import HINTED, bit_count, is_hinted_binary, labels_of
+from cdcd_mysql.types import HINTED, bit_count, hinted_digits, is_compressed, is_hinted_binary, labels_of
 
 Namespace: TypeAlias = dict[str, object]
 PREFIX_CODES: Final[Mapping[int, str]] = {1: "B", 2: "H", 3: "HB", 4: "I"}
@@ -62,6 +69,8 @@ def field_of(column: MappedColumn, place: int, charset: Charset | None, hint: st
         return _number(*_NUMBERS[kind], unsigned=column.unsigned)
     if kind in _FIXED:
         return _FIXED[kind](f"f{place}", column)
+    if kind in _OLD_TEMPORAL:
+        return _old_temporal(f"f{place}", kind, hinted_digits(hint))
     if kind in (FieldType.ENUM, FieldType.SET):
         return _labelled(column, place, charset)
     return _variable(column, place, charset, hint, tolerant=tolerant)
@@ -114,13 +123,25 @@ def _timestamp(name: str, column: MappedColumn) -> Field:
     return Field(
         size,
         f"{size}s",
-        f"({text} + 'Z' if {seconds} else ZERO_INSTANT)",
+        f"({text} + 'Z' if {value} else ZERO_INSTANT)",
         prepare=f"{value} = from_bytes({{v}}, 'big')",
     )
 
 
 def _time(name: str, column: MappedColumn) -> Field:
     return _memo(name, 3 + fraction_size(column.metadata), time_decoder(column.metadata))
+
+
+_OLD_TEMPORAL: Final[Mapping[int, tuple[Sequence[int], Callable[[int], Callable[[bytes], str]]]]] = {
+    FieldType.TIME: (OLD_TIME_SIZES, old_time_decoder),
+    FieldType.DATETIME: (OLD_DATETIME_SIZES, old_datetime_decoder),
+    FieldType.TIMESTAMP: (OLD_TIMESTAMP_SIZES, old_timestamp_decoder),
+}
+
+
+def _old_temporal(name: str, kind: int, fraction_digits: int) -> Field:
+    sizes, decoder = _OLD_TEMPORAL[kind]
+    return _memo(name, sizes[fraction_digits], decoder(fraction_digits))
 
 
 _FIXED: Final[Mapping[int, Callable[[str, MappedColumn], Field]]] = {
@@ -144,13 +165,20 @@ def _labelled(column: MappedColumn, place: int, charset: Charset | None) -> Fiel
     return Field(size, PREFIX_CODES[size], name + "[{v}]", names={name: ["", *labels]})
 
 
+_STRINGS: Final = frozenset({FieldType.VARCHAR, FieldType.VAR_STRING, FieldType.STRING, FieldType.VARCHAR_COMPRESSED})
+
+
 def _variable(column: MappedColumn, place: int, charset: Charset | None, hint: str, *, tolerant: bool) -> Field:
     """Strings, blobs and what looks like them: a length, then the bytes."""
-    is_string = column.type in (FieldType.VARCHAR, FieldType.VAR_STRING, FieldType.STRING)
+    is_string = column.type in _STRINGS
     size = (1 if column.size_bytes < 256 else 2) if is_string else column.metadata
     name = f"f{place}"
     if column.type == FieldType.JSON:
         return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: json_text})
+    if is_compressed(column):
+        decoder = charset.decode if charset else None
+        plain = partial(_decompressed_text, decoder=decoder, tolerant=tolerant) if decoder else decompress
+        return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: plain})
     if is_hinted_binary(column, hint):
         return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: HINTED[hint][1]})
     if charset is None:
@@ -163,3 +191,8 @@ def _variable(column: MappedColumn, place: int, charset: Charset | None, hint: s
     else:
         decode = charset.decode
     return Field(size, PREFIX_CODES[size], name + "({v})", prefixed=True, names={name: decode})
+
+
+def _decompressed_text(raw: bytes, decoder: Callable[[bytes], str], *, tolerant: bool) -> str | bytes:
+    plain = decompress(raw)
+    return decode_text(plain, decoder) if tolerant else decoder(plain)

@@ -10,7 +10,7 @@ import base64
 import re
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from cdcd_mysql.scalars import DATES, TIMES, decimal_decoder
 from cdcd_mysql.tablemap import FieldType
@@ -28,73 +28,118 @@ _POINT_MAX: Final = 15
 """Where the server changes to exponents: my_gcvt's MAX_DECPT_FOR_F_FORMAT (strings/dtoa.cc)."""
 
 
+JsonTree: TypeAlias = "dict[str, JsonTree] | list[JsonTree] | str"
+"""Objects, arrays, and the text of everything else."""
+
+
 def json_text(raw: bytes) -> str:
     """The document's text. Empty bytes are what a NULL becomes in a NOT NULL column: the server prints null."""
-    return _value(raw[0], raw, 1, 0) if raw else "null"
+    return _Document(raw).text(raw[0], 1, 0) if raw else "null"
 
 
-def _value(kind: int, data: bytes, place: int, depth: int) -> str:
-    if depth > _DEPTH_MAX:
-        raise ValueError("JSON nested too deeply")
-    if kind <= _LARGE_ARRAY:
-        return _container(kind, data, place, depth)
-    if kind == _LITERAL:
-        return _LITERALS[data[place]]
-    if kind in _NUMBERS:
-        return str(struct.unpack_from(_NUMBERS[kind], data, place)[0])
-    if kind == _DOUBLE:
-        return double_text(struct.unpack_from("<d", data, place)[0])
-    if kind == _STRING:
-        return _quoted(_sized(data, place).decode())
-    if kind == _OPAQUE:
-        return _opaque(data[place], _sized(data, place + 1))
-    raise ValueError(f"JSON value of unknown type {kind}")
+def json_tree(raw: bytes) -> JsonTree:
+    """The document as a tree, to be changed (`jsondiff`) and then printed by `tree_text`."""
+    return _Document(raw).tree(raw[0], 1, 0) if raw else "null"
 
 
-def _container(kind: int, data: bytes, start: int, depth: int) -> str:
-    """Offsets in a container count from `start`; small ones have two bytes, large ones four."""
-    width, code = (2, "<H") if kind in (_SMALL_OBJECT, _SMALL_ARRAY) else (4, "<I")
-    offset = struct.Struct(code).unpack_from
-    (count,) = offset(data, start)
-    is_object = kind in (_SMALL_OBJECT, _LARGE_OBJECT)
-    keys_at = start + 2 * width
-    values_at = keys_at + (count * (width + 2) if is_object else 0)
-    if values_at + count * (1 + width) > len(data):
-        raise ValueError("JSON container larger than its document")
-    values = [_entry(data, start, values_at + n * (1 + width), width, depth) for n in range(count)]
-    if not is_object:
-        return "[" + ", ".join(values) + "]"
-    keys = [_key(data, start, keys_at + n * (width + 2), width) for n in range(count)]
-    return "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
+def tree_text(tree: JsonTree) -> str:
+    """The text of a tree. The server orders keys by length, then by bytes."""
+    if isinstance(tree, str):
+        return tree
+    if isinstance(tree, list):
+        return "[" + ", ".join(map(tree_text, tree)) + "]"
+    keys = sorted(tree, key=lambda key: (len(encoded := key.encode()), encoded))
+    return "{" + ", ".join(f"{_quoted(key)}: {tree_text(tree[key])}" for key in keys) + "}"
 
 
-def _entry(data: bytes, start: int, place: int, width: int, depth: int) -> str:
-    """Type and offset of a value, or the value itself where it fits into the offset's bytes."""
-    kind = data[place]
-    if kind in (_LITERAL, _INT16, _UINT16) or (width == 4 and kind in (_INT32, _UINT32)):
-        return _value(kind, data, place + 1, depth + 1)
-    offset = int.from_bytes(data[place + 1 : place + 1 + width], "little")
-    return _value(kind, data, start + offset, depth + 1)
+class _Document:
+    """The bytes of one document. No byte of it means two things, so what was read can never exceed its size."""
 
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = len(data)
 
-def _key(data: bytes, start: int, place: int, width: int) -> str:
-    offset = start + int.from_bytes(data[place : place + width], "little")
-    size = int.from_bytes(data[place + width : place + width + 2], "little")
-    return _quoted(data[offset : offset + size].decode())
+    def text(self, kind: int, place: int, depth: int) -> str:
+        """The text of the value of type `kind` at `place`."""
+        if kind > _LARGE_ARRAY:
+            return self._scalar(kind, place)
+        keys, entries = self._entries(kind, place, depth)
+        values = [self.text(kind, place, depth + 1) for kind, place in entries]
+        if keys is None:
+            return "[" + ", ".join(values) + "]"
+        return "{" + ", ".join(f"{_quoted(key)}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
 
+    def tree(self, kind: int, place: int, depth: int) -> JsonTree:
+        """The tree of the value of type `kind` at `place`."""
+        if kind > _LARGE_ARRAY:
+            return self._scalar(kind, place)
+        keys, entries = self._entries(kind, place, depth)
+        values = [self.tree(kind, place, depth + 1) for kind, place in entries]
+        return values if keys is None else dict(zip(keys, values, strict=True))
 
-def _sized(data: bytes, place: int) -> bytes:
-    """Bytes with their size before them, seven bits a byte, the lowest first."""
-    size = shift = 0
-    while True:
-        byte = data[place]
-        size |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if not byte & 0x80:
-            break
-    if place + size > len(data):
-        raise ValueError("JSON string longer than its document")
-    return data[place : place + size]
+    def _scalar(self, kind: int, place: int) -> str:
+        data = self._data
+        if kind == _LITERAL:
+            return _LITERALS[data[place]]
+        if kind in _NUMBERS:
+            return str(struct.unpack_from(_NUMBERS[kind], data, place)[0])
+        if kind == _DOUBLE:
+            return double_text(struct.unpack_from("<d", data, place)[0])
+        if kind == _STRING:
+            return _quoted(self._sized(place).decode())
+        if kind == _OPAQUE:
+            return _opaque(data[place], self._sized(place + 1))
+        raise ValueError(f"JSON value of unknown type {kind}")
+
+    def _entries(self, kind: int, start: int, depth: int) -> tuple[list[str] | None, list[tuple[int, int]]]:
+        """Keys (None for an array), and type and place of the values of a container.
+
+        Offsets in a container count from `start`; small ones have two bytes, large ones four.
+        """
+        if depth >= _DEPTH_MAX:
+            raise ValueError("JSON nested too deeply")
+        width = 2 if kind in (_SMALL_OBJECT, _SMALL_ARRAY) else 4
+        count = int.from_bytes(self._data[start : start + width], "little")
+        is_object = kind in (_SMALL_OBJECT, _LARGE_OBJECT)
+        keys_at = start + 2 * width
+        values_at = keys_at + (count * (width + 2) if is_object else 0)
+        self._spend(values_at + count * (1 + width) - start)
+        keys = [self._key(start, keys_at + n * (width + 2), width) for n in range(count)] if is_object else None
+        return keys, [self._entry(start, values_at + n * (1 + width), width) for n in range(count)]
+
+    def _entry(self, start: int, place: int, width: int) -> tuple[int, int]:
+        """Type and place of a value, which is in the entry itself where it fits into the offset's bytes."""
+        kind = self._data[place]
+        if kind in (_LITERAL, _INT16, _UINT16) or (width == 4 and kind in (_INT32, _UINT32)):
+            return kind, place + 1
+        return kind, start + int.from_bytes(self._data[place + 1 : place + 1 + width], "little")
+
+    def _key(self, start: int, place: int, width: int) -> str:
+        data = self._data
+        offset = start + int.from_bytes(data[place : place + width], "little")
+        size = int.from_bytes(data[place + width : place + width + 2], "little")
+        self._spend(size)
+        return data[offset : offset + size].decode()
+
+    def _sized(self, place: int) -> bytes:
+        """Bytes with their size before them, seven bits a byte, the lowest first."""
+        data = self._data
+        size = shift = 0
+        while True:
+            byte = data[place]
+            size |= (byte & 0x7F) << shift
+            place, shift = place + 1, shift + 7
+            if not byte & 0x80:
+                break
+        self._spend(size)
+        if place + size > len(data):
+            raise ValueError("JSON string longer than its document")
+        return data[place : place + size]
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("JSON values that overlap")
 
 
 def _quoted(text: str) -> str:

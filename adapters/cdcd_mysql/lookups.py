@@ -18,6 +18,7 @@ from cdcd_mysql.statements import equals, key_condition, select_sql
 
 Key: TypeAlias = tuple[Value, ...]
 _QUERY_KEYS_MAX: Final = 1000
+_FOUND_KEYS_MAX: Final = 20_000
 _NOT_IN_CHARSET: Final = "bad-value"
 """What the server refuses where a key has characters that the column cannot have: no row has it."""
 
@@ -38,6 +39,8 @@ class Lookups:
         """The id for each business key; None where there is none, or the key itself is None."""
         keys = [_key(value) for value in values]
         found = self._found.setdefault(lookup, {})
+        if len(found) > _FOUND_KEYS_MAX:
+            found.clear()
         unknown = [key for key in dict.fromkeys(keys) if key is not None and key not in found]
         for start in range(0, len(unknown), _QUERY_KEYS_MAX):
             found |= self._ask(lookup, unknown[start : start + _QUERY_KEYS_MAX])

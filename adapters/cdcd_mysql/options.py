@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from cdcd.adapter import Identity
-from cdcd.config import Secret
+from cdcd.config import Secret, parse_duration
 from cdcd.errors import ConfigError
 from cdcd_mysql.positions import server_id_of
 
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(s|m|h|d|w)$")]
 Tls = Literal["off", "prefer", "require", "verify-ca", "verify-full"]
 
 
@@ -22,7 +23,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     With `unix_socket`, host, port and tls do not matter. `tls`: "prefer" encrypts if the server can, "require" always,
     "verify-ca" also checks the certificate against `tls_ca` (the system's authorities by default), "verify-full" its
     host name too. `server_id` is the replica's id in the server's eyes, unique among its replicas; by default it is
-    made of the daemon's and the system's name.
+    made of the daemon's and the system's name. `outage` is how long we may be away: the server must keep its log as long.
+    `accept_cascades` starts although foreign keys change captured rows without a word in the log.
     """
 
     database: str
@@ -38,6 +40,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout_seconds: Seconds = 60
     lock_timeout_seconds: Seconds = 10
     heartbeat_seconds: Seconds = 5
+    outage: Duration = "3d"
+    accept_cascades: bool = False
+
+    @property
+    def outage_seconds(self) -> float:
+        """How long the server must keep its log."""
+        return parse_duration(self.outage)
 
     def replica_id(self, identity: Identity) -> int:
         """The server id we replicate with."""

@@ -5,7 +5,7 @@
 A file and an offset say where to go on; the rest proves that it is the same log. `created` is when the file was begun,
 by its first event. `mark` is size and checksum of the event that ends at the offset: going on reads it again and
 compares. `server` is server_uuid (MySQL) or server_id (MariaDB). `gtid` is what was read so far, in the server's own
-notation. Pure.
+notation. `xa` are the prepared transactions that are open there (`prepared`). Pure.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class LogPosition(msgspec.Struct, frozen=True):
     mark_size: int = 0
     mark_crc: int = 0
     gtids: str = ""
+    prepared: str = ""
 
     def __str__(self) -> str:
         facts = position_facts(self.created, self.server)
-        return format_position(self.file, self.offset, facts, self.mark_size, self.mark_crc, self.gtids)
+        return format_position(self.file, self.offset, facts, self.mark_size, self.mark_crc, self.gtids, self.prepared)
 
     @property
     def place(self) -> Place:
@@ -56,10 +57,13 @@ def position_facts(created: int, server: str) -> str:
     return f" created={created} server={server}"
 
 
-def format_position(file: str, offset: int, facts: str, mark_size: int, mark_crc: int, gtids: str) -> str:
+def format_position(
+    file: str, offset: int, facts: str, mark_size: int, mark_crc: int, gtids: str, prepared: str
+) -> str:
     """A position's text, for those who write one for every commit."""
     mark = f" mark={mark_size}-{mark_crc}" if mark_size else ""
-    return f"{file}:{offset}{facts}{mark} gtid={gtids}" if gtids else f"{file}:{offset}{facts}{mark}"
+    xa = f" xa={prepared}" if prepared else ""
+    return f"{file}:{offset}{facts}{mark} gtid={gtids}{xa}" if gtids else f"{file}:{offset}{facts}{mark}{xa}"
 
 
 Place: TypeAlias = tuple[int, int]
@@ -91,6 +95,7 @@ def parse_position(text: str) -> LogPosition:
         int(mark[1]),
         int(mark[2]),
         facts.get("gtid", ""),
+        facts.get("xa", ""),
     )
 
 
@@ -115,17 +120,29 @@ class MariaDbGtids:
         return ",".join(self._last.values())
 
 
+def last_sequences(gtids: str) -> dict[int, int]:
+    """Of a list of MariaDB's GTIDs the highest sequence number of every domain."""
+    last: dict[int, int] = {}
+    for gtid in filter(None, gtids.replace(" ", "").split(",")):
+        domain, _, sequence = map(int, gtid.split("-"))
+        last[domain] = max(sequence, last.get(domain, 0))
+    return last
+
+
 class MySqlGtids:
     """What was read of a MySQL log: a GTID set, as gtid_executed shows it."""
 
     def __init__(self, text: str) -> None:
         self._intervals: dict[str, list[tuple[int, int]]] = {}
-        for source, first, last in _gtid_intervals(text):
+        for source, first, last in gtid_intervals(text):
             self._intervals.setdefault(source, []).append((first, last))
         self._texts = {source: self._text(source) for source in self._intervals}
+        self._has_tags = any(":" in source for source in self._intervals)
 
     def add(self, source: str, number: int) -> None:
-        """A transaction was read. `source` is a server_uuid."""
+        """A transaction was read. `source` is a server_uuid, or "uuid:tag"."""
+        if ":" in source:
+            self._has_tags = True
         intervals = self._intervals.setdefault(source, [])
         if intervals and intervals[-1][1] + 1 == number:
             intervals[-1] = (intervals[-1][0], number)
@@ -139,7 +156,17 @@ class MySqlGtids:
         )
 
     def __str__(self) -> str:
-        return ",".join(self._texts.values())
+        if not self._has_tags:
+            return ",".join(self._texts.values())
+        texts: dict[str, str] = {}
+        for source in sorted(self._texts):  # the server's order: what has no tag comes first
+            server, _, tag = source.partition(":")
+            texts[server] = (
+                f"{texts[server]}:{tag}{self._texts[source][len(source) :]}"
+                if tag and server in texts
+                else self._texts[source]
+            )
+        return ",".join(texts.values())
 
 
 def _merged(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -152,7 +179,7 @@ def _merged(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return result
 
 
-def _gtid_intervals(text: str) -> Iterator[tuple[str, int, int]]:
+def gtid_intervals(text: str) -> Iterator[tuple[str, int, int]]:
     """Of "uuid:1-5:8,uuid:tag:3" the intervals; a tag is part of the source (MySQL 8.3)."""
     for part in re.sub(r"\s", "", text).split(","):
         server, *pieces = part.split(":")

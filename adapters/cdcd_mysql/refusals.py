@@ -26,7 +26,7 @@ def malformed_event(error: Exception, where: str) -> DecodeError:
 
 
 def unknown_event(name: str, where: str) -> DecodeError:
-    """Inside a transaction anything unknown may hold rows."""
+    """Anything unknown may hold rows, or the name of a transaction."""
     return DecodeError(
         f"the log holds an event of unknown type ({name}) at {where}",
         remedy="upgrade cdcd, or switch off the server feature that writes it, then take a new snapshot",
@@ -34,13 +34,23 @@ def unknown_event(name: str, where: str) -> DecodeError:
     )
 
 
-def two_phase_transaction(where: str) -> DecodeError:
-    """XA PREPARE of captured rows."""
+def unknown_prepared(where: str) -> DecodeError:
+    """XA COMMIT of a transaction whose rows are not known."""
     return DecodeError(
-        f"a two-phase (XA) transaction changed captured tables before {where}",
-        cause="its rows are in the log before it is decided whether they are committed",
-        remedy="let the application change these tables without XA, then take a new snapshot of them",
-        code="xa-transaction",
+        f"a two-phase (XA) transaction is committed before {where}, and its rows were never seen",
+        cause="it was prepared before cdcd began to read this server's log",
+        remedy="take a new snapshot of this system; nothing was skipped",
+        code="xa-unknown",
+    )
+
+
+def other_prepared(where: str) -> DecodeError:
+    """At the remembered place there is no such prepared transaction."""
+    return DecodeError(
+        f"the log before {where} does not hold the two-phase (XA) transaction that was prepared there",
+        cause="the server's logs were replaced",
+        remedy="take a new snapshot of this system; nothing was skipped",
+        code="xa-other",
     )
 
 
@@ -61,26 +71,6 @@ def statement_logged(where: str) -> DecodeError:
         cause="a session or the server has binlog_format other than ROW",
         remedy="SET GLOBAL binlog_format = 'ROW' (and in that session), then take a new snapshot of the tables",
         code="binlog-format",
-    )
-
-
-def compressed_transaction(where: str) -> DecodeError:
-    """MySQL's compression hides what a transaction holds."""
-    return DecodeError(
-        f"the log holds a compressed transaction before {where}",
-        cause="the server or a session has binlog_transaction_compression=ON",
-        remedy="SET GLOBAL binlog_transaction_compression = OFF (and in that session), then take a new snapshot",
-        code="binlog-compression",
-    )
-
-
-def partial_update(table: str) -> DecodeError:
-    """Only the changed parts of a JSON document were logged."""
-    return DecodeError(
-        f"the log holds a partial JSON update of table {table}",
-        cause="the server or a session has binlog_row_value_options=PARTIAL_JSON",
-        remedy="SET GLOBAL binlog_row_value_options = '' (and in that session), then take a new snapshot",
-        code="binlog-partial-json",
     )
 
 

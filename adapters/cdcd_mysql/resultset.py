@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from cdcd.model import Row, Value
+from cdcd.numeric import shortest_float32
 from cdcd_mysql.charsets import Charset, decode_text
-from cdcd_mysql.scalars import shortest_float, trim_fraction
+from cdcd_mysql.scalars import trim_fraction
 from cdcd_mysql.schema import INTEGER_BITS, LiveColumn
 from cdcd_mysql.statements import quote_name
 
@@ -43,7 +44,7 @@ def _trimmed(raw: bytes) -> str:
 _CONVERSIONS: Final[Mapping[str, Callable[[bytes], Value]]] = {
     **dict.fromkeys([*INTEGER_BITS, "year"], int),
     **dict.fromkeys(["decimal", "date", "uuid", "inet6", "inet4"], bytes.decode),
-    "float": lambda raw: shortest_float(float(raw)),
+    "float": lambda raw: shortest_float32(float(raw)),
     "double": float,
     "bit": lambda raw: int.from_bytes(raw, "big"),
     "time": _trimmed,

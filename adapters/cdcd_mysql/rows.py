@@ -12,12 +12,17 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from cdcd.errors import DecodeError
-from cdcd.model import ABSENT, Row
+from cdcd.model import ABSENT, Row, Value
 from cdcd_mysql.charsets import Charset
 from cdcd_mysql.fields import Field, Namespace, field_of
+from cdcd_mysql.jsonb import json_text
+from cdcd_mysql.jsondiff import apply_diffs
 from cdcd_mysql.scalars import DATES, DAY_SECONDS, EPOCH_DAYS, TIMES, ZERO_INSTANT
-from cdcd_mysql.tablemap import MappedColumn
+from cdcd_mysql.tablemap import FieldType, MappedColumn
+from cdcd_mysql.wire import Reader
 
 RowsFunction: TypeAlias = Callable[[bytes, int, int], tuple[list[Row], int]]
 UpdatesFunction: TypeAlias = Callable[[bytes, int, int], tuple[list[Row], dict[int, Row], int]]
@@ -91,7 +96,7 @@ class RowDecoder:
         self._charsets = charsets
         self._hints = hints
         self._identity = frozenset(identity)
-        self._functions: dict[tuple[bytes, bytes | None, bool], Any] = {}
+        self._functions: dict[tuple[bytes, object, bool], Any] = {}
 
     def rows(self, data: bytes, place: int, end: int, present: bytes) -> list[Row]:
         """The rows of a WRITE or DELETE event. `present` is its bitmap of columns; others are ABSENT."""
@@ -116,10 +121,49 @@ class RowDecoder:
         _check_end(stop, end)
         return rows, [moved.get(number) for number in range(len(rows))] if moved else None
 
-    def _rows_function(self, present: bytes, *, tolerant: bool) -> RowsFunction:
-        function: RowsFunction | None = self._functions.get((present, None, tolerant))
+    def partial_updates(
+        self, data: bytes, place: int, end: int, before: bytes, after: bytes
+    ) -> tuple[list[Row], list[Row | None] | None]:
+        """The same of a PARTIAL_UPDATE event, where a JSON column's new value may be its differences to the old one."""
+        try:
+            rows, olds = self._partial_updates(data, place, end, before, after, tolerant=False)
+        except UnicodeDecodeError:
+            rows, olds = self._partial_updates(data, place, end, before, after, tolerant=True)
+        return rows, olds if any(olds) else None
+
+    def _partial_updates(
+        self, data: bytes, place: int, end: int, before: bytes, after: bytes, *, tolerant: bool
+    ) -> tuple[list[Row], list[Row | None]]:
+        json_places = [n for n, column in enumerate(self._columns) if column.type == FieldType.JSON]
+        kept = set(self._identity) - set(self._places(after))
+        rows: list[Row] = []
+        olds: list[Row | None] = []
+        while place < end:
+            read_old = self._rows_function(before, tolerant=tolerant, partial=frozenset())
+            (old,), place = read_old(data, place, place + 1)
+            partial, place = _partial_places(json_places, data, place, end)
+            read_new = self._rows_function(after, tolerant=tolerant, partial=partial)
+            (new,), place = read_new(data, place, place + 1)
+            for n in json_places:
+                new[n] = _json_after(old[n], new[n], is_partial=n in partial)
+            for n in kept:
+                new[n] = old[n]
+            rows.append(new)
+            olds.append(None if all(new[n] == old[n] for n in self._identity) else self._with_text(old, json_places))
+        _check_end(place, end)
+        return rows, olds
+
+    def _with_text(self, row: Row, json_places: Iterable[int]) -> Row:
+        for n in json_places:
+            row[n] = json_text(value) if isinstance(value := row[n], bytes) else value
+        return row
+
+    def _rows_function(self, present: bytes, *, tolerant: bool, partial: frozenset[int] | None = None) -> RowsFunction:
+        """With `partial`, JSON stays as it is in the log, and in these columns it is differences (four bytes of size)."""
+        function: RowsFunction | None = self._functions.get((present, partial, tolerant))
         if function is None:
-            function = self._functions[present, None, tolerant] = self._compile_rows(present, tolerant=tolerant)
+            function = self._compile_rows(present, tolerant=tolerant, partial=partial)
+            self._functions[present, partial, tolerant] = function
         return function
 
     def _updates_function(self, before: bytes, after: bytes, *, tolerant: bool) -> UpdatesFunction:
@@ -129,7 +173,7 @@ class RowDecoder:
             self._functions[before, after, tolerant] = function
         return function
 
-    def _compile_rows(self, present: bytes, *, tolerant: bool) -> RowsFunction:
+    def _compile_rows(self, present: bytes, *, tolerant: bool, partial: frozenset[int] | None) -> RowsFunction:
         source = _Source(_namespace())
         source.line("def decode(data, p, end):")
         source.depth = 1
@@ -137,7 +181,10 @@ class RowDecoder:
         source.line("while p < end:")
         source.depth = 2
         places = self._places(present)
-        image = _Image(source, "a", self._fields(places, tolerant=tolerant), self._nullable(places), set(places))
+        fields = self._fields(places, tolerant=tolerant)
+        if partial is not None:
+            fields = [(n, self._raw_field(n, field, is_partial=n in partial)) for n, field in fields]
+        image = _Image(source, "a", fields, self._nullable(places), set(places))
         image.write(lambda values: source.line(f"append([{self._row(values, {})}])"))
         source.depth = 1
         source.line("return rows, p")
@@ -194,6 +241,11 @@ class RowDecoder:
             )
             for place in places
         ]
+
+    def _raw_field(self, place: int, field: Field, *, is_partial: bool) -> Field:
+        if self._columns[place].type != FieldType.JSON:
+            return field
+        return Field(4, "I", "{v}", prefixed=True) if is_partial else msgspec.structs.replace(field, expression="{v}")
 
     def _nullable(self, places: Iterable[int]) -> dict[int, int]:
         """Of the columns that can be NULL, the bit in the row's bitmap, which counts only columns that are present."""
@@ -332,6 +384,30 @@ def _compiled(source: _Source) -> Any:
     """Run the generated definition. It is made of numbers and names of ours: nothing of the log's text is in it."""
     exec("\n".join(source.lines), source.names)  # noqa: S102
     return source.names["decode"]
+
+
+def _partial_places(json_places: Sequence[int], data: bytes, place: int, end: int) -> tuple[frozenset[int], int]:
+    """Which columns of the new row are given by differences: one bit for every JSON column that the table has."""
+    reader = Reader(data, place, end)
+    if not reader.length() & 1:
+        return frozenset(), reader.place
+    bits = reader.integer((len(json_places) + 7) // 8)
+    return frozenset(n for bit, n in enumerate(json_places) if bits >> bit & 1), reader.place
+
+
+def _json_after(old: Value, new: Value, *, is_partial: bool) -> Value:
+    if not isinstance(new, bytes):
+        return new
+    if not is_partial:
+        return json_text(new)
+    if not isinstance(old, bytes):
+        raise DecodeError(
+            "the log has only the differences of a JSON document, and not the document before them",
+            cause="the server or a session has binlog_row_value_options=PARTIAL_JSON without binlog_row_image=FULL",
+            remedy="SET GLOBAL binlog_row_value_options = '' (and in that session), then take a new snapshot of the table",
+            code="binlog-partial-json",
+        )
+    return apply_diffs(old, new)
 
 
 def _check_end(stop: int, end: int) -> None:

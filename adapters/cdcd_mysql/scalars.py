@@ -11,8 +11,11 @@ import datetime as dt
 import socket
 import struct
 import uuid
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
+
+from cdcd.numeric import shortest_float32
 
 _MEMO_SIZE_MAX: Final = 16_384
 _DAY_SIZE: Final = 86_400
@@ -98,22 +101,9 @@ def _digit_groups(raw: bytes, groups: Sequence[int]) -> str:
     return text
 
 
-def shortest_float(wide: float) -> float:
-    """The number with the fewest digits that is the same FLOAT (32 bits) as `wide`."""
-    raw = struct.pack("<f", wide)
-    return next(number for digits in range(1, 18) if _packs_to(number := float(f"{wide:.{digits}g}"), raw))
-
-
-def _packs_to(number: float, raw: bytes) -> bool:
-    try:
-        return struct.pack("<f", number) == raw
-    except OverflowError:  # rounded up beyond the largest FLOAT
-        return False
-
-
 def decode_float(raw: bytes) -> float:
     """A FLOAT from its four bytes."""
-    return shortest_float(struct.unpack("<f", raw)[0])
+    return shortest_float32(struct.unpack("<f", raw)[0])
 
 
 # ---- dates and times -------------------------------------------------------------------------------------------------
@@ -180,6 +170,103 @@ def time_decoder(fraction_digits: int) -> Callable[[bytes], str]:
 def trim_fraction(text: str) -> str:
     """The server's text of a time of day without trailing zeros of the fraction."""
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+# ---- dates and times of before MySQL 5.6 -----------------------------------------------------------------------------
+# MariaDB writes them where mysql56_temporal_format is OFF, and in tables that are older than its 10.1: MariaDB source,
+# sql/field.cc, Field_timef and its siblings (Field_time0, Field_time_hires, …). With a fraction they are big-endian.
+
+OLD_TIME_SIZES: Final = (3, 4, 4, 5, 5, 5, 6)
+OLD_DATETIME_SIZES: Final = (8, 6, 6, 7, 7, 7, 8)
+OLD_TIMESTAMP_SIZES: Final = (4, 5, 5, 6, 6, 7, 7)
+"""Bytes by digits of the fraction."""
+_OLD_TIME_ZERO_SECONDS: Final = 838 * 3600 + 59 * 60 + 60
+"""What is added to a time with a fraction, so that it is never negative."""
+
+
+def _fraction_text(fraction: int, digits: int) -> str:
+    return f".{fraction:0{digits}d}".rstrip("0") if fraction else ""
+
+
+def old_time_decoder(fraction_digits: int) -> Callable[[bytes], str]:
+    """A function from the bytes of an old TIME: HHMMSS as a number; with a fraction, units of it since -839 hours."""
+    if fraction_digits == 0:
+        return _old_time
+    unit = 10**fraction_digits
+
+    def decode(raw: bytes) -> str:
+        units = int.from_bytes(raw, "big") - _OLD_TIME_ZERO_SECONDS * unit
+        seconds, fraction = divmod(abs(units), unit)
+        clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        return ("-" if units < 0 else "") + clock + _fraction_text(fraction, fraction_digits)
+
+    return decode
+
+
+def _old_time(raw: bytes) -> str:
+    number = int.from_bytes(raw, "little", signed=True)
+    plain = abs(number)
+    return f"{'-' if number < 0 else ''}{plain // 10000:02d}:{plain // 100 % 100:02d}:{plain % 100:02d}"
+
+
+def old_datetime_decoder(fraction_digits: int) -> Callable[[bytes], str]:
+    """A function from the bytes of an old DATETIME: YYYYMMDDHHMMSS; with a fraction, units as in a mixed radix number."""
+    if fraction_digits == 0:
+        return _old_datetime
+    unit = 10**fraction_digits
+
+    def decode(raw: bytes) -> str:
+        seconds, fraction = divmod(int.from_bytes(raw, "big"), unit)
+        days, clock = divmod(seconds, _DAY_SIZE)
+        year_month, day = divmod(days, 32)
+        date = f"{year_month // 13:04d}-{year_month % 13:02d}-{day:02d} "
+        return date + _day_second_text(clock) + _fraction_text(fraction, fraction_digits)
+
+    return decode
+
+
+def _old_datetime(raw: bytes) -> str:
+    digits = f"{int.from_bytes(raw, 'little'):014d}"
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]} {digits[8:10]}:{digits[10:12]}:{digits[12:]}"
+
+
+def old_timestamp_decoder(fraction_digits: int) -> Callable[[bytes], str]:
+    """A function from the bytes of an old TIMESTAMP: seconds since 1970, and the fraction behind them."""
+
+    def decode(raw: bytes) -> str:
+        seconds = int.from_bytes(raw[:4], "big" if fraction_digits else "little")
+        fraction = int.from_bytes(raw[4:], "big")
+        if not seconds and not fraction:
+            return ZERO_INSTANT
+        text = EPOCH_DAYS[seconds // _DAY_SIZE] + DAY_SECONDS[seconds % _DAY_SIZE]
+        return text + _fraction_text(fraction, fraction_digits) + "Z"
+
+    return decode
+
+
+# ---- compressed columns ----------------------------------------------------------------------------------------------
+
+
+def decompress(raw: bytes) -> bytes:
+    """A value of a COMPRESSED column (MariaDB source, sql/field.cc, compress_zlib). Raises ValueError.
+
+    No bytes are an empty value. The first byte is 0 before a value as it is; else it has bit 7, bit 3 for a deflate
+    stream without zlib's header, and in bits 0 to 2 the bytes of the value's size, which follows big-endian.
+    """
+    if not raw or raw[0] == 0:
+        return raw[1:]
+    if not raw[0] & 0x80:
+        raise ValueError("a column is compressed by an unknown method")
+    size_end = 1 + (raw[0] & 7)
+    size = int.from_bytes(raw[1:size_end], "big")
+    stream = zlib.decompressobj(-zlib.MAX_WBITS if raw[0] & 8 else zlib.MAX_WBITS)
+    try:
+        value = stream.decompress(raw[size_end:], size + 1)
+    except zlib.error as error:
+        raise ValueError("a compressed column is damaged") from error
+    if len(value) != size:
+        raise ValueError("a compressed column has another size than it says")
+    return value
 
 
 # ---- sets ------------------------------------------------------------------------------------------------------------

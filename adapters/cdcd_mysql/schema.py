@@ -13,7 +13,24 @@ from cdcd_mysql.captured import TableName, table_name
 from cdcd_mysql.charsets import Charset, charset
 from cdcd_mysql.session import Server, Session
 from cdcd_mysql.statements import quote_text
-from cdcd_mysql.types import HINTED, LOB_SIZES_MAX, enum_type, integer_type, set_type, sized
+from cdcd_mysql.types import (
+    BINARY_JSON,
+    DATE,
+    DOUBLE,
+    FLOAT,
+    HINTED,
+    INSTANT_MAX,
+    INSTANT_MAX_UNSIGNED,
+    LOB_SIZES_MAX,
+    TEMPORAL,
+    enum_type,
+    integer_type,
+    set_type,
+    sized,
+    temporal_hint,
+    temporal_type,
+    text_type,
+)
 
 INTEGER_BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _LOB_LENGTH_SIZES: Final = {"tiny": 1, "": 2, "medium": 3, "long": 4}
@@ -21,18 +38,15 @@ _LABEL: Final = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
 _ESCAPED: Final = re.compile(r"''|\\(.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "0": "\0", "Z": "\x1a"}
 _SIMPLE: Final[Mapping[str, str]] = {
-    "float": "float",
-    "double": "float",
-    "date": "date",
-    "time": "time",
-    "datetime": "datetime",
-    "timestamp": "instant",
+    "float": FLOAT,
+    "double": DOUBLE,
+    "date": DATE,
     "year": "integer(0,2155)",
-    "json": "json",
     **{name: canonical for name, (canonical, _, _) in HINTED.items()},
 }
-_SIZED: Final = {"char": "text", "varchar": "text", "binary": "bytes", "varbinary": "bytes"}
-TEMPORAL: Final = frozenset({"time", "datetime", "timestamp"})
+_UNSIGNED_SECONDS_SINCE: Final = (11, 5, 0)
+_NEGATIVE_ZERO_SINCE: Final = (11, 8, 0)
+"""MariaDB 10.11 stores -0.0 as 0.0, 11.8 keeps it."""
 _COLUMNS_SQL: Final = """
 SELECT column_name AS name, data_type AS data_type, column_type AS column_type, is_nullable AS is_nullable,
        column_default AS column_default, extra AS extra, character_set_name AS charset,
@@ -55,7 +69,12 @@ SELECT count(*) AS count FROM information_schema.triggers
 
 
 class LiveColumn(msgspec.Struct, frozen=True):
-    """A column. `type` is canonical; `charset` None for binary ones; `labels` are those of ENUM and SET."""
+    """A column. `type` is canonical; `charset` None for binary ones.
+
+    `labels` are those of ENUM and SET, as information_schema shows them: "?" for every character beyond the BMP.
+    `rounds_to` are the decimals that a FLOAT(7,4) rounds to. `instant_max` is the last second that a TIMESTAMP takes.
+    `is_binary_json`: the server keeps JSON parsed, not as text. `keeps_negative_zero`: a FLOAT or DOUBLE can be -0.0.
+    """
 
     name: str
     data_type: str
@@ -67,10 +86,15 @@ class LiveColumn(msgspec.Struct, frozen=True):
     is_generated: bool
     is_automatic: bool
     fraction_digits: int = 0
+    precision: int = 0
     scale: int = 0
     size: int = 0
     is_zerofill: bool = False
     labels: tuple[str, ...] = ()
+    rounds_to: int | None = None
+    instant_max: str = INSTANT_MAX
+    is_binary_json: bool = False
+    keeps_negative_zero: bool = True
 
 
 class LiveTable(msgspec.Struct, frozen=True):
@@ -110,7 +134,9 @@ class LiveTable(msgspec.Struct, frozen=True):
     @property
     def hints(self) -> dict[str, str]:
         """Types of columns that the log cannot tell, by column (`types`)."""
-        return {c.name: c.data_type for c in self.columns if c.data_type == "json" or c.data_type in HINTED}
+        hints = {c.name: c.data_type for c in self.columns if c.data_type == "json" or c.data_type in HINTED}
+        timed = [c for c in self.columns if c.data_type in TEMPORAL]
+        return hints | {c.name: temporal_hint(c.data_type, c.fraction_digits, c.instant_max) for c in timed}
 
 
 def read_table(session: Session, server: Server, spelled: str, database: str) -> LiveTable | None:
@@ -126,7 +152,7 @@ def read_table(session: Session, server: Server, spelled: str, database: str) ->
     if not table:
         return None
     checks = ask(_JSON_CHECKS_SQL) if server.is_mariadb else []
-    columns = tuple(_column(row, checks) for row in ask(_COLUMNS_SQL))
+    columns = tuple(_column(row, checks, server) for row in ask(_COLUMNS_SQL))
     expression = "NULL" if server.is_mariadb or server.version < (8, 0, 13) else "expression"
     keys, has_partial = _keys(ask(_KEYS_SQL, column=f"IF({expression} IS NULL, column_name, NULL)"))
     return LiveTable(
@@ -148,29 +174,38 @@ def read_tables(session: Session, server: Server, spelled: Iterable[str], databa
     return {name: table for name, table in found.items() if table is not None}
 
 
-def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> LiveColumn:
+def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], server: Server) -> LiveColumn:
     column_type, extra = row["column_type"].lower(), row["extra"].lower()
     is_json = row["data_type"] == "longtext" and any(
         check["name"] == row["name"] and "json_valid" in check["clause"].lower() for check in checks
     )
     data_type = "json" if is_json else row["data_type"].lower()
     labels = tuple(_ESCAPED.sub(_unescaped, label) for label in _LABEL.findall(row["column_type"]))
-    return LiveColumn(
+    found = _charset(data_type, row["charset"])
+    unsigned_seconds = server.is_mariadb and server.version >= _UNSIGNED_SECONDS_SINCE
+    column = LiveColumn(
         name=row["name"],
         data_type=data_type,
-        type=_type(data_type, row, labels, is_unsigned="unsigned" in column_type),
+        type="",
         nullable=row["is_nullable"] == "YES",
-        charset=_charset(data_type, row["charset"]),
+        charset=found,
         collation=row["collation"] or "",
         has_default=row["column_default"] not in (None, "NULL"),
         is_generated=bool(row["generation"]),
         is_automatic="auto_increment" in extra,
         fraction_digits=row["fraction"] or 0,
+        precision=row["precision"] or 0,
         scale=row["scale"] or 0,
         size=row["size"] or 0,
         is_zerofill="zerofill" in column_type,
         labels=labels if data_type in ("enum", "set") else (),
+        rounds_to=row["scale"] if data_type in ("float", "double") else None,
+        instant_max=INSTANT_MAX_UNSIGNED if unsigned_seconds else INSTANT_MAX,
+        is_binary_json=data_type == "json" and not server.is_mariadb,
+        keeps_negative_zero=not server.is_mariadb or server.version >= _NEGATIVE_ZERO_SINCE,
     )
+    is_unsigned = "unsigned" in column_type
+    return msgspec.structs.replace(column, type=_type(column, is_unsigned=is_unsigned, is_mariadb=server.is_mariadb))
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -183,20 +218,35 @@ def _charset(data_type: str, name: str | None) -> Charset | None:
     return None if name in (None, "binary") else charset(str(name))
 
 
-def _type(data_type: str, row: Mapping[str, Any], labels: tuple[str, ...], *, is_unsigned: bool) -> str:
+def _type(column: LiveColumn, *, is_unsigned: bool, is_mariadb: bool) -> str:
+    """The same as `types.log_type` says of the column in the log."""
+    data_type = column.data_type
     if data_type in INTEGER_BITS:
         return integer_type(INTEGER_BITS[data_type], unsigned=is_unsigned)
-    if data_type in ("decimal", "bit"):
-        precision, scale = row["precision"], row["scale"]
-        return f"decimal({precision},{scale})" if data_type == "decimal" else f"integer(0,{(1 << precision) - 1})"
+    if data_type == "decimal":
+        return f"decimal({column.precision},{column.scale})"
+    if data_type == "bit":
+        return f"integer(0,{(1 << column.precision) - 1})"
+    if data_type in TEMPORAL:
+        return temporal_type(data_type, column.fraction_digits, column.instant_max)
     if data_type in ("enum", "set"):
-        return (enum_type if data_type == "enum" else set_type)(labels)
-    if data_type in _SIZED:
-        return sized(_SIZED[data_type], row["size"])
+        return (enum_type if data_type == "enum" else set_type)(column.labels)
+    if data_type == "json":
+        return BINARY_JSON if column.is_binary_json else "json"
+    if data_type in ("char", "varchar", "binary", "varbinary"):
+        return _string_type(column)
     if data_type.endswith(("text", "blob")):
-        kind = "text" if data_type.endswith("text") else "bytes"
-        return sized(kind, LOB_SIZES_MAX.get(_LOB_LENGTH_SIZES[data_type[:-4]]))
+        limit = LOB_SIZES_MAX.get(_LOB_LENGTH_SIZES[data_type[:-4]])
+        return sized("bytes", limit) if column.charset is None else text_type(limit, column.charset)
+    if data_type == "vector" and is_mariadb:
+        return sized("bytes", column.size)  # there it is a kind of VARBINARY
     return _SIMPLE.get(data_type, "bytes")  # geometries and vectors are bytes, in the server's own binary form
+
+
+def _string_type(column: LiveColumn) -> str:
+    if column.charset is None:
+        return sized("bytes", column.size)
+    return text_type(column.size, column.charset, is_padded=column.data_type == "char")
 
 
 def _keys(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, tuple[str, ...]], bool]:

@@ -21,8 +21,11 @@ from cdcd.errors import NotReady
 from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
 
-SQL_MODE: Final = "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
-"""Refuses what would be changed in storing; a 0 stays a 0; backslash escapes are on, double quotes are strings."""
+SQL_MODE: Final = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
+"""Refuses what would be changed in storing; a 0 stays a 0; backslash escapes are on, double quotes are strings.
+
+A zero date, or a day that no calendar has, is a value like others here: another such server's log may hold it.
+"""
 _WAIT_TIMEOUT_SECONDS: Final = 86_400
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 

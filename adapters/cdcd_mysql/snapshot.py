@@ -19,7 +19,6 @@ transactions become visible in the order of the log, and ours is behind all that
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -30,7 +29,7 @@ from cdcd.errors import NotReady, Unavailable
 from cdcd.model import Chunk, Op, Relation, Row, Rows, Value
 from cdcd_mysql.captured import TableName
 from cdcd_mysql.errors import translated
-from cdcd_mysql.literals import UnfitError, literal
+from cdcd_mysql.literals import UnfitError, literal, visible_label
 from cdcd_mysql.options import Options
 from cdcd_mysql.positions import Place, place_of
 from cdcd_mysql.resultset import convert_rows, select_expression
@@ -63,13 +62,17 @@ class TakenChunk:
         self._by_key = {} if is_exact else {tuple(row[n] for n in identity): row for row in rows.rows}
 
     def watch(self, relation: Relation, op: Op, rows: list[Row], olds: list[Row | None] | None) -> None:
-        """The stream carried these rows: leave out what is of the same keys. `relation` may have another shape."""
+        """The stream carried these rows: leave out what is of the same keys. `relation` may have another shape.
+
+        Where it has no such key, or rows are lost without being named, the core reads the table anew anyway.
+        """
         if relation.table != self._rows.relation.table:
             return
-        if op is Op.TRUNCATE:
+        if op in (Op.TRUNCATE, Op.TABLE_GONE):
             self._by_key.clear()
-            return
         names = [self._rows.relation.columns[n] for n in self._rows.relation.identity]
+        if not set(names) <= set(relation.columns):
+            return
         places = [relation.columns.index(name) for name in names]
         for row in [*rows, *(old for old in olds or () if old is not None)]:
             self._by_key.pop(tuple(row[place] for place in places), None)
@@ -193,11 +196,9 @@ def _key_expression(column: LiveColumn) -> str:
 
 def _key_literal(column: LiveColumn, value: Value) -> str:
     number = _LABEL_NUMBERS.get(column.data_type)
-    if number is not None and isinstance(value, str):
-        return str(number(column.labels, value))
-    if column.data_type == "float" and isinstance(value, float):
-        return repr(struct.unpack("<f", struct.pack("<f", value))[0])
     try:
+        if number is not None and isinstance(value, str):
+            return str(number(column.labels, value))
         return literal(column, value)
     except UnfitError as error:
         raise NotReady(
@@ -209,11 +210,18 @@ def _key_literal(column: LiveColumn, value: Value) -> str:
 
 
 def _enum_number(labels: Sequence[str], value: str) -> int:
-    return labels.index(value) + 1 if value else 0
+    return _label_place(labels, value) + 1 if value else 0
 
 
 def _set_number(labels: Sequence[str], value: str) -> int:
-    return sum(1 << labels.index(member) for member in value.split(",") if member)
+    return sum(1 << _label_place(labels, member) for member in value.split(",") if member)
+
+
+def _label_place(labels: Sequence[str], value: str) -> int:
+    visible = visible_label(value)
+    if labels.count(visible) != 1:
+        raise UnfitError("bad-value", "information_schema does not tell its labels apart")
+    return labels.index(visible)
 
 
 _LABEL_NUMBERS: Final[dict[str, Callable[[Sequence[str], str], int]]] = {"enum": _enum_number, "set": _set_number}

@@ -17,15 +17,27 @@ from cdcd.model import Event, Row
 from cdcd_mysql import preflight
 from cdcd_mysql.assembler import Assembler
 from cdcd_mysql.captured import CapturedTables, ServerCharsets
+from cdcd_mysql.dump import DumpRequest
 from cdcd_mysql.options import Options
-from cdcd_mysql.positions import FIRST_OFFSET, OFFSET_MAX, LogPosition, parse_position, place_of
+from cdcd_mysql.positions import (
+    FIRST_OFFSET,
+    OFFSET_MAX,
+    LogPosition,
+    last_sequences,
+    parse_position,
+    place_of,
+    server_id_of,
+)
+from cdcd_mysql.prepared import forget_places
+from cdcd_mysql.recall import Recall, open_transactions
 from cdcd_mysql.schema import LiveTable, read_table
 from cdcd_mysql.session import Server, Session, inspect
 from cdcd_mysql.snapshot import ChunkReader, ChunkRequest, TakenChunk
 from cdcd_mysql.statements import quote_text
-from cdcd_mysql.stream import BinlogStream, DumpRequest
+from cdcd_mysql.stream import BinlogStream
 
 _HOST_NAME_SIZE_MAX: Final = 60
+_UNDECIDED_WAIT_SECONDS: Final = 0.2
 
 
 class MySqlSource:
@@ -35,10 +47,12 @@ class MySqlSource:
         self._identity = identity
         self._options = options
         self._tables = [need.table for need in tables if need.captured]
+        self._watch = preflight.LossWatch(identity, options, tables)
         self._session: Session | None = None
         self._server: Server | None = None
         self._stream: BinlogStream | None = None
         self._assembler: Assembler | None = None
+        self._recall: Recall | None = None
         self._reader: ChunkReader | None = None
         self._request: ChunkRequest | None = None
         self._taken: TakenChunk | None = None
@@ -56,7 +70,8 @@ class MySqlSource:
 
     def status(self) -> SourceStatus:
         """See the contract. `retained_bytes` is what the server's log holds from the confirmed position on."""
-        session, _ = self._connected()
+        session, server = self._connected()
+        self._watch.look(session, server)
         rows = session.rows("SHOW BINARY LOGS", "list the server's log files")
         files = [(str(name), int(size)) for name, size, *_ in rows]
         read, kept = self._assembler and self._assembler.position, self._confirmed
@@ -76,22 +91,55 @@ class MySqlSource:
     def start(self, after: str | None) -> str:
         """See the contract."""
         session, server = self._connected()
+        self._watch.look(session, server, now=True)
         if after is None:
-            position = _current_position(session, server)
-            self._open(DumpRequest(position, server.is_mariadb), verify=False)
-            assert self._assembler is not None
-            return str(self._assembler.begun_at)
+            return self._start_now(session, server)
         position = parse_position(after)
         self._resume(session, server, position)
         self._confirmed = position
         return after
 
+    def _start_now(self, session: Session, server: Server) -> str:
+        """Start at the log's end. What is prepared there was written before it: wait until that is decided."""
+        position = _current_position(session, server)
+        undecided = open_transactions(session, server)
+        self._open(DumpRequest(position, server.is_mariadb), verify=False)
+        stream, assembler = self._stream, self._assembler
+        assert stream is not None
+        assert assembler is not None
+        if not undecided:
+            return str(assembler.begun_at)
+        assembler.tolerates_unknown = True
+        deadline = time.monotonic() + self._options.timeout_seconds
+        while undecided & open_transactions(session, server):
+            if time.monotonic() > deadline:
+                raise _undecided(len(undecided))
+            stream.wait(_UNDECIDED_WAIT_SECONDS)
+            self._skip(stream, assembler)
+        end = _current_position(session, server)
+        while assembler.place < end.place or assembler.in_group:
+            stream.wait(_UNDECIDED_WAIT_SECONDS)
+            self._skip(stream, assembler)
+        assembler.tolerates_unknown = False
+        return str(assembler.position)
+
+    @staticmethod
+    def _skip(stream: BinlogStream, assembler: Assembler) -> None:
+        """Read on, for nothing but which transactions are prepared."""
+        stream.feed()
+        assembler.take()
+        if assembler.recall is not None:
+            assembler.end_recall()
+            assembler.take()
+
     def _resume(self, session: Session, server: Server, position: LogPosition) -> None:
         """Go on at `position`: at its file and offset when this is the server that it is of, else by its GTIDs.
 
-        Another server (a promoted replica) proves by GTIDs that it has what was read: it refuses GTIDs that it has not.
-        MariaDB's name the server that made them by its id only, so they prove nothing where the ids are equal.
+        Another server (a promoted replica) proves by GTIDs that it has what was read; asked for a dump it would not
+        refuse all that it has not: MySQL looks only at its own, MariaDB lets unknown domains pass. MariaDB's name the server that made them by its id only, so they prove nothing where the ids are equal.
         """
+        if position.gtids and server.has_gtids:
+            (self._check_domains if server.is_mariadb else self._check_executed)(session, server, position)
         by_gtids = DumpRequest(position, server.is_mariadb, by_gtids=True)
         can_use_gtids = bool(position.gtids) and server.has_gtids
         if position.server != server.identity:
@@ -111,6 +159,23 @@ class MySqlSource:
                 raise
             self._open(by_gtids, verify=False)
 
+    @staticmethod
+    def _check_domains(session: Session, server: Server, position: LogPosition) -> None:
+        """Raise PositionLost when the server is behind what was read, or as another one never had a domain of it."""
+        read = last_sequences(position.gtids)
+        has = last_sequences(str(session.rows("SELECT @@global.gtid_binlog_state", "compare positions")[0][0]))
+        if position.server == server.identity:  # a domain may have been deleted there
+            read = {domain: sequence for domain, sequence in read.items() if domain in has}
+        if any(has.get(domain, 0) < sequence for domain, sequence in read.items()):
+            raise _behind(position)
+
+    def _check_executed(self, session: Session, _server: Server, position: LogPosition) -> None:
+        """Raise PositionLost when the server has not all that was read. It enters gtid_executed after it was sent."""
+        gtids = quote_text(position.gtids)
+        sql = f"SELECT WAIT_FOR_EXECUTED_GTID_SET({gtids}, {self._options.lock_timeout_seconds})"
+        if session.rows(sql, "compare positions")[0][0]:
+            raise _behind(position)
+
     def _was_just_purged(self, session: Session, server: Server, position: LogPosition) -> bool:
         """Whether the position's file is gone but nothing after the position: it was at that file's end."""
         files = [str(row[0]) for row in session.rows("SHOW BINARY LOGS", "list the server's log files")]
@@ -126,16 +191,12 @@ class MySqlSource:
         session, server = self._connected()
         self._close_stream()
         self._failure = None
-        tables = CapturedTables(
-            self._options.database,
-            self._tables,
-            ServerCharsets(server.is_mariadb, _collations(session, server)),
-            self._hints,
-            ignore_case=server.ignores_case,
-        )
+        tables = self._captured(session, server)
         start = msgspec.structs.replace(request.position, server=server.identity)
         if request.by_gtids:
-            start = LogPosition("", 0, server.identity, gtids=request.position.gtids)
+            known = request.position
+            prepared = known.prepared if known.server == server.identity else forget_places(known.prepared)
+            start = LogPosition("", 0, server.identity, gtids=known.gtids, prepared=prepared)
         assembler = Assembler(tables, start, is_mariadb=server.is_mariadb, verify=verify)
         server_id = self._options.replica_id(self._identity)
         self._stream = BinlogStream(self._options, server_id, self._host_name, request, assembler)
@@ -149,6 +210,15 @@ class MySqlSource:
         self._bell = self._bell or _Bell()
         self._bell.listen(self._stream.fileno())
         self._bell.ring()
+
+    def _captured(self, session: Session, server: Server) -> CapturedTables:
+        return CapturedTables(
+            self._options.database,
+            self._tables,
+            ServerCharsets(server.is_mariadb, _collations(session, server)),
+            self._hints,
+            ignore_case=server.ignores_case,
+        )
 
     @property
     def _host_name(self) -> str:
@@ -176,7 +246,7 @@ class MySqlSource:
         try:
             if self._taken is not None and not assembler.in_group:
                 self._place_chunk()
-            more = stream.feed()
+            more = self._feed(stream, assembler)
         except CdcdError as error:
             self._failure = error  # first what was read before it
             more = True
@@ -186,6 +256,47 @@ class MySqlSource:
         if self._failure is not None and not events:
             raise self._failure
         return events
+
+    def _feed(self, stream: BinlogStream, assembler: Assembler) -> bool:
+        """Read on; return whether there may be more already."""
+        if assembler.recall is None:
+            return stream.feed()
+        if self._recall is None:
+            self._recall = self._open_recall(assembler)
+        rows = self._recall.read()
+        for run in rows:
+            assembler.recalled(run)
+        if self._recall.is_done:
+            self._close_recall()
+            assembler.end_recall()
+            return True
+        return bool(rows)
+
+    def _open_recall(self, assembler: Assembler) -> Recall:
+        session, server = self._connected()
+        assert assembler.recall is not None
+        if assembler.recall.offset > OFFSET_MAX:
+            raise _too_far(msgspec.structs.replace(assembler.position, offset=assembler.recall.offset))
+        identity = msgspec.structs.replace(self._identity, system=f"{self._identity.system} prepared")
+        dumping = Recall(
+            self._options,
+            server_id_of(identity),
+            self._host_name,
+            server,
+            self._captured(session, server),
+            assembler.recall,
+            assembler.decided,
+        )
+        assert self._bell is not None
+        self._bell.listen(dumping.fileno())
+        return dumping
+
+    def _close_recall(self) -> None:
+        if self._recall is not None:
+            if self._bell is not None:
+                self._bell.forget(self._recall.fileno())
+            self._recall.close()
+        self._recall = None
 
     def confirm(self, position: str) -> None:
         """See the contract. The server keeps its log by time, whatever is confirmed; `status` uses it."""
@@ -244,6 +355,7 @@ class MySqlSource:
     # ---- closing -----------------------------------------------------------------------------------------------------------
 
     def _close_stream(self) -> None:
+        self._close_recall()
         if self._stream is not None:
             if self._bell is not None:
                 self._bell.forget(self._stream.fileno())
@@ -327,11 +439,30 @@ def _bytes_after(files: Sequence[tuple[str, int]], position: LogPosition) -> int
     return later + max(0, own - position.offset)
 
 
+def _undecided(count: int) -> NotReady:
+    return NotReady(
+        f"{count} prepared (XA) transactions stay undecided, so there is no place in the log to start from",
+        cause="whether their rows, which the log holds already, will be committed is not known",
+        remedy="XA RECOVER lists them: XA COMMIT or XA ROLLBACK each, then start again",
+        code="xa-undecided",
+    )
+
+
 def _too_far(position: LogPosition) -> PositionLost:
     return PositionLost(
         f"the server cannot be asked to go on at {position.file}:{position.offset}",
-        cause="a transaction made the file larger than 4 GiB, and GTIDs are not on",
+        cause="a transaction made the file larger than 4 GiB, and there are no GTIDs to go on by",
         remedy="take a new snapshot of this system; set gtid_mode = ON",
+        code="position-too-far",
+    )
+
+
+def _behind(position: LogPosition) -> PositionLost:
+    return PositionLost(
+        f"the server has not all the transactions that were read up to {position.file}:{position.offset}",
+        cause="its gtid_executed or gtid_binlog_state lacks some: it was restored from a backup, its logs were reset, or it is another server",
+        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
+        code="position-ahead",
     )
 
 

@@ -1,9 +1,6 @@
-"""The connection that carries the binary log: mysql-replication opens it, we read it.
+"""The connection that carries the binary log: opened and asked by `dump`, then read without blocking into a buffer.
 
-`BinLogStreamReader` does the handshake: checksums, heartbeat, registration as a replica, and the dump command in its
-three forms (file and offset; MariaDB's and MySQL's GTIDs). From there on its socket is ours, non-blocking, with a
-receive buffer, because its own event objects are an order of magnitude slower than decoding in place. It would also
-reconnect by itself, to the place where it first started; we never let it.
+It never reconnects by itself: where to go on is known to those who have stored what was read.
 """
 
 from __future__ import annotations
@@ -13,36 +10,22 @@ import select
 import socket
 import ssl
 import time
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import pymysql
-from pymysql.connections import Connection
-from pymysql.cursors import Cursor
-from pymysqlreplication import BinLogStreamReader
 
 from cdcd.errors import CdcdError, Unavailable
 from cdcd_mysql.assembler import Assembler
+from cdcd_mysql.dump import DumpRequest, start_dump
 from cdcd_mysql.errors import core_error, translated
 from cdcd_mysql.options import Options
 from cdcd_mysql.packets import PacketBuffer
-from cdcd_mysql.positions import LogPosition
 from cdcd_mysql.session import connect
 
 _RECEIVE_SIZE: Final = 1 << 18
 _POLL_SIZE_MAX: Final = 2 << 20
-"""Bytes taken from the server in one poll (a packet that is larger is taken over several)."""
+"""Bytes taken from the server, or from a compressed transaction, in one poll (a larger packet is taken over several)."""
 _ERROR: Final = b"\xff"
-_NET_WRITE_TIMEOUT_SECONDS: Final = 3600
-"""How long the server waits for us to read on, when the journal's disk is slow."""
-
-
-class DumpRequest(msgspec.Struct, frozen=True):
-    """Where the server shall begin: at a file and offset, or, with `by_gtids`, after the GTIDs of the position."""
-
-    position: LogPosition
-    is_mariadb: bool
-    by_gtids: bool = False
 
 
 class BinlogStream:
@@ -53,11 +36,13 @@ class BinlogStream:
     ) -> None:
         self._options = options
         self._silence_max_seconds = 2.0 * options.heartbeat_seconds + 1
+        self._assembler = assembler
         with translated(f"read the log at {request.position.file}:{request.position.offset}"):
-            self._connection = _start_dump(options, server_id, host_name, request)
+            self._connection = connect(options)
+            start_dump(self._connection, request, server_id, host_name, options.heartbeat_seconds)
         self._socket: socket.socket | ssl.SSLSocket = self._connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
         self._socket.setblocking(False)
-        self._buffer = PacketBuffer(assembler.consume, _end)
+        self._buffer = PacketBuffer(assembler.consume, _end, lambda: assembler.is_busy)
         self._heard_at = time.monotonic()
         self._loss: CdcdError | None = None
 
@@ -68,13 +53,18 @@ class BinlogStream:
     def feed(self) -> bool:
         """Give the assembler what has arrived, up to a few MiB; return whether there may be more already.
 
-        Raises Unavailable when the connection is lost, or silent for longer than two heartbeats.
+        While it is busy with a compressed transaction, it gets time instead. Raises Unavailable when the connection is
+        lost, or silent for longer than two heartbeats.
         """
-        is_full = self._receive()
+        if self._assembler.is_busy:
+            self._assembler.advance(_POLL_SIZE_MAX)
+            self._heard_at = time.monotonic()  # we have not listened
+            return self._assembler.recall is None
+        is_full = not self._buffer.has_packet and self._receive()
         self._buffer.consume()
-        if self._loss is not None:  # only now: its last packet may say why
+        if self._loss is not None and not self._assembler.is_busy:  # only now: its last packet may say why
             raise self._loss
-        return is_full
+        return is_full or self._assembler.is_busy or self._buffer.has_packet
 
     def wait(self, seconds: float) -> None:
         """Wait until something has arrived."""
@@ -117,40 +107,6 @@ class BinlogStream:
         """Drop the connection. The server notices when it next sends."""
         with contextlib.suppress(pymysql.Error, OSError):
             self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def _start_dump(options: Options, server_id: int, host_name: str, request: DumpRequest) -> Connection[Cursor]:
-    """Let mysql-replication ask for the dump; return its connection, before anything of the log was read.
-
-    Its `is_mariadb` is only for GTIDs: with it, file and offset are ignored.
-    """
-    position = request.position
-    place: dict[str, Any] = {"log_file": position.file, "log_pos": position.offset - position.mark_size}
-    if request.by_gtids:
-        place = {"auto_position": position.gtids, "is_mariadb": request.is_mariadb}
-
-    def open_connection(**_settings: object) -> Connection[Cursor]:
-        connection = connect(options)
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET SESSION net_write_timeout = {_NET_WRITE_TIMEOUT_SECONDS}")
-            cursor.execute("SET @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32'")
-            cursor.execute(f"SET @source_heartbeat_period = {options.heartbeat_seconds * 1_000_000_000}")
-        return connection
-
-    reader = BinLogStreamReader(
-        {"read_timeout": options.heartbeat_seconds * 4},
-        server_id,
-        resume_stream=True,
-        blocking=True,
-        report_slave=(host_name, "", "", 0),
-        slave_heartbeat=options.heartbeat_seconds,
-        enable_logging=False,
-        pymysql_wrapper=open_connection,
-        **place,
-    )
-    reader._BinLogStreamReader__connect_to_stream()  # noqa: SLF001 (its public methods also read, and reconnect)
-    connection: Connection[Cursor] = reader._stream_connection  # noqa: SLF001
-    return connection
 
 
 def _end(packet: bytes) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import pymysql
 
 from cdcd.adapter import Applied, Finding, Identity, TableNeed
-from cdcd.errors import Fenced, NeedsOperator, NotReady, Refused, Unavailable
+from cdcd.errors import Fenced, NeedsOperator, NotReady, Unavailable
 from cdcd.model import Batch, TableShape, TableWrite
 from cdcd_mysql import preflight
 from cdcd_mysql.errors import DUPLICATE_KEY, core_error, error_number, translated
@@ -17,7 +17,7 @@ from cdcd_mysql.options import Options
 from cdcd_mysql.schema import LiveTable, read_tables
 from cdcd_mysql.session import Result, Server, Session, inspect
 from cdcd_mysql.statements import CREATE_CHECKPOINT_SQL, checkpoint_table, quote_text
-from cdcd_mysql.writing import BatchWriter, Pace
+from cdcd_mysql.writing import BatchWriter
 
 _DESCRIPTION_AGE_MAX_SECONDS: Final = 60
 _SETTINGS_SQL: Final = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
@@ -58,10 +58,7 @@ class MySqlTarget:
             session.close()
 
     def _described(self, names: Sequence[str]) -> Mapping[str, LiveTable]:
-        """The tables, described not long ago: a unique key that a person adds changes how rows may be written."""
-        if time.monotonic() - self._described_at > _DESCRIPTION_AGE_MAX_SECONDS:
-            self._tables = {}
-            self._described_at = time.monotonic()
+        """The tables as they were described not long ago."""
         unknown = [name for name in dict.fromkeys(names) if name not in self._tables]
         if unknown:
             self._tables |= self._read_tables(unknown)
@@ -69,6 +66,12 @@ class MySqlTarget:
             if name not in self._tables:
                 raise NotReady(f"table {name} does not exist", remedy="create it, or correct the configuration")
         return self._tables
+
+    def _forget_old_descriptions(self) -> None:
+        """A unique key that a person adds changes how rows may be written."""
+        if time.monotonic() - self._described_at > _DESCRIPTION_AGE_MAX_SECONDS:
+            self._tables = {}
+            self._described_at = time.monotonic()
 
     # ---- the checkpoint -----------------------------------------------------------------------------------------------------
 
@@ -153,31 +156,16 @@ class MySqlTarget:
 
     # ---- applying -------------------------------------------------------------------------------------------------------------
 
-    def apply(self, writes: Sequence[TableWrite], batch: Batch) -> Applied:
-        """See the contract.
-
-        In bulk first; if the server then refuses something without naming its row, or says that it changed a value,
-        once more row by row, in order, which finds the row.
-        """
-        try:
-            return self._attempt(writes, batch, Pace.BULK)
-        except Refused as error:
-            if error.rows:
-                raise
-        return self._attempt(writes, batch, Pace.ONE_BY_ONE)
-
-    def _attempt(self, writes: Sequence[TableWrite], batch: Batch, pace: Pace) -> Applied:
+    def apply(self, writes: Iterable[TableWrite], batch: Batch) -> Applied:
+        """See the contract."""
         session, server = self._session, self._server
         if session is None or server is None:
             raise Unavailable("the target is not open", cause="apply without open")
-        tables = self._described([n for w in writes for n in (w.table, *(lookup.table for lookup in w.lookups))])
-        writer = BatchWriter(session, server, tables, pace)
+        self._forget_old_descriptions()
+        writer = BatchWriter(session, server, self._described)
         try:
-            writer.add_first("START TRANSACTION")
-            writer.add_first(self._checkpoint_sql(batch), self._check_fence)
-            for index, write in enumerate(writes):
-                writer.write(index, write)
-            writer.flush()
+            writer.begin(self._checkpoint_sql(batch), self._check_fence)
+            writer.write_all(writes)
             with translated("commit"):
                 session.run("COMMIT")
         except BaseException:

@@ -16,13 +16,14 @@ from typing import Final
 import msgspec
 import pymysql
 
-from cdcd.errors import NotReady, Refused
-from cdcd.model import Row, TableWrite, Value, WriteKind
-from cdcd_mysql.errors import core_error, failed_row
+from cdcd.errors import Refused
+from cdcd.model import Row, TableWrite, WriteKind
+from cdcd_mysql.errors import core_error, failed_row, translated
+from cdcd_mysql.jobs import Job, ambiguous, column_of, is_joinable, join_condition, segments, without_null_keys
 from cdcd_mysql.literals import UnfitError, encode_column
 from cdcd_mysql.lookups import Lookups
 from cdcd_mysql.resultset import convert_rows, select_expression
-from cdcd_mysql.schema import LiveColumn, LiveTable
+from cdcd_mysql.schema import LiveTable
 from cdcd_mysql.session import Result, Server, Session
 from cdcd_mysql.statements import (
     delete_sql,
@@ -30,7 +31,7 @@ from cdcd_mysql.statements import (
     insert_sql,
     key_condition,
     on_duplicate_sql,
-    quote_name,
+    quote_table,
     select_sql,
     update_joined_sql,
     update_sql,
@@ -41,12 +42,13 @@ _SMALL_ROWS: Final = 16
 """Up to so many rows, single updates in one round trip are faster than asking first which rows exist."""
 _PACKET_SIZE: Final = 1 << 20
 """Characters of SQL sent at once."""
-_JOINABLE: Final = frozenset(
-    {*("tinyint", "smallint", "mediumint", "int", "bigint", "decimal"), *("char", "varchar", "binary", "varbinary")}
-)
-"""Types of key columns that compare with a column of literals as they do with a literal, and by an index."""
 _CHANGED_VALUE: Final = frozenset({1264, 1265, 1292, 1300, 1366, 1406, 1411, 1441, 1977})
 """Warnings that say that a value was stored as another one."""
+
+
+_RECENT_ROWS_MAX: Final = 5000
+"""Rows after which what was written is not gone back to any more."""
+_SAVEPOINT: Final = "cdcd_recent"
 
 
 class Pace(enum.Enum):
@@ -68,64 +70,81 @@ class _Step(msgspec.Struct, frozen=True):
     """Whether "at row 3" in the server's message is the third of `places`: not in joins, nor where a trigger writes."""
 
 
-class _Job(msgspec.Struct, frozen=True):
-    """A write ready to be put into SQL. `rows` are canonical, `literals` the same as SQL; `places` their places in the write."""
-
-    index: int
-    write: TableWrite
-    table: LiveTable
-    columns: tuple[LiveColumn, ...]
-    places: Sequence[int]
-    rows: Sequence[Sequence[Value]]
-    literals: Sequence[Sequence[str]]
-
-    @property
-    def names(self) -> list[str]:
-        return [column.name for column in self.columns]
-
-    @property
-    def key_size(self) -> int:
-        return len(self.write.key)
-
-    @property
-    def updatable(self) -> list[int]:
-        """Places of the columns that are written to rows that exist."""
-        fixed = {*self.write.key, *self.write.insert_only}
-        return [place for place, column in enumerate(self.columns) if column.name not in fixed]
-
-    def only(self, numbers: Sequence[int]) -> _Job:
-        """The same with some of the rows."""
-        return msgspec.structs.replace(
-            self,
-            places=[self.places[n] for n in numbers],
-            rows=[self.rows[n] for n in numbers],
-            literals=[self.literals[n] for n in numbers],
-        )
-
-    def key(self, number: int) -> Sequence[str]:
-        return self.literals[number][: self.key_size]
-
-
 class BatchWriter:
     """Does the writes of one batch. `missing` names UPDATE rows that do not exist, once `flush` was called."""
 
-    def __init__(self, session: Session, server: Server, tables: Mapping[str, LiveTable], pace: Pace) -> None:
+    def __init__(
+        self, session: Session, server: Server, describe: Callable[[Sequence[str]], Mapping[str, LiveTable]]
+    ) -> None:
+        """`describe` gives tables that must exist; it is asked for those of each write."""
         self.missing: list[tuple[int, int]] = []
         self._session = session
         self._server = server
-        self._tables = tables
-        self._pace = pace
-        self._lookups = Lookups(session, tables)
+        self._describe = describe
+        self._tables = describe(())
+        self._pace = Pace.BULK
+        self._lookups = Lookups(session, self._tables)
+        self._recent: list[tuple[int, TableWrite]] = []
+        self._recent_rows = 0
+        self._missing_before = 0
         self._steps: list[_Step] = []
+        self._unsent: list[_Step] = []
+        """Of a flush that failed, the statements of the transaction itself that the server has not seen."""
         self._size = 0
         self._size_max = min(server.packet_size_max // 4, _PACKET_SIZE)
         self._has_row_alias = not server.is_mariadb and server.version >= (8, 0, 19)
 
-    # ---- sending -----------------------------------------------------------------------------------------------------------
+    # ---- the transaction ----------------------------------------------------------------------------------------------------
 
-    def add_first(self, sql: str, check: Callable[[Result], None] | None = None) -> None:
-        """A statement of the transaction itself."""
+    def begin(self, sql: str, check: Callable[[Result], None]) -> None:
+        """Begin with this statement."""
+        self._add(_Step("START TRANSACTION"))
         self._add(_Step(sql, check=check))
+
+    def write_all(self, writes: Iterable[TableWrite]) -> None:
+        """Do `writes`, holding a few thousand rows of them.
+
+        In bulk first; where the server refuses something without naming its row, or says that it changed a value, the
+        last few thousand rows once more row by row, in order, which finds the row.
+        """
+        for index, write in enumerate(writes):
+            if not self._recent:
+                self._missing_before = len(self.missing)
+                self._add(_Step(f"SAVEPOINT {_SAVEPOINT}"))
+            self._recent.append((index, write))
+            self._recent_rows += len(write.rows)
+            self._written(index, write, is_last=self._recent_rows >= _RECENT_ROWS_MAX)
+        self._written(-1, None, is_last=True)
+
+    def _written(self, index: int, write: TableWrite | None, *, is_last: bool) -> None:
+        """Do one write, if there is one; then nothing before it is gone back to if it `is_last` of the recent ones."""
+        try:
+            if write is not None:
+                self.write(index, write)
+            if is_last:
+                self.flush()
+        except Refused as refused:
+            if refused.rows:
+                raise
+            self._write_again()
+        if is_last:
+            self._recent, self._recent_rows = [], 0
+
+    def _write_again(self) -> None:
+        """Undo the recent writes, and do them row by row."""
+        del self.missing[self._missing_before :]
+        self._lookups = Lookups(self._session, self._tables)
+        self._steps, self._size = self._unsent, 0
+        self.flush()
+        with translated("undo a part of the transaction"):
+            self._session.run(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+        self._pace = Pace.ONE_BY_ONE
+        for index, write in self._recent:
+            self.write(index, write)
+        self.flush()
+        self._pace = Pace.BULK
+
+    # ---- sending -----------------------------------------------------------------------------------------------------------
 
     def _add(self, step: _Step) -> None:
         if self._steps and self._size + len(step.sql) > self._size_max:
@@ -153,6 +172,7 @@ class BatchWriter:
             if result.warnings and step.write >= 0:
                 self._look_at_warnings(step)
         if failure is not None:
+            self._unsent = [step for step in steps[len(results) :] if step.write < 0]
             raise failure from None
 
     def _checked_size(self, steps: Sequence[_Step]) -> list[str]:
@@ -185,29 +205,38 @@ class BatchWriter:
 
     def write(self, index: int, write: TableWrite) -> None:
         """Do one write; what was sent before is done first."""
+        self._tables = self._describe([write.table, *(lookup.table for lookup in write.lookups)])
+        if write.kind is WriteKind.CLEAR:
+            self._lookups.forget(write.table)
+            self._add(_Step(f"DELETE FROM {quote_table(self._tables[write.table].name)}", write.table, index))
+            return
         job = self._job(index, write)
         self._lookups.forget(write.table)
+        if write.kind is WriteKind.REKEY:
+            self._rekey(job)
+            return
         if write.kind is WriteKind.DELETE:
             self._delete(job)
             return
-        for segment in _segments(job):
+        for segment in segments(job):
             if self._is_direct(segment):
                 self._upsert_directly(segment)
             elif self._pace is Pace.ONE_BY_ONE:
                 for number in range(len(segment.rows)):
                     self._write_singly(segment.only([number]))
-            elif len(segment.rows) <= _SMALL_ROWS or not _is_joinable(segment):
+            elif len(segment.rows) <= _SMALL_ROWS or not is_joinable(segment):
                 self._write_singly(segment)
             else:
                 sizes = [sum(map(len, segment.key(n))) + 40 for n in range(len(segment.rows))]
                 for numbers in self._portions(sizes, _STATEMENT_ROWS_MAX):
                     self._write_in_bulk(segment.only(numbers))
 
-    def _job(self, index: int, write: TableWrite) -> _Job:
+    def _job(self, index: int, write: TableWrite) -> Job:
         table = self._tables[write.table]
-        columns = [_column(table, name) for name in write.columns]
+        names = write.key * 2 if write.kind is WriteKind.REKEY else write.columns
+        columns = [column_of(table, name) for name in names]
         rows, places = self._resolve(index, write)
-        rows, places = _without_null_keys(index, write, rows, places)
+        rows, places = without_null_keys(index, write, rows, places)
         kept = [n for n, column in enumerate(columns) if not column.is_generated]
         values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
         literals = []
@@ -222,7 +251,7 @@ class BatchWriter:
                     code=error.code,
                     rows=((index, place),),
                 ) from None
-        return _Job(
+        return Job(
             index, write, table, tuple(columns[n] for n in kept), places, rows, list(zip(*literals, strict=True))
         )
 
@@ -251,15 +280,30 @@ class BatchWriter:
         places = [place for place in places if place not in unknown]
         return [rows[place] for place in places], places
 
-    def _delete(self, job: _Job) -> None:
+    def _delete(self, job: Job) -> None:
         size = 1 if self._pace is Pace.ONE_BY_ONE else _STATEMENT_ROWS_MAX
         for numbers in self._portions([sum(map(len, job.key(n))) + 40 for n in range(len(job.rows))], size):
             condition = key_condition(job.write.key, [job.key(n) for n in numbers])
             self._step(job, delete_sql(job.table.name, condition), numbers)
 
+    def _rekey(self, job: Job) -> None:
+        """Row by row, in order: a row may take the key that another leaves."""
+        size = job.key_size
+        for number, row in enumerate(job.literals):
+            sql = update_sql(
+                job.table.name, list(zip(job.write.key, row[size:], strict=True)), equals(job.write.key, row[:size])
+            )
+            place = (job.index, job.places[number])
+
+            def check(result: Result, place: tuple[int, int] = place) -> None:
+                if result.affected == 0:
+                    self.missing.append(place)
+
+            self._step(job, sql, [number], check)
+
     # ---- upserts and updates -----------------------------------------------------------------------------------------------------
 
-    def _is_direct(self, job: _Job) -> bool:
+    def _is_direct(self, job: Job) -> bool:
         """Whether an upsert can collide on its key alone, and takes no automatic number."""
         table, key, names = job.table, set(job.write.key), set(job.names)
         return (
@@ -271,12 +315,12 @@ class BatchWriter:
             and not any(column.is_automatic and column.name not in names for column in table.columns)
         )
 
-    def _upsert_directly(self, job: _Job) -> None:
+    def _upsert_directly(self, job: Job) -> None:
         names = [job.names[n] for n in job.updatable]
         tail = on_duplicate_sql(names, job.write.key[0], has_row_alias=self._has_row_alias)
         self._insert(job, job.names, [",".join(row) for row in job.literals], tail)
 
-    def _insert(self, job: _Job, names: Sequence[str], rows: Sequence[str], tail: str = "") -> None:
+    def _insert(self, job: Job, names: Sequence[str], rows: Sequence[str], tail: str = "") -> None:
         size = 1 if self._pace is Pace.ONE_BY_ONE else _STATEMENT_ROWS_MAX
         for numbers in self._portions(list(map(len, rows)), size):
             sql = insert_sql(job.table.name, names, [f"({rows[n]})" for n in numbers]) + tail
@@ -295,7 +339,7 @@ class BatchWriter:
 
     def _step(
         self,
-        job: _Job,
+        job: Job,
         sql: str,
         numbers: Sequence[int],
         check: Callable[[Result], None] | None = None,
@@ -307,7 +351,7 @@ class BatchWriter:
         if self._pace is Pace.ONE_BY_ONE:
             self.flush()
 
-    def _write_singly(self, job: _Job) -> None:
+    def _write_singly(self, job: Job) -> None:
         """Update every row; where none matched, the row of an upsert is new, and that of an update missing."""
         unmatched: list[int] = []
         for number in range(len(job.rows)):
@@ -316,14 +360,14 @@ class BatchWriter:
             self.flush()
             self._insert_new(job.only(unmatched))
 
-    def _update_row(self, job: _Job, number: int, unmatched: list[int]) -> None:
+    def _update_row(self, job: Job, number: int, unmatched: list[int]) -> None:
         row, names = job.literals[number], job.names
         sets = [(names[n], row[n]) for n in job.updatable] or [(job.write.key[0], row[0])]
         sql = update_sql(job.table.name, sets, equals(job.write.key, job.key(number)))
 
         def check(result: Result) -> None:
             if result.affected > 1:
-                raise _ambiguous(job, number)
+                raise ambiguous(job, number)
             if result.affected == 0:
                 unmatched.append(number)
                 if job.write.kind is WriteKind.UPDATE:
@@ -331,10 +375,10 @@ class BatchWriter:
 
         self._step(job, sql, [number], check)
 
-    def _insert_new(self, job: _Job) -> None:
+    def _insert_new(self, job: Job) -> None:
         self._insert(job, job.names, [",".join(row) for row in job.literals])
 
-    def _write_in_bulk(self, job: _Job) -> None:
+    def _write_in_bulk(self, job: Job) -> None:
         """Update what exists with one statement, whose count tells whether there is anything else to do."""
         matched = self._update_joined(job) if job.updatable else None
         if matched == len(job.rows):
@@ -347,10 +391,10 @@ class BatchWriter:
         else:
             self.missing += [(job.index, place) for place in new.places]
 
-    def _update_joined(self, job: _Job) -> int:
+    def _update_joined(self, job: Job) -> int:
         """Update all rows by one statement, joined with their new values; return how many exist."""
         conditions = [
-            _join_condition(column, f"c{n}") for n, column in enumerate(job.columns) if column.name in job.write.key
+            join_condition(column, f"c{n}") for n, column in enumerate(job.columns) if column.name in job.write.key
         ]
         sets = [(job.names[n], f"cdcd_new.c{n}") for n in job.updatable]
         rows = [",".join(row) for row in job.literals]
@@ -364,7 +408,7 @@ class BatchWriter:
             raise _refused(_Step("", job.write.table, job.index), "key-ambiguous", "several rows have the same key")
         return results[0].affected
 
-    def _not_found(self, job: _Job) -> _Job | None:
+    def _not_found(self, job: Job) -> Job | None:
         """The rows that do not exist. The others are locked.
 
         None when the server holds some of the keys equal that we do not (letter case, spaces): then it must be asked row
@@ -384,81 +428,8 @@ class BatchWriter:
             return None
         for values, count in found.items():
             if count > 1:
-                raise _ambiguous(job, wanted[values])
+                raise ambiguous(job, wanted[values])
         return job.only([n for values, n in wanted.items() if values not in found])
-
-
-def _column(table: LiveTable, name: str) -> LiveColumn:
-    column = table.column(name)
-    if column is None:
-        raise NotReady(
-            f"table {table.spelled} has no column {name}",
-            remedy="add the column, or correct the configuration",
-            code="column-missing",
-        )
-    return column
-
-
-def _without_null_keys(
-    index: int, write: TableWrite, rows: Sequence[Row], places: Sequence[int]
-) -> tuple[Sequence[Row], Sequence[int]]:
-    """No row has a NULL key: a delete of one has nothing to do, anything else is refused."""
-    size = len(write.key)
-    bad = [n for n, row in enumerate(rows) if None in row[:size]]
-    if not bad:
-        return rows, places
-    if write.kind is not WriteKind.DELETE:
-        raise Refused(
-            f"could not write to table {write.table}",
-            cause="a column of the key is NULL",
-            code="key-null",
-            rows=tuple((index, places[n]) for n in bad),
-        )
-    good = [n for n in range(len(rows)) if n not in set(bad)]
-    return [rows[n] for n in good], [places[n] for n in good]
-
-
-def _segments(job: _Job) -> Iterator[_Job]:
-    """Cut where a key comes a second time: its rows are written one after the other."""
-    seen: set[tuple[str, ...]] = set()
-    start = 0
-    for number in range(len(job.rows)):
-        key = tuple(job.key(number))
-        if key in seen:
-            yield job.only(range(start, number))
-            start = number
-            seen.clear()
-        seen.add(key)
-    if start < len(job.rows):
-        yield job if start == 0 else job.only(range(start, len(job.rows)))
-
-
-def _is_joinable(job: _Job) -> bool:
-    """Whether the key can be joined; not where converting it to the column's character set could lose characters."""
-    return all(
-        column.data_type in _JOINABLE
-        and (
-            column.charset is None or column.charset.name == "utf8mb4" or all(row[n].isascii() for row in job.literals)
-        )
-        for n, column in enumerate(job.columns[: job.key_size])
-    )
-
-
-def _join_condition(column: LiveColumn, literal_name: str) -> str:
-    """Compare a column with one of the literals' columns, by the column's own collation."""
-    value = f"cdcd_new.{literal_name}"
-    if column.charset is not None:
-        value = f"CONVERT({value} USING {column.charset.name}) COLLATE {column.collation}"
-    return f"cdcd_old.{quote_name(column.name)} = {value}"
-
-
-def _ambiguous(job: _Job, number: int) -> Refused:
-    return Refused(
-        f"could not write to table {job.table.spelled}",
-        cause=f"several rows have the same {', '.join(job.write.key)}",
-        code="key-ambiguous",
-        rows=((job.index, job.places[number]),),
-    )
 
 
 def _refused(step: _Step, code: str, cause: str) -> Refused:

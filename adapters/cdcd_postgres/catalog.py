@@ -10,7 +10,8 @@ import msgspec
 from cdcd.adapter import TableNeed
 from cdcd.model import ColumnShape, Relation, TableShape
 from cdcd_postgres.names import TableName
-from cdcd_postgres.pgoutput import Shape, StreamRelation
+from cdcd_postgres.pgoutput import Shape
+from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.session import Connection
 from cdcd_postgres.types import TypeEntry, Types
 
@@ -42,8 +43,12 @@ JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 _TYPE: Final = """
-SELECT typname::text, typtype::text, typbasetype::bigint, typtypmod, format_type(oid, NULL), format_type(oid, -1)
-FROM pg_catalog.pg_type WHERE oid = $1::oid
+SELECT t.typname::text, t.typtype::text, t.typbasetype::bigint, t.typtypmod,
+  CASE WHEN starts_with(printed, quoted) THEN substr(printed, length(quoted) + 1) ELSE printed END,
+  format_type(t.oid, -1)
+FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace,
+  format_type(t.oid, nullif($2::int, -1)) AS printed, concat(quote_ident(n.nspname), '.') AS quoted
+WHERE t.oid = $1::oid
 """
 
 
@@ -141,11 +146,11 @@ class Catalog:
         """
         oid, _ = self.types.base(column.type_oid, column.modifier)
         if oid not in self._sql_types:
-            self._look_up_type(oid)
+            self._look_up_type(oid, -1)
         return self._sql_types[oid]
 
-    def _look_up_type(self, oid: int) -> TypeEntry | None:
-        row: tuple[Any, ...] | None = self._connection.execute(_TYPE, [str(oid)]).fetchone()
+    def _look_up_type(self, oid: int, modifier: int) -> TypeEntry | None:
+        row: tuple[Any, ...] | None = self._connection.execute(_TYPE, [str(oid), str(modifier)]).fetchone()
         if row is None:
             return None
         name, kind, base, base_modifier, printed, self._sql_types[oid] = row
@@ -181,10 +186,12 @@ class Captured:
         if spelled is None:
             return None
         found = [catalog.types.column(column.type_oid, column.modifier) for column in stream.columns]
+        whole_olds = True
         identity = tuple(number for number, column in enumerate(stream.columns) if column.in_identity)
         if stream.replica_identity not in ("d", "i") or not identity:
             table = catalog.table(TableName(stream.schema, stream.name))
-            key = table.primary_key if table is not None else ()
+            key = table.primary_key if table is not None and table.oid == stream.oid else ()
+            whole_olds = not key or table is None or table.kind != "p"
             names = [column.name for column in stream.columns]
             identity = (
                 tuple(sorted(map(names.index, key))) if key and set(key) <= set(names) else tuple(range(len(names)))
@@ -195,7 +202,7 @@ class Captured:
             tuple(column.canonical for column in found),
             identity,
         )
-        return Shape(relation, tuple(column.expression for column in found))
+        return Shape(relation, tuple(column.expression for column in found), whole_olds)
 
 
 def table_shape(table: CatalogTable, types: Types, spelled: str) -> TableShape:

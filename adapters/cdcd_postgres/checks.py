@@ -10,8 +10,11 @@ from cdcd_postgres import statements
 from cdcd_postgres.catalog import Catalog, CatalogTable
 from cdcd_postgres.names import TableName, parse_table, quote_identifier
 from cdcd_postgres.options import Options
-from cdcd_postgres.publication import read_publication, repairs
+from cdcd_postgres.publication import Publication, read_publication, repairs
+from cdcd_postgres.retention import read_retention, retention_problems
 from cdcd_postgres.session import Connection
+from cdcd_postgres.slots import read_slot
+from cdcd_postgres.watch import look
 
 VERSION_MIN: Final = 140_000
 _KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -59,13 +62,14 @@ class _Check:
 
     def error(self, code: str, subject: str, message: str, remedy: str) -> None:
         """Something that keeps us from working."""
-        self._add("error", code, subject, message, remedy)
+        self.add("error", code, subject, message, remedy)
 
     def warning(self, code: str, subject: str, message: str, remedy: str) -> None:
         """Something that a person should know."""
-        self._add("warning", code, subject, message, remedy)
+        self.add("warning", code, subject, message, remedy)
 
-    def _add(self, severity: Literal["error", "warning"], code: str, subject: str, message: str, remedy: str) -> None:
+    def add(self, severity: Literal["error", "warning"], code: str, subject: str, message: str, remedy: str) -> None:
+        """A finding."""
         self.findings.append(Finding(severity, code, self.identity.system, subject, message, remedy))
 
 
@@ -78,6 +82,8 @@ def check_source(
     _check_logging(check)
     _check_replication_role(check)
     _check_slot(check)
+    for problem in retention_problems(read_retention(connection), options.outage_seconds):
+        check.add(*problem)
     captured = [need for need in tables if need.captured]
     found = [table for need, table in _existing(check, captured) if _check_captured(check, need, table)]
     _check_publication(check, found, written=any(need.written for need in tables))
@@ -122,7 +128,7 @@ def _check_logging(check: _Check) -> None:
             "ALTER SYSTEM SET wal_level = 'logical'; then restart the server",
         )
     slots_max, slot_count, senders_max, sender_count = check.one(_CAPACITY)
-    slot = check.connection.execute(statements.SLOT, [check.options.slot_name(check.identity)]).fetchone()
+    slot = read_slot(check.connection, check.options.slot_name(check.identity))
     if slot is None and slot_count >= slots_max:
         check.error(
             "slots-used-up",
@@ -130,7 +136,7 @@ def _check_logging(check: _Check) -> None:
             f"all {slots_max} replication slots are in use",
             f"ALTER SYSTEM SET max_replication_slots = {slots_max + 5}; then restart the server",
         )
-    if (slot is None or slot[2] is None) and sender_count >= senders_max:
+    if (slot is None or slot.active_pid is None) and sender_count >= senders_max:
         check.error(
             "senders-used-up",
             "max_wal_senders",
@@ -152,25 +158,24 @@ def _check_replication_role(check: _Check) -> None:
 
 def _check_slot(check: _Check) -> None:
     name = check.options.slot_name(check.identity)
-    row = check.connection.execute(statements.SLOT, [name]).fetchone()
-    if row is None:
+    slot = read_slot(check.connection, name)
+    if slot is None:
         return
-    plugin, database, _, wal_status, _, _, invalidation = row
-    if plugin != "pgoutput" or database != check.database:
+    if not slot.is_ours(check.database):
         check.error(
             "slot-foreign",
             name,
-            f"slot {name} exists with plug-in {plugin} in database {database}",
+            f"slot {name} exists with plug-in {slot.plugin} in database {slot.database}",
             "set 'slot' in the system's configuration to another name",
         )
-    elif wal_status == "lost" or invalidation is not None:
+    elif slot.lost:
         check.error(
             "slot-lost",
             name,
-            f"slot {name} was invalidated ({invalidation or 'wal_removed'}): the log after our position is gone",
+            f"slot {name} was invalidated ({slot.invalidation or 'wal_removed'}): the log after our position is gone",
             f"run 'cdcd resync' for {check.identity.system}",
         )
-    elif wal_status == "unreserved":
+    elif slot.wal_status == "unreserved":
         check.warning(
             "slot-endangered",
             name,
@@ -188,7 +193,7 @@ def _check_publication(check: _Check, tables: Sequence[CatalogTable], *, written
         return
     sql = repairs(found, name, tables, exactly=check.options.publication is None)
     if found is not None and not found.owned:
-        problem = f"publication {name} belongs to role {found.owner} and does not list what is captured"
+        problem = f"publication {name} belongs to role {found.owner} and {_what_it_lacks(found, tables)}"
     elif cause := _why_not_publishable(check, tables, new=found is None):
         problem = (
             f"publication {name} cannot be {'created' if found is None else 'changed'} by role {check.role}: {cause}"
@@ -198,6 +203,14 @@ def _check_publication(check: _Check, tables: Sequence[CatalogTable], *, written
     if written and checkpoint is None:
         problem += "; it must also list the checkpoint table once that exists"
     check.error("publication", name, problem, " ".join(f"{statement};" for statement in sql))
+
+
+def _what_it_lacks(found: Publication, tables: Sequence[CatalogTable]) -> str:
+    if missing := [table.table_name.spelled for table in tables if table.table_name not in found.tables]:
+        return f"does not list {', '.join(sorted(missing))}"
+    if found.filtered:
+        return "leaves out rows or columns: it has a row filter or a column list"
+    return "does not carry all of insert, update, delete and truncate, or partitions not under the name of their root"
 
 
 def _why_not_publishable(check: _Check, tables: Sequence[CatalogTable], *, new: bool) -> str:
@@ -293,6 +306,7 @@ def _check_captured(check: _Check, need: TableNeed, table: CatalogTable) -> bool
         check.error("not-logged", need.table, f"table {need.table} is {kind}: its changes are not in the log", remedy)
         return False
     _check_replica_identity(check, need, table)
+    _check_partitions(check, need, table)
     _check_key(check, need, table)
     generated = {column.name for column in table.columns if column.generated}
     for name in sorted(generated & {*need.key, *need.columns}):
@@ -308,6 +322,30 @@ def _check_captured(check: _Check, need: TableNeed, table: CatalogTable) -> bool
     else:
         _check_row_security(check, need, table)
     return True
+
+
+def _check_partitions(check: _Check, need: TableNeed, table: CatalogTable) -> None:
+    """Partitions that do not write to the log, or name their rows otherwise than the table does."""
+    for part in look(check.connection, [table.table_name])[table.table_name].parts if table.kind == "p" else ():
+        if part.kind == "f":
+            check.error(
+                "not-logged",
+                need.table,
+                f"partition {part.name} of {need.table} is a foreign table: its changes are not in the log",
+                f"ALTER TABLE {table.table_name.sql} DETACH PARTITION {part.name};",
+            )
+        elif part.persistence != "p":
+            message = f"partition {part.name} of {need.table} is unlogged: its changes are not in the log"
+            check.error("not-logged", need.table, message, f"ALTER TABLE {part.name} SET LOGGED;")
+        elif part.file and part.replica_identity not in (table.replica_identity, "f"):
+            identity = {"f": "FULL", "d": "DEFAULT"}.get(table.replica_identity)
+            check.add(
+                "warning" if part.replica_identity == "d" and table.primary_key else "error",
+                "replica-identity",
+                need.table,
+                f"partition {part.name} of {need.table} has another replica identity than the table",
+                f"ALTER TABLE {part.name} REPLICA IDENTITY {identity or 'USING INDEX …'};",
+            )
 
 
 def _check_replica_identity(check: _Check, need: TableNeed, table: CatalogTable) -> None:

@@ -7,11 +7,12 @@ from typing import Annotated
 import msgspec
 
 from cdcd.adapter import Identity
-from cdcd.config import Secret
+from cdcd.config import Secret, parse_duration
 from cdcd.model import CHECKPOINT_TABLE
 from cdcd_postgres.names import DEFAULT_SCHEMA, TableName, object_name
 
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(s|m|h|d|w)$")]
 SlotName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,63}$")]
 
 
@@ -19,7 +20,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How to reach the server and what our objects in it are called.
 
     `dsn` is a libpq connection string or URI; what it sets wins over our defaults. `slot` and `publication` default to
-    cdcd_DAEMON_SYSTEM. A publication that another role owns is used as it is and never changed.
+    cdcd_DAEMON_SYSTEM. A publication that another role owns is used as it is and never changed. `outage` is how long we may
+    be away: the server must keep its log for our slot as long.
     """
 
     dsn: str
@@ -32,6 +34,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     statement_timeout_seconds: Seconds = 60
     lock_timeout_seconds: Seconds = 10
     slot_wait_seconds: Seconds = 5
+    outage: Duration = "3d"
+
+    @property
+    def outage_seconds(self) -> float:
+        """How long the server must keep its log."""
+        return parse_duration(self.outage)
 
     def slot_name(self, identity: Identity) -> str:
         """The replication slot of `identity`."""

@@ -1,7 +1,7 @@
 """The stream of a logical replication slot to events: a pure decoder of plug-in `pgoutput`, protocol version 1.
 
 Formats: PostgreSQL documentation, "Streaming Replication Protocol" (XLogData, Primary keepalive message) and "Logical
-Replication Message Formats". Every row message begins with kind, relation, kind of tuple and number of columns: these
+Replication Message Formats"; `protocol` reads messages without rows, `streamed` brings later versions back to this one. Every row message begins with kind, relation, kind of tuple and number of columns: these
 eight bytes are looked up as they are, and lead to the function that was compiled when the relation was described.
 """
 
@@ -13,22 +13,22 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from cdcd.errors import DecodeError
+from cdcd.errors import CdcdError
 from cdcd.model import ABSENT, Commit, Event, Idle, Op, Relation, Row, Rows
-from cdcd_postgres.position import Log, format_lsn
+from cdcd_postgres import protocol
+from cdcd_postgres.position import Log, Moment, Replay, format_lsn
+from cdcd_postgres.protocol import StreamRelation, not_understood
 from cdcd_postgres.rowcode import PADDING, Unpack, compile_unpack
 
 MARKER_PREFIX: Final = "cdcd"
-"""The prefix of our own logical messages."""
+"""The prefix of our own logical messages: markers of chunks, and notices of what the log does not show (`notices`)."""
 ROWS_MAX: Final = 1000
+_WITH_ROWS: Final = (Op.INSERT, Op.UPDATE, Op.DELETE)
 _XLOG_DATA: Final = ord("w")
 _KEEPALIVE: Final = ord("k")
 _NEW: Final = ord("N")
 _BODY: Final = 25  # bytes before a message in XLogData: kind, start, end, time
 _TUPLE: Final = _BODY + 8
-_POSTGRES_EPOCH_US: Final = 946_684_800_000_000
-_BEGIN: Final = struct.Struct(">QqI")
-_COMMIT: Final = struct.Struct(">BQQq")
 _KEEPALIVE_BODY: Final = struct.Struct(">QqB")
 
 
@@ -47,33 +47,20 @@ class Marker(msgspec.Struct, frozen=True):
 StreamEvent: TypeAlias = Event | Begin | Marker
 
 
-class StreamColumn(msgspec.Struct, frozen=True):
-    """A column of a Relation message. `in_identity` is its flag."""
-
-    name: str
-    type_oid: int
-    modifier: int
-    in_identity: bool
-
-
-class StreamRelation(msgspec.Struct, frozen=True):
-    """A Relation message. `replica_identity` is pg_class.relreplident."""
-
-    oid: int
-    schema: str
-    name: str
-    replica_identity: str
-    columns: tuple[StreamColumn, ...]
-
-
 class Shape(msgspec.Struct, frozen=True):
-    """How the rows of a relation are reported: canonical types in `relation`, and an expression for each column."""
+    """How the rows of a relation are reported: canonical types in `relation`, and an expression for each column.
+
+    `whole_olds`: an old tuple of kind O holds the whole old row. A partitioned table's may not: the kind comes from the
+    root's replica identity, the values from the partition's, and what that leaves out is NULL in the tuple.
+    """
 
     relation: Relation
     expressions: tuple[str, ...]
+    whole_olds: bool = True
 
 
 Resolve: TypeAlias = Callable[[StreamRelation], Shape | None]
+ReadNotice: TypeAlias = Callable[[str], tuple[Op, str] | None]
 
 
 class _Plan:
@@ -91,11 +78,21 @@ class _Plan:
 class Decoder:
     """Decodes the messages of one stream of `log` that starts at `start_lsn`.
 
-    `resolve` is asked once for each Relation message, None says that its rows are not wanted. `streamed` collects the
-    transaction ids that came by, for those who compare them with snapshots; who uses it prunes it.
+    `resolve` is asked once for each Relation message, None says that its rows are not wanted. `read_notice` is asked for
+    each of our own messages what happened to which table, if it says that. `replay` judges what the server sends from before the
+    start. `streamed` collects the transaction ids that came by, for those who compare them with snapshots; who uses it
+    prunes it.
     """
 
-    def __init__(self, log: Log, start_lsn: int, resolve: Resolve) -> None:
+    def __init__(
+        self,
+        log: Log,
+        start_lsn: int,
+        resolve: Resolve,
+        *,
+        read_notice: ReadNotice = lambda _content: None,
+        replay: Replay | None = None,
+    ) -> None:
         self.tracing = False
         self.reply_requested = False
         self.streamed: set[int] = set()
@@ -103,9 +100,16 @@ class Decoder:
         """The last position that was returned."""
         self.received_lsn = start_lsn
         """The last place in the log that the server named; may be ahead of `lsn` inside a transaction."""
+        self.truncated: set[str] = set()
+        """The tables that were truncated; who uses it clears it."""
+        self.replayed: list[Rows] = []
+        """Updates that moved a row, from before the start; who uses it clears it."""
         self._log = log
         self._start_lsn = start_lsn
         self._resolve = resolve
+        self._read_notice = read_notice
+        self._replay = replay
+        self._commit_seen = replay.expected if replay is not None else None
         self._plans: dict[bytes, _Plan] = {}
         self._shapes: dict[int, Shape] = {}
         self._events: list[StreamEvent] = []
@@ -113,23 +117,25 @@ class Decoder:
         self._skipping = False
         self._empty = True
         self._markers: list[Marker] = []
+        self._told_lost: set[str] = set()
         self._idle_lsn = 0
-        self._failure: DecodeError | None = None
+        self._failure: CdcdError | None = None
         self._with_olds: list[Rows] = []
         self._handlers: dict[int, Callable[[bytes], None]] = {
             ord("B"): self._begin,
             ord("C"): self._commit,
             ord("M"): self._message,
-            ord("O"): self._ignore,
+            ord("O"): self._origin,
             ord("R"): self._relation,
             ord("T"): self._truncate,
-            ord("Y"): self._ignore,
+            ord("Y"): self._type,
         }
 
     def feed(self, messages: Iterable[bytes | memoryview]) -> list[StreamEvent]:
         """Decode messages as they came in CopyData; a transaction may go on in the next call.
 
-        Raises DecodeError for the first one that is not understood, when everything before it has been returned.
+        Raises DecodeError for the first one that is not understood, when everything before it has been returned, and
+        PositionLost when this turns out to be another log than the one that was read before.
         """
         if self._failure is not None:
             raise self._failure
@@ -137,15 +143,15 @@ class Decoder:
         try:
             self._decode(messages)
         except (struct.error, ValueError, IndexError) as error:
-            self._failure = _not_understood(f"{type(error).__name__} near {format_lsn(self.received_lsn)}")
-        except DecodeError as error:
+            self._failure = not_understood(f"{type(error).__name__} near {format_lsn(self.received_lsn)}")
+        except CdcdError as error:
             self._failure = error
         self._close_rows()
         if self._failure is not None and not self._events:
             raise self._failure
         if not self._in_transaction and self._idle_lsn > self.lsn:
             self.lsn = self._idle_lsn
-            self._events.append(Idle(self._log.token(self.lsn)))
+            self._events.append(Idle(self._log.token(self.lsn, self._commit_seen)))
         return self._events
 
     def _decode(self, messages: Iterable[bytes | memoryview]) -> None:
@@ -162,7 +168,10 @@ class Decoder:
                 current = None
                 self._decode_other(data)
                 continue
-            if plan.unpack is None or self._skipping:
+            if plan.unpack is None:
+                continue
+            if self._skipping:
+                self._replay_move(plan, data)
                 continue
             if plan is not current or len(rows) >= ROWS_MAX:
                 current, rows, olds = plan, [], [] if plan.old is not None else None
@@ -178,9 +187,16 @@ class Decoder:
             if olds is not None:
                 olds.append(old)
 
+    def _replay_move(self, plan: _Plan, data: bytes) -> None:
+        """Rows from before the start have been taken; only what a copy must know of them is kept."""
+        if plan.old is not None and plan.relation is not None:
+            row, _, old = _unpack_both(plan.old, plan, data)
+            if old is not None:
+                self.replayed.append(Rows(plan.relation, Op.UPDATE, [row], [old]))
+
     def _open_rows(self, plan: _Plan, rows: list[Row], olds: list[Row | None] | None) -> None:
         if not self._in_transaction:
-            raise _not_understood("a row outside a transaction")
+            raise not_understood("a row outside a transaction")
         assert plan.relation is not None
         self._empty = False
         event = Rows(plan.relation, plan.op, rows, olds)
@@ -195,7 +211,7 @@ class Decoder:
                 event.olds = None
         self._with_olds.clear()
         last = self._events[-1] if self._events else None
-        if isinstance(last, Rows) and not last.rows and last.op is not Op.TRUNCATE:
+        if isinstance(last, Rows) and not last.rows and last.op in _WITH_ROWS:
             self._events.pop()
 
     def _decode_other(self, data: bytes) -> None:
@@ -205,10 +221,10 @@ class Decoder:
         elif data[0] == _XLOG_DATA and end > _BODY:
             handle = self._handlers.get(data[_BODY])
             if handle is None:
-                raise _not_understood(f"message of kind {data[_BODY]} is not known, or does not fit its relation")
+                raise not_understood(f"message of kind {data[_BODY]} is not known, or does not fit its relation")
             handle(data[_BODY + 1 : end])
         else:
-            raise _not_understood(f"message of kind {data[0]}, {end} bytes long")
+            raise not_understood(f"message of kind {data[0]}, {end} bytes long")
 
     def _keepalive(self, data: bytes) -> None:
         lsn, _, reply = _KEEPALIVE_BODY.unpack_from(data, 1)
@@ -216,36 +232,51 @@ class Decoder:
         self.received_lsn = max(self.received_lsn, lsn)
         if not self._in_transaction:
             self._idle_lsn = max(self._idle_lsn, lsn)
+            self._reach(lsn)
 
     def _begin(self, body: bytes) -> None:
-        commit_lsn, _, xid = _BEGIN.unpack(body)
+        begin = protocol.parse_begin(body)
         if self._in_transaction:
-            raise _not_understood("a transaction inside a transaction")
+            raise not_understood("a transaction inside a transaction")
         self._in_transaction = True
         self._empty = True
-        self._skipping = commit_lsn < self._start_lsn  # begins before our position, so it ends at or before it
-        self.streamed.add(xid)
+        self._skipping = begin.commit_lsn < self._start_lsn  # begins before our position, so it ends at or before it
+        if not self._skipping:
+            self._reach(begin.commit_lsn)
+        self.streamed.add(begin.xid)
         if self.tracing:
-            self._events.append(Begin(xid))
+            self._events.append(Begin(begin.xid))
+
+    def _reach(self, lsn: int) -> None:
+        """Everything before `lsn` has been sent."""
+        if self._replay is not None and lsn >= self._start_lsn:
+            self._replay.judge()
+            self._replay = None
 
     def _commit(self, body: bytes) -> None:
-        _, _, lsn, committed_at_us = _COMMIT.unpack(body)
+        commit = protocol.parse_commit(body)
+        lsn = commit.end_lsn
         if not self._in_transaction:
-            raise _not_understood("a commit outside a transaction")
+            raise not_understood("a commit outside a transaction")
         self._in_transaction = False
         self.received_lsn = max(self.received_lsn, lsn)
+        if not self._skipping:
+            self._commit_seen = Moment(lsn, commit.committed_at_us)
+        elif self._replay is not None:
+            self._replay.commit(Moment(lsn, commit.committed_at_us))
         if self._empty:
             self._idle_lsn = max(self._idle_lsn, lsn)
         else:
             self.lsn = lsn
-            self._events.append(Commit(self._log.token(lsn), committed_at_us + _POSTGRES_EPOCH_US))
+            self._events.append(Commit(self._log.token(lsn, self._commit_seen), commit.committed_at_us))
         self._events += self._markers
         self._markers.clear()
         self._skipping = False
 
     def _relation(self, body: bytes) -> None:
-        relation = parse_relation(body)
+        relation = protocol.parse_relation(body)
         shape = self._resolve(relation)
+        self._notice_rename(relation.oid, shape)
         oid = struct.pack(">I", relation.oid)
         for prefix in [prefix for prefix in self._plans if prefix[1:5] == oid]:
             del self._plans[prefix]
@@ -254,55 +285,62 @@ class Decoder:
             self._shapes[relation.oid] = shape
         self._plans.update(_plans(relation, shape))
 
-    def _truncate(self, body: bytes) -> None:
-        (count, _), oids = struct.unpack_from(">IB", body), body[5:]
-        if len(oids) != 4 * count:
-            raise _not_understood("a truncate of the wrong length")
+    def _notice_rename(self, oid: int, shape: Shape | None) -> None:
+        """A relation that had the name of a table of ours and has it no longer, or another one that has the name now.
+
+        The log says this when the next row comes. Until then the catalog is looked at, see `watch`.
+        """
+        before = self._shapes.get(oid)
+        if before is not None and (shape is None or shape.relation.table != before.relation.table):
+            self._tell(before.relation, Op.TABLE_GONE)
+        if shape is None:
+            return
+        for other, known in list(self._shapes.items()):
+            if other != oid and known.relation.table == shape.relation.table:
+                del self._shapes[other]
+                if shape.relation.table not in self._told_lost:
+                    self._tell(shape.relation, Op.ROWS_LOST)
+        self._told_lost.discard(shape.relation.table)
+
+    def _tell(self, relation: Relation, op: Op) -> None:
+        """Report something that has no rows."""
         if not self._in_transaction:
-            raise _not_understood("a truncate outside a transaction")
-        for (oid,) in struct.iter_unpack(">I", oids):
+            raise not_understood(f"{op.name} outside a transaction")
+        if not self._skipping:
+            self._empty = False
+            self._events.append(Rows(relation, op, []))
+
+    def _truncate(self, body: bytes) -> None:
+        for oid in protocol.parse_truncate(body):
             shape = self._shapes.get(oid)
-            if shape is not None and not self._skipping:
-                self._empty = False
-                self._events.append(Rows(shape.relation, Op.TRUNCATE, []))
+            if shape is not None:
+                self.truncated.add(shape.relation.table)
+                self._tell(shape.relation, Op.TRUNCATE)
+            elif not self._in_transaction:
+                raise not_understood("a truncate outside a transaction")
 
     def _message(self, body: bytes) -> None:
         """A logical message of any application; only ours are looked at."""
-        prefix, at = _string(body, 9)
-        (length,) = struct.unpack_from(">I", body, at)
-        content = body[at + 4 :]
-        if len(content) != length:
-            raise _not_understood("a logical message of the wrong length")
-        if prefix == MARKER_PREFIX and self.tracing and self._in_transaction and not self._skipping:
-            self._markers.append(Marker(content.decode()))
+        message = protocol.parse_message(body)
+        if message.prefix != MARKER_PREFIX or not message.transactional or self._skipping:
+            return
+        content = message.content.decode(errors="replace")
+        notice = self._read_notice(content)
+        if notice is not None:
+            op, table = notice
+            known = (shape.relation for shape in self._shapes.values() if shape.relation.table == table)
+            self._tell(next(known, Relation(table, (), (), ())), op)
+            self._told_lost.add(table)
+        elif self.tracing and self._in_transaction:
+            self._markers.append(Marker(content))
 
-    def _ignore(self, body: bytes) -> None:
-        """Type and Origin: types are resolved from the catalog, marks are rows of the checkpoint table."""
+    def _origin(self, body: bytes) -> None:
+        """Where the transaction comes from: our own are marked by the rows of the checkpoint table instead."""
+        protocol.parse_origin(body)
 
-
-def parse_relation(body: bytes) -> StreamRelation:
-    """Read a Relation message without its first byte. Raises DecodeError, ValueError or struct.error for other bytes."""
-    (oid,) = struct.unpack_from(">I", body)
-    schema, at = _string(body, 4)
-    name, at = _string(body, at)
-    identity, count = struct.unpack_from(">cH", body, at)
-    at += 3
-    columns = []
-    for _ in range(count):
-        flags = body[at]
-        column, at = _string(body, at + 1)
-        type_oid, modifier = struct.unpack_from(">Ii", body, at)
-        at += 8
-        columns.append(StreamColumn(column, type_oid, modifier, bool(flags & 1)))
-    if at != len(body):
-        raise _not_understood("a relation of the wrong length")
-    return StreamRelation(oid, schema or "pg_catalog", name, identity.decode(), tuple(columns))
-
-
-def _string(body: bytes, start: int) -> tuple[str, int]:
-    """A text that a zero byte ends, and the place after it."""
-    end = body.index(b"\0", start)
-    return body[start:end].decode(), end + 1
+    def _type(self, body: bytes) -> None:
+        """The name of a type: types are resolved from the catalog, by OID."""
+        protocol.parse_type(body)
 
 
 def _plans(relation: StreamRelation, shape: Shape | None) -> dict[bytes, _Plan]:
@@ -317,11 +355,27 @@ def _plans(relation: StreamRelation, shape: Shape | None) -> dict[bytes, _Plan]:
         nothing = _Plan(None, Op.INSERT, None)
         return {prefix(*kind): nothing for kind in (*kinds, *((b"U", old) for old in old_kinds))}
     whole = compile_unpack(shape.expressions)
-    key = compile_unpack(shape.expressions, frozenset(shape.relation.identity))
-    plans = {prefix(*kind): _Plan(shape.relation, op, key if kind[1] == b"K" else whole) for kind, op in kinds.items()}
-    for tuple_kind, old in zip(old_kinds, (key, whole), strict=True):
-        plans[prefix(b"U", tuple_kind)] = _Plan(shape.relation, Op.UPDATE, whole, old)
+    key = _whole_key(compile_unpack(shape.expressions, frozenset(shape.relation.identity)))
+    unpacks = {b"N": whole, b"K": key, b"O": whole if shape.whole_olds else key}
+    plans = {prefix(*kind): _Plan(shape.relation, op, unpacks[kind[1]]) for kind, op in kinds.items()}
+    for tuple_kind in old_kinds:
+        plans[prefix(b"U", tuple_kind)] = _Plan(shape.relation, Op.UPDATE, whole, unpacks[tuple_kind])
     return plans
+
+
+def _whole_key(unpack: Unpack) -> Unpack:
+    """An old key cannot hold NULL: where it does, the log has the values of another key than the relation says."""
+
+    def unpack_key(data: bytes, at: int) -> tuple[Row, int]:
+        row, end = unpack(data, at)
+        if None in row:
+            raise not_understood(
+                "an old row without its key: a partition has another replica identity than its table",
+                remedy="give all partitions the replica identity of their table, then run 'cdcd resync' for its entity",
+            )
+        return row, end
+
+    return unpack_key
 
 
 def _unpack_both(unpack_old: Unpack, plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:
@@ -338,11 +392,3 @@ def _unpack_both(unpack_old: Unpack, plan: _Plan, data: bytes) -> tuple[Row, int
     row = [before if value is ABSENT else value for value, before in zip(row, old, strict=True)]
     changed = any(row[number] != old[number] for number in plan.relation.identity)
     return row, end, old if changed else None
-
-
-def _not_understood(cause: str) -> DecodeError:
-    return DecodeError(
-        "the log holds something that is not understood",
-        cause=cause,
-        remedy="report this with the versions of cdcd and PostgreSQL; nothing after it was taken",
-    )

@@ -24,6 +24,7 @@ class Publication(msgspec.Struct, frozen=True):
     complete: bool
     filtered: bool
     tables: frozenset[TableName]
+    comment: str | None = None
 
     def covers(self, tables: Sequence[CatalogTable]) -> bool:
         """Whether every change of `tables` comes through whole."""
@@ -35,7 +36,7 @@ def read_publication(connection: Connection, name: str) -> Publication | None:
     row = connection.execute(statements.PUBLICATION, [name]).fetchone()
     if row is None:
         return None
-    owner, owned, all_tables, complete, filtered = row
+    owner, owned, all_tables, complete, filtered, comment = row
     tables = connection.execute(statements.PUBLICATION_TABLES, [name]).fetchall()
     return Publication(
         name,
@@ -45,6 +46,7 @@ def read_publication(connection: Connection, name: str) -> Publication | None:
         complete,
         filtered,
         frozenset(TableName(schema, table) for schema, table in tables),
+        comment,
     )
 
 

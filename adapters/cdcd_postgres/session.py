@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import psycopg
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from cdcd.errors import ConfigError
@@ -15,6 +16,7 @@ from cdcd_postgres.options import Options
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 SETTINGS: Final = {
+    "array_nulls": "on",
     "bytea_output": "hex",
     "client_min_messages": "warning",
     "datestyle": "ISO",
@@ -22,9 +24,13 @@ SETTINGS: Final = {
     "extra_float_digits": "1",
     "idle_session_timeout": "0",  # a quiet database is no reason to lose the connection
     "intervalstyle": "postgres",
+    "lc_monetary": "C",
+    "quote_all_identifiers": "off",
     "row_security": "off",  # a policy that would hide rows is an error then, instead of a gap
     "standard_conforming_strings": "on",
     "timezone": "UTC",
+    "xmlbinary": "base64",
+    "xmloption": "content",
 }
 """On every connection: `types` reads the text that these give, in the stream and in chunks alike."""
 
@@ -43,9 +49,25 @@ _NETWORK: Final = {
 }
 
 
+_ANSWER_SECONDS_MAX: Final = 30
+
+
+class _Bounded(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose statements end: by the server's statement timeout, or later because the server does not answer.
+
+    A stopped server's kernel still acknowledges what it is sent, so that no setting of TCP notices.
+    """
+
+    answer_seconds_max: float | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """See psycopg."""
+        return super().wait(gen, interval, self.answer_seconds_max if timeout is None else timeout)
+
+
 def connect_reading(system: str, options: Options) -> Connection:
     """An ordinary connection for catalog and chunks."""
-    return _connect(system, options, {**_timeouts(options), **_READING}, {})
+    return _bounded(_connect(system, options, {**_timeouts(options), **_READING}, {}), options)
 
 
 def connect_writing(system: str, options: Options) -> Connection:
@@ -55,7 +77,13 @@ def connect_writing(system: str, options: Options) -> Connection:
 
 def connect_replication(system: str, options: Options) -> Connection:
     """A walsender connection; creating a slot waits for running transactions, so it has no statement timeout."""
-    return _connect(system, options, {**_READING, "statement_timeout": "0"}, {"replication": "database"})
+    settings = {**_READING, "statement_timeout": "0"}
+    return _bounded(_connect(system, options, settings, {"replication": "database"}), options)
+
+
+def _bounded(connection: _Bounded, options: Options) -> Connection:
+    connection.answer_seconds_max = options.statement_timeout_seconds + _ANSWER_SECONDS_MAX
+    return connection
 
 
 def close(connection: Connection | None) -> None:
@@ -72,7 +100,7 @@ def _timeouts(options: Options) -> dict[str, str]:
     }
 
 
-def _connect(system: str, options: Options, settings: dict[str, str], extra: dict[str, Any]) -> Connection:
+def _connect(system: str, options: Options, settings: dict[str, str], extra: dict[str, Any]) -> _Bounded:
     try:
         given = conninfo_to_dict(options.dsn)
     except psycopg.ProgrammingError:
@@ -97,4 +125,4 @@ def _connect(system: str, options: Options, settings: dict[str, str], extra: dic
     if options.password is not None:
         parameters["password"] = options.password.reveal()
     with translated(f"system '{system}' cannot be reached"):
-        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor)
+        return _Bounded.connect(**parameters, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor)

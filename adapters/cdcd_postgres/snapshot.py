@@ -21,14 +21,22 @@ an older snapshot would see it empty. When the log brings the table with other c
 read again. The marker is a commit, so the log is flushed up to it and the walsender wakes up: on an idle server the
 chunk arrives at once, without waiting for a keepalive.
 
-One change escapes: an update that moves a row from a key not read yet to one that was read already, and leaves out an
-unchanged TOAST value. REPLICA IDENTITY FULL has the log carry it.
+An update that moves a row, from a key that the copy has not come to yet to one that lies behind it, may leave out an unchanged
+TOAST value that nobody has been shown. The keys of such rows are kept, and they are read with the next chunk, in its
+snapshot; a last chunk is not the last while there are any. Until that chunk is there, the slot is not confirmed beyond the
+move, so that a process that begins anew sees it once more.
+
+A copy begins when all transactions are over that had begun before the source was started: one that wrote to a table before
+it was published is not streamed, and no chunk of an older snapshot has its rows.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -48,6 +56,10 @@ from cdcd_postgres.session import Connection
 Key: TypeAlias = tuple[Value, ...]
 _XID_MODULUS: Final = 2**32
 _OUTDATED_MAX: Final = 5
+_MOVED_MAX: Final = 50_000
+_KEYS_MAX: Final = 500
+_RETRY_SECONDS: Final = 0.2
+_log: Final = logging.getLogger(__name__)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -55,6 +67,11 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     xmax: int
     in_progress: frozenset[int]
+
+    @property
+    def oldest(self) -> int:
+        """All transactions before this one are over."""
+        return min(self.in_progress, default=self.xmax)
 
     def sees(self, xid: int) -> bool:
         """Whether a committed transaction is visible. `xid` has 32 bits: its epoch is the one nearest to `xmax`."""
@@ -113,6 +130,8 @@ class _Request(msgspec.Struct):
     after_key: Row | None
     row_limit: int
     marker: str = ""
+    moved: frozenset[Key] = frozenset()
+    waits_since: float = 0.0
     rows: ChunkRows | None = None
     snapshot: Snapshot | None = None
     last_key: Row | None = None
@@ -123,14 +142,29 @@ class _Request(msgspec.Struct):
 class ChunkReader:
     """Reads one requested chunk at a time and puts it into the events of the stream."""
 
-    def __init__(self, connection: Connection, captured: Captured, catalog: Catalog, streamed: set[int]) -> None:
-        """`streamed`: the ids of transactions that the stream has carried or begun; pruned here."""
+    def __init__(
+        self, connection: Connection, captured: Captured, catalog: Catalog, streamed: set[int], horizon_xid: int
+    ) -> None:
+        """`streamed`: the ids of transactions that the stream has carried or begun; pruned here.
+
+        `horizon_xid`: a copy does not begin before all transactions with lower ids are over.
+        """
         self._connection = connection
         self._captured = captured
         self._catalog = catalog
         self._streamed = streamed
         self._request: _Request | None = None
         self._overtaking = False
+        self._horizon_xid = horizon_xid
+        self._copied: str | None = None
+        self._moved: set[Key] = set()
+        self.needed_lsn: int | None = None
+        """What the slot must not be confirmed beyond."""
+
+    @property
+    def copying(self) -> bool:
+        """Whether a copy has been begun and is not finished."""
+        return self._copied is not None
 
     @property
     def pending(self) -> bool:
@@ -141,9 +175,36 @@ class ChunkReader:
         """Begin a chunk; `place` returns it."""
         assert self._request is None, "one chunk at a time"
         assert row_limit > 0, f"a chunk of {row_limit} rows"
+        spelled = self._captured.spelled[table]
+        if after_key is None or spelled != self._copied:
+            self._forget_moves()
+        self._copied = spelled
         self._request = _Request(table, after_key, row_limit)
         self._overtaking = False
         self._attempt(self._request)
+
+    def retry(self) -> None:
+        """Try again, now and then, to begin a copy that waits for transactions to end."""
+        request = self._request
+        if request is not None and request.waits_since and time.monotonic() - request.waits_since >= _RETRY_SECONDS:
+            self._attempt(request)
+
+    def notice_moves(self, events: Iterable[StreamEvent], before_lsn: int) -> None:
+        """Keep the keys of rows that were moved without a value; `before_lsn` is a place before these events."""
+        for event in events:
+            if isinstance(event, Rows) and event.olds is not None and event.relation.table == self._copied:
+                identity = event.relation.identity
+                for row, old in zip(event.rows, event.olds, strict=True):
+                    if old is not None and any(value is ABSENT for value in row):
+                        self._moved.add(tuple(row[number] for number in identity))
+        if self._moved and self.needed_lsn is None:
+            self.needed_lsn = before_lsn
+        if len(self._moved) > _MOVED_MAX:
+            raise _too_many_moves(self._copied or "")
+
+    def _forget_moves(self) -> None:
+        self._moved.clear()
+        self.needed_lsn = None
 
     def place(self, events: Sequence[StreamEvent]) -> list[Event]:
         """The events without those that are ours alone, and with the chunk where its marker was."""
@@ -183,8 +244,15 @@ class ChunkReader:
             return []
         self._request = None
         self._overtaking = False
-        relation = request.rows.relation
-        return [Chunk(Rows(relation, Op.READ, request.rows.rows), request.last_key, request.done)]
+        self._moved -= request.moved
+        if request.after_key is None and request.done:
+            self._moved.clear()
+        done = request.done and not self._moved
+        if done:
+            self._copied = None
+        if not self._moved:
+            self.needed_lsn = None
+        return [Chunk(Rows(request.rows.relation, Op.READ, request.rows.rows), request.last_key, done)]
 
     def _attempt(self, request: _Request) -> None:
         """Read the rows, unless the snapshot does not see all that was streamed; then write a marker to wait for."""
@@ -193,6 +261,8 @@ class ChunkReader:
                 self._read(request)
             finally:
                 self._connection.rollback()
+        if request.waits_since:
+            return
         request.marker = secrets.token_hex(8)
         with translated("a marker could not be written to the log"):
             self._connection.execute(statements.EMIT_MESSAGE, [MARKER_PREFIX, request.marker])
@@ -204,6 +274,12 @@ class ChunkReader:
         self._connection.execute(statements.lock_against_ddl(locked))
         snapshot = self._read_snapshot()
         self._prune(snapshot)
+        if request.after_key is None and snapshot.oldest < self._horizon_xid:
+            if not request.waits_since:
+                _log.info("the copy of table %s waits for transactions that began before it", request.table.spelled)
+            request.waits_since = time.monotonic()
+            return
+        request.waits_since = 0.0
         if self._streamed:
             request.rows = request.snapshot = None
             return
@@ -212,8 +288,9 @@ class ChunkReader:
         rows = self._select(request, table, shape)
         relation = shape.relation
         request.snapshot = snapshot
-        request.rows = ChunkRows(relation, rows)
-        request.last_key = [rows[-1][number] for number in relation.identity] if rows else None
+        request.moved = frozenset(self._moved)
+        request.rows = ChunkRows(relation, [*rows, *self._select_moved(request.moved, table, shape)])
+        request.last_key = [rows[-1][number] for number in relation.identity] if rows else request.after_key
         request.done = len(rows) < request.row_limit
 
     def _select(self, request: _Request, table: CatalogTable, shape: Shape) -> list[Row]:
@@ -222,7 +299,21 @@ class ChunkReader:
         sql = statements.select_chunk(
             table, relation.columns, key, after=request.after_key is not None, row_limit=request.row_limit
         )
-        cursor = self._connection.execute(sql, [text_of(value) for value in request.after_key or ()])
+        return self._fetch(sql, request.after_key or (), shape)
+
+    def _select_moved(self, moved: AbstractSet[Key], table: CatalogTable, shape: Shape) -> list[Row]:
+        """Those rows of the keys that are there."""
+        relation = shape.relation
+        key = [relation.columns[number] for number in relation.identity]
+        keys, rows = list(moved), list[Row]()
+        for first in range(0, len(keys), _KEYS_MAX):
+            part = keys[first : first + _KEYS_MAX]
+            sql = statements.select_rows(table, relation.columns, key, row_count=len(part))
+            rows += self._fetch(sql, [value for values in part for value in values], shape)
+        return rows
+
+    def _fetch(self, sql: str, parameters: Iterable[Value], shape: Shape) -> list[Row]:
+        cursor = self._connection.execute(sql, [text_of(value) for value in parameters])
         result = cursor.pgresult
         assert result is not None
         fetch, get_value = compile_fetch(shape.expressions), result.get_value
@@ -252,6 +343,15 @@ class ChunkReader:
 
     def _prune(self, snapshot: Snapshot) -> None:
         self._streamed.difference_update([xid for xid in self._streamed if snapshot.sees(xid)])
+
+
+def _too_many_moves(table: str) -> NotReady:
+    return NotReady(
+        f"more than {_MOVED_MAX} rows of table {table} were moved to other keys while it is copied",
+        cause="the log leaves out their unchanged long values, which nobody has been shown",
+        remedy=f"ALTER TABLE {table} REPLICA IDENTITY FULL; then run 'cdcd resync' for its entity",
+        code="copy-moves",
+    )
 
 
 def _shapes_differ(name: TableName) -> NotReady:

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Any, Final, cast
-
-import msgspec
-import psycopg
+from typing import Final, cast
 
 from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
 from cdcd.errors import NotReady, PositionLost, Unavailable
-from cdcd.model import CHECKPOINT_TABLE, Event, Row
-from cdcd_postgres import checks, session, statements
+from cdcd.model import CHECKPOINT_TABLE, Event, Op, Row
+from cdcd_postgres import checks, session, slots, statements
 from cdcd_postgres.catalog import Captured, Catalog, CatalogTable
 from cdcd_postgres.errors import translated
 from cdcd_postgres.names import TableName, parse_table
+from cdcd_postgres.notices import read_notice
 from cdcd_postgres.options import Options
-from cdcd_postgres.pgoutput import Decoder, Shape, StreamRelation
-from cdcd_postgres.position import Log, Position, format_lsn, parse_lsn, parse_position
+from cdcd_postgres.pgoutput import Decoder, Shape
+from cdcd_postgres.position import Log, Position, Replay, format_lsn, parse_lsn, parse_position
+from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
-from cdcd_postgres.snapshot import ChunkReader
+from cdcd_postgres.snapshot import ChunkReader, parse_snapshot
 from cdcd_postgres.stream import Stream
+from cdcd_postgres.watch import Watch
 
 _STREAMED_MAX: Final = 10_000
-_SLOT_POLL_SECONDS: Final = 0.02
-
-
-class Slot(msgspec.Struct, frozen=True):
-    """A row of pg_replication_slots."""
-
-    plugin: str | None
-    database: str | None
-    active_pid: int | None
-    wal_status: str | None
-    restart_lsn: str | None
-    confirmed_lsn: str | None
-    invalidation: str | None
-
-    @property
-    def lost(self) -> bool:
-        """Whether the server has given it up: it can never be read again."""
-        return self.wal_status == "lost" or self.invalidation is not None
 
 
 class PostgresSource:
@@ -62,7 +43,8 @@ class PostgresSource:
         self._stream: Stream | None = None
         self._decoder: Decoder | None = None
         self._chunks: ChunkReader | None = None
-        self._catalog: Catalog | None = None
+        self._watch: Watch | None = None
+        self._stream_lsn = 0
 
     # ---- check and start ---------------------------------------------------------------------------------------------
 
@@ -85,20 +67,34 @@ class PostgresSource:
             raise
 
     def _start(self, after: str | None) -> str:
-        self._connection = session.connect_reading(self._system, self._options)
-        self._catalog = Catalog(self._connection)
+        connection = self._connection = session.connect_reading(self._system, self._options)
+        catalog = Catalog(connection)
         with translated(f"system '{self._system}' could not be prepared"):
-            self._require_primary(self._connection)
-            self._prepare_publication(self._connection, self._catalog, after)
+            self._require_primary(connection)
+            self._watch = self._prepare_publication(connection, catalog, after)
+            horizon_xid = self._next_xid(connection)
         self._replication = session.connect_replication(self._system, self._options)
         stream = Stream(self._system, self._replication)
+        replay = None
         with translated(f"system '{self._system}': the slot could not be used"):
             log, end_lsn = stream.identify()
-            start_lsn = self._begin() if after is None else self._resume(log, end_lsn, parse_position(after))
-        stream.start(self._slot, start_lsn, self._publication)
+            if after is None:
+                start_lsn = stream_lsn = self._begin(connection)
+            else:
+                position = parse_position(after)
+                start_lsn = position.lsn
+                stream_lsn, replay = self._resume(connection, log, end_lsn, position)
+        stream.start(self._slot, stream_lsn, self._publication)
         self._stream = stream
-        self._decoder = Decoder(log, start_lsn, self._resolve)
-        self._chunks = ChunkReader(self._connection, self._captured, self._catalog, self._decoder.streamed)
+        self._stream_lsn = stream_lsn
+        self._decoder = Decoder(
+            log,
+            start_lsn,
+            lambda relation: self._resolve(relation, catalog),
+            read_notice=self._read_notice,
+            replay=replay,
+        )
+        self._chunks = ChunkReader(connection, self._captured, catalog, self._decoder.streamed, horizon_xid)
         return log.token(start_lsn) if after is None else after
 
     def _require_primary(self, connection: Connection) -> None:
@@ -114,17 +110,29 @@ class PostgresSource:
         if standby:
             raise Unavailable(f"system '{self._system}' is a standby", remedy="name the primary in the dsn")
 
-    def _prepare_publication(self, connection: Connection, catalog: Catalog, after: str | None) -> None:
+    def _prepare_publication(self, connection: Connection, catalog: Catalog, after: str | None) -> Watch:
         """Create or correct it. One that is gone when we want to read on did not publish what was written since."""
+        names = list(self._names.values())
         with connection.transaction():
             connection.execute(statements.LOCK_OURS)
-            if after is not None and read_publication(connection, self._publication) is None:
+            before = read_publication(connection, self._publication)
+            if after is not None and before is None:
                 raise self._lost(parse_position(after), f"publication '{self._publication}' was dropped")
             found = catalog.tables(list(self._captured.spelled))
-            tables = [self._captured_table(found, name) for name in self._names.values()]
+            there = names if after is None else [name for name in names if name in found]
+            tables = [self._captured_table(found, name) for name in there]
             checkpoint = found.get(self._options.checkpoint_table)
             tables += [checkpoint] if checkpoint is not None else []
             ensure_publication(connection, self._publication, tables, exactly=self._options.publication is None)
+            watch = Watch(self._system, self._slot, self._publication, names)
+            watch.begin(connection, before if after is not None else None)
+        return watch
+
+    def _next_xid(self, connection: Connection) -> int:
+        """All transactions that have begun until now have lower ids."""
+        row = connection.execute(statements.SNAPSHOT).fetchone()
+        assert row is not None
+        return parse_snapshot(row[0]).xmax
 
     def _captured_table(self, found: dict[TableName, CatalogTable], name: TableName) -> CatalogTable:
         if name not in found:
@@ -137,48 +145,36 @@ class PostgresSource:
 
     # ---- slot and position -------------------------------------------------------------------------------------------
 
-    def _begin(self) -> int:
+    def _begin(self, connection: Connection) -> int:
         """From now on. A slot that is there already stays: its log is passed over, not given up, until we confirm."""
-        connection = self._ordinary()
-        slot = self._free_slot()
+        slot = self._free_slot(connection)
         if slot is not None and slot.lost:
-            connection.execute(statements.DROP_SLOT, [self._slot])
+            slots.drop_slot(connection, self._slot)
             slot = None
         if slot is None:
-            return self._create_slot(connection)
+            return slots.create_slot(connection, self._slot, self._options)
         row = connection.execute(statements.FLUSH_LSN).fetchone()
         assert row is not None
-        return max(parse_lsn(row[0]), parse_lsn(slot.confirmed_lsn or "0/0"))
+        return max(parse_lsn(row[0]), slot.confirmed_lsn)
 
-    def _create_slot(self, connection: Connection) -> int:
-        """Create the slot, which waits for all running transactions; return where it begins."""
-        try:
-            row = connection.execute(statements.CREATE_SLOT, [self._slot]).fetchone()
-        except psycopg.errors.QueryCanceled as error:
-            oldest = connection.execute(statements.OLDEST_TRANSACTION).fetchone()
-            waited = f"; the oldest has run for {oldest[1]} seconds in process {oldest[0]}" if oldest else ""
-            raise Unavailable(
-                f"slot '{self._slot}' could not be created in {self._options.statement_timeout_seconds} seconds",
-                cause=f"the server waits for transactions that have begun before{waited}",
-                remedy="wait for it, or end it",
-            ) from error
-        assert row is not None
-        return parse_lsn(row[0])
+    def _resume(self, connection: Connection, log: Log, end_lsn: int, position: Position) -> tuple[int, Replay | None]:
+        """Continue after `position`, if this server's log and our slot still reach back to it; return where to stream from.
 
-    def _resume(self, log: Log, end_lsn: int, position: Position) -> int:
-        """Continue after `position`, if this server's log and our slot still reach back to it."""
+        What lies between the slot's confirmed place and our position is read again, to see that it is the same.
+        """
         self._require_same_log(log, end_lsn, position)
-        slot = self._free_slot()
+        slot = self._free_slot(connection)
         if slot is None:
             raise self._lost(position, f"slot '{self._slot}' does not exist")
         if slot.lost:
             raise self._lost(position, f"slot '{self._slot}' was invalidated ({slot.invalidation or 'wal_removed'})")
-        confirmed_lsn = parse_lsn(slot.confirmed_lsn or "0/0")
-        if confirmed_lsn > position.lsn:
+        if slot.confirmed_lsn > position.lsn:
             raise self._lost(
-                position, f"slot '{self._slot}' has been read or made anew up to {format_lsn(confirmed_lsn)}"
+                position, f"slot '{self._slot}' has been read or made anew up to {format_lsn(slot.confirmed_lsn)}"
             )
-        return position.lsn
+        if position.commit is None:
+            return position.lsn, None
+        return slot.confirmed_lsn, Replay(slot.confirmed_lsn, position, lambda cause: self._lost(position, cause))
 
     def _require_same_log(self, log: Log, end_lsn: int, position: Position) -> None:
         if log.system != position.system:
@@ -195,33 +191,12 @@ class PostgresSource:
                 "it was restored from a backup, or promoted before it had everything",
             )
 
-    def _free_slot(self) -> Slot | None:
-        """Our slot once nobody reads it: after a crash the server needs a moment to see that we are gone."""
-        deadline = time.monotonic() + self._options.slot_wait_seconds
-        while (slot := self._read_slot()) is not None and slot.active_pid is not None:
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"slot '{self._slot}' is in use by server process {slot.active_pid}",
-                    cause="another daemon of this name runs, or the server has not noticed yet that its client is gone",
-                    remedy=f"stop the other daemon, or on the server: SELECT pg_terminate_backend({slot.active_pid});",
-                    code="slot-active",
-                )
-            time.sleep(_SLOT_POLL_SECONDS)
-        return slot
-
-    def _read_slot(self) -> Slot | None:
-        row: tuple[Any, ...] | None = self._ordinary().execute(statements.SLOT, [self._slot]).fetchone()
-        if row is None:
-            return None
-        slot = Slot(*row)
-        database = self._ordinary().info.dbname
-        if slot.plugin != "pgoutput" or slot.database != database:
-            raise NotReady(
-                f"slot '{self._slot}' is not ours",
-                cause=f"it has plug-in {slot.plugin} in database {slot.database}",
-                remedy="set 'slot' in the system's configuration to another name",
-                code="slot-foreign",
-            )
+    def _free_slot(self, connection: Connection) -> slots.Slot | None:
+        """Our slot once nobody reads it; standbys are told to synchronise it, where the server knows that."""
+        slot = slots.free_slot(connection, self._slot, self._options.slot_wait_seconds)
+        if slot is not None and slot.failover is False and not slot.lost:
+            assert self._replication is not None
+            slots.keep_across_failover(self._replication, self._slot)
         return slot
 
     def _lost(self, position: Position, cause: str) -> PositionLost:
@@ -232,10 +207,14 @@ class PostgresSource:
             "nothing was skipped",
         )
 
-    def _resolve(self, relation: StreamRelation) -> Shape | None:
-        assert self._catalog is not None
+    def _resolve(self, relation: StreamRelation, catalog: Catalog) -> Shape | None:
         with translated(f"system '{self._system}': the catalog could not be read"):
-            return self._captured.stream_shape(relation, self._catalog)
+            return self._captured.stream_shape(relation, catalog)
+
+    def _read_notice(self, content: str) -> tuple[Op, str] | None:
+        notice = read_notice(content, self._slot)
+        spelled = self._captured.spelled.get(notice[1]) if notice is not None else None
+        return None if notice is None or spelled is None or spelled == CHECKPOINT_TABLE else (notice[0], spelled)
 
     # ---- streaming ---------------------------------------------------------------------------------------------------
 
@@ -251,8 +230,14 @@ class PostgresSource:
         assert decoder is not None
         assert chunks is not None
         decoder.tracing = chunks.pending
+        before_lsn = decoder.lsn
         events = decoder.feed(stream.receive())
+        if chunks.copying:
+            chunks.notice_moves(decoder.replayed, self._stream_lsn)
+            chunks.notice_moves(events, before_lsn)
+        decoder.replayed.clear()
         placed = chunks.place(events) if decoder.tracing else cast("list[Event]", events)
+        chunks.retry()
         stream.answer(decoder.received_lsn, asked=decoder.reply_requested)
         decoder.reply_requested = False
         if len(decoder.streamed) > _STREAMED_MAX:
@@ -263,7 +248,9 @@ class PostgresSource:
     def confirm(self, position: str) -> None:
         """See the contract."""
         assert self._stream is not None, "not started"
-        self._stream.confirm(parse_position(position).lsn)
+        assert self._chunks is not None
+        lsn = parse_position(position).lsn
+        self._stream.confirm(lsn if self._chunks.needed_lsn is None else min(lsn, self._chunks.needed_lsn))
 
     def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
         """See the contract."""
@@ -274,38 +261,24 @@ class PostgresSource:
     def status(self) -> SourceStatus:
         """See the contract. Bytes of write-ahead log; `retained_bytes` is what the slot keeps the server from removing.
 
-        Also notices when a table has been taken out of the publication, which the stream does not tell.
+        Also looks at the catalog for what the stream does not tell. Raises NotReady where changes are missed.
         """
         assert self._decoder is not None, "not started"
-        tables = self._names.values()
-        parameters = [
-            format_lsn(self._decoder.lsn),
-            self._slot,
-            [table.schema for table in tables],
-            [table.name for table in tables],
-            self._publication,
-        ]
+        assert self._watch is not None
+        parameters = [format_lsn(self._decoder.lsn), self._slot]
         with translated(f"system '{self._system}' did not tell its position"):
             row = self._ordinary().execute(statements.STATUS, parameters).fetchone()
-        assert row is not None
-        head, lag_bytes, retained_bytes, unpublished = row
-        if unpublished:
-            raise self._unpublished(unpublished)
+            assert row is not None
+            head, lag_bytes, retained_bytes = row
+            self._watch.look_again(self._ordinary(), parse_lsn(head), self._decoder.lsn, self._decoder.truncated)
+        self._decoder.truncated.clear()
         return SourceStatus(head, lag_bytes, retained_bytes)
-
-    def _unpublished(self, tables: Sequence[str]) -> NotReady:
-        return NotReady(
-            f"system '{self._system}' does not publish {', '.join(sorted(tables))} any more",
-            cause=f"publication '{self._publication}' was changed, or the tables are gone; their changes since are missed",
-            remedy="start cdcd again, which publishes what is captured; then run 'cdcd resync' for the entities in it",
-            code="publication",
-        )
 
     def close(self) -> None:
         """See the contract."""
         for connection in (self._replication, self._connection):
             session.close(connection)
-        self._replication = self._connection = self._stream = self._decoder = self._chunks = None
+        self._replication = self._connection = self._stream = self._decoder = self._chunks = self._watch = None
 
     def _ordinary(self) -> Connection:
         assert self._connection is not None, "not started"

@@ -19,24 +19,10 @@ SERVER: Final = """
 SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('wal_level'),
   current_setting('server_encoding'), current_database(), current_user::text
 """
-SLOT: Final = """
-SELECT plugin::text, database::text, active_pid, wal_status, restart_lsn::text, confirmed_flush_lsn::text,
-  to_jsonb(slot) ->> 'invalidation_reason'
-FROM pg_catalog.pg_replication_slots AS slot WHERE slot_name = $1
-"""
-CREATE_SLOT: Final = "SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')"
-DROP_SLOT: Final = "SELECT pg_catalog.pg_drop_replication_slot($1)"
-OLDEST_TRANSACTION: Final = """
-SELECT pid, extract(epoch FROM now() - xact_start)::int FROM pg_catalog.pg_stat_activity
-WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1
-"""
 FLUSH_LSN: Final = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
 STATUS: Final = """
 SELECT here.lsn::text, greatest(pg_wal_lsn_diff(here.lsn, $1::pg_lsn), 0)::bigint,
-  greatest(pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::bigint,
-  ARRAY(
-    SELECT wanted.schema || '.' || wanted.name FROM unnest($3::text[], $4::text[]) AS wanted(schema, name)
-    EXCEPT SELECT schemaname || '.' || tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $5)
+  greatest(pg_wal_lsn_diff(here.lsn, slot.restart_lsn), 0)::bigint
 FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) AS here
 LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot.slot_name = $2
 """
@@ -45,7 +31,8 @@ PUBLICATION: Final = """
 SELECT pg_get_userbyid(p.pubowner)::text, pg_has_role(p.pubowner, 'USAGE'), p.puballtables,
   p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,
   EXISTS (SELECT FROM pg_catalog.pg_publication_rel AS r WHERE r.prpubid = p.oid
-    AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL))
+    AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)),
+  obj_description(p.oid, 'pg_publication')
 FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1
 """
 PUBLICATION_TABLES: Final = """
@@ -111,6 +98,16 @@ def select_chunk(
     where = f" WHERE ({ordered}) > ({places})" if after else ""
     listed = ", ".join(quote_identifier(name) for name in columns)
     return f"SELECT {listed} FROM {only(table)}{where} ORDER BY {ordered} LIMIT {row_limit:d}"
+
+
+def select_rows(table: CatalogTable, columns: Sequence[str], key: Sequence[str], *, row_count: int) -> str:
+    """Rows by key: parameters are `row_count` keys, one after the other. As comparisons, so that they take their types."""
+    alternatives = [
+        "(" + " AND ".join(f"{quote_identifier(name)} = ${first + place}" for place, name in enumerate(key, 1)) + ")"
+        for first in range(0, row_count * len(key), len(key))
+    ]
+    listed = ", ".join(quote_identifier(name) for name in columns)
+    return f"SELECT {listed} FROM {only(table)} WHERE {' OR '.join(alternatives)}"
 
 
 def create_checkpoint_table(table: TableName) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn
 
 import psycopg
 
 from cdcd.adapter import Applied, Finding, Identity, TableNeed
-from cdcd.errors import Fenced, NeedsOperator, NotReady, Refused, Unavailable
+from cdcd.errors import CdcdError, Fenced, NeedsOperator, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, Row, TableShape, TableWrite, Value, WriteKind
 from cdcd_postgres import checks, session, statements
 from cdcd_postgres.catalog import Catalog, CatalogTable, table_shape
@@ -22,9 +22,9 @@ from cdcd_postgres.session import Connection
 from cdcd_postgres.writes import PlanKey, WritePlan, lookup_sql, plan_key, plan_write
 
 STATEMENT_ROWS_MAX: Final = 5000
-STATEMENT_CHARACTERS_MAX: Final = 16 << 20
-PIPELINE_CHARACTERS_MAX: Final = 32 << 20
-"""Bounds of what is encoded at once; one row may exceed them."""
+STATEMENT_CHARACTERS_MAX: Final = 4 << 20
+PIPELINE_CHARACTERS_MAX: Final = 4 << 20
+"""Bounds of what is encoded at once; one row may exceed them. The driver and libpq hold it too, so memory is three times that."""
 _PLANS_MAX: Final = 500
 
 
@@ -110,15 +110,15 @@ class PostgresTarget:
 
     # ---- apply -------------------------------------------------------------------------------------------------------
 
-    def apply(self, writes: Sequence[TableWrite], batch: Batch) -> Applied:
+    def apply(self, writes: Iterable[TableWrite], batch: Batch) -> Applied:
         """See the contract."""
         assert self._epoch > 0, "not open"
-        what = f"a batch of {sum(len(write.rows) for write in writes)} rows was not written to system '{self._system}'"
+        what = f"a batch was not written to system '{self._system}'"
         try:
             missing = self._apply(writes, batch)
         except psycopg.Error as error:
             self._give_up(error, what)
-        except (NeedsOperator, Refused):
+        except CdcdError:
             self._roll_back()
             raise
         except UnicodeEncodeError:
@@ -127,18 +127,21 @@ class PostgresTarget:
         self._has_applied = True
         return Applied(tuple(missing))
 
-    def _apply(self, writes: Sequence[TableWrite], batch: Batch) -> list[tuple[int, int]]:
-        plans = [self._plan(write) for write in writes]
+    def _apply(self, writes: Iterable[TableWrite], batch: Batch) -> list[tuple[int, int]]:
         run = _Run(self._connected())
         run.add("BEGIN")
         run.add(statements.move_checkpoint(self._checkpoint), self._checkpoint_parameters(batch))
-        for number, (write, plan) in enumerate(zip(writes, plans, strict=True)):
+        for number, write in enumerate(writes):
+            plan = self._plan(write)
             rows: Sequence[Row] = write.rows
             if write.lookups and rows:
                 run.flush()
                 rows = self._resolve(number, write)
-            for first in range(0, len(rows), STATEMENT_ROWS_MAX):
-                run.write(number, plan, rows[first : first + STATEMENT_ROWS_MAX], first)
+            size = 1 if plan.singly else STATEMENT_ROWS_MAX
+            for first in range(0, len(rows), size):
+                run.write(number, plan, rows[first : first + size], first)
+            if write.kind is WriteKind.CLEAR:
+                run.add(plan.statements[0])
         run.add("COMMIT")
         run.flush()
         return run.missing

@@ -20,7 +20,7 @@ _FLOAT: Final = "float(v)"
 _BOOLEAN: Final = 'v == b"t"'
 _BYTES: Final = "unhexlify(v[2:])"
 _DECIMAL: Final = 'v.rstrip(b"0").rstrip(b".").decode() if b"." in v else v.decode()'
-_INSTANT: Final = 'v[:-3].decode() + "Z" if v[-3:] == b"+00" else v.decode()'
+_INSTANT: Final = 'v[:-3].decode() + "Z" if v[-3:] == b"+00" else v.decode().replace("+00", "Z")'
 
 _MODIFIER_OFFSET: Final = 4  # VARHDRSZ: what type modifiers of lengths and precisions are raised by
 _FRACTION_DIGITS: Final = 6
@@ -34,7 +34,10 @@ class ColumnType(msgspec.Struct, frozen=True):
 
 
 class TypeEntry(msgspec.Struct, frozen=True):
-    """A row of pg_type: `kind` is typtype, `base` and `base_modifier` are of domains, `printed` is format_type's."""
+    """A row of pg_type: `kind` is typtype, `base` and `base_modifier` are of domains.
+
+    `printed` is format_type's, with the modifier of the column, without a schema.
+    """
 
     name: str
     kind: str
@@ -48,7 +51,9 @@ def _text(modifier: int) -> ColumnType:
 
 
 def _padded_text(modifier: int) -> ColumnType:
-    return ColumnType(_text(modifier).canonical, _PADDED_TEXT)
+    """character(n); without n, as an array's element has it, it is one of any length."""
+    length = f"{modifier - _MODIFIER_OFFSET}," if modifier >= _MODIFIER_OFFSET else ""
+    return ColumnType(f"text({length}padded)", _PADDED_TEXT)
 
 
 def _numeric(modifier: int) -> ColumnType:
@@ -60,8 +65,8 @@ def _numeric(modifier: int) -> ColumnType:
     return ColumnType(f"decimal({packed >> 16 & 0xFFFF},{scale})", TEXT)
 
 
-def _timed(kind: str, expression: str) -> Callable[[int], ColumnType]:
-    return lambda modifier: ColumnType(f"{kind}({modifier if modifier >= 0 else _FRACTION_DIGITS})", expression)
+def _timed(kind: str, expression: str, limits: str = "") -> Callable[[int], ColumnType]:
+    return lambda modifier: ColumnType(f"{kind}({modifier if modifier >= 0 else _FRACTION_DIGITS}{limits})", expression)
 
 
 def _fixed(canonical: str, expression: str = TEXT) -> Callable[[int], ColumnType]:
@@ -72,20 +77,18 @@ def _fixed(canonical: str, expression: str = TEXT) -> Callable[[int], ColumnType
 _BUILT_IN: Final[dict[int, Callable[[int], ColumnType]]] = {  # by OID, from pg_type.dat
     16: _fixed("boolean", _BOOLEAN),
     17: _fixed("bytes", _BYTES),
-    18: _fixed("text(1)"),  # "char"
-    19: _fixed("text"),  # name
     20: _fixed(f"integer({-(2**63)},{2**63 - 1})", _INTEGER),
     21: _fixed(f"integer({-(2**15)},{2**15 - 1})", _INTEGER),
     23: _fixed(f"integer({-(2**31)},{2**31 - 1})", _INTEGER),
     25: _text,
     26: _fixed(f"integer(0,{2**32 - 1})", _INTEGER),  # oid
     114: _fixed("json"),
-    700: _fixed("float", _FLOAT),
+    700: _fixed("float(24)", _FLOAT),
     701: _fixed("float", _FLOAT),
     1042: _padded_text,
     1043: _text,
     1082: _fixed("date"),
-    1083: _timed("time", TEXT),
+    1083: _timed("time", TEXT, ",0,24"),
     1114: _timed("datetime", TEXT),
     1184: _timed("instant", _INSTANT),
     1700: _numeric,
@@ -97,16 +100,16 @@ _BUILT_IN: Final[dict[int, Callable[[int], ColumnType]]] = {  # by OID, from pg_
 class Types:
     """Canonical types by OID and modifier. `look_up` asks the catalog for a type that is not built in, once."""
 
-    def __init__(self, look_up: Callable[[int], TypeEntry | None]) -> None:
+    def __init__(self, look_up: Callable[[int, int], TypeEntry | None]) -> None:
         self._look_up = look_up
-        self._entries: dict[int, TypeEntry | None] = {}
+        self._entries: dict[tuple[int, int], TypeEntry | None] = {}
 
     def column(self, oid: int, modifier: int) -> ColumnType:
         """The type of a column. A type that the catalog no longer has is native(unknown)."""
         oid, modifier = self.base(oid, modifier)
         if oid in _BUILT_IN:
             return _BUILT_IN[oid](modifier)
-        entry = self._entry(oid)
+        entry = self._entry(oid, modifier)
         if entry is None:
             return ColumnType("native(unknown)", TEXT)
         if entry.kind == "e" or entry.name == "citext":
@@ -115,11 +118,11 @@ class Types:
 
     def base(self, oid: int, modifier: int) -> tuple[int, int]:
         """The type below all domains, with the modifier that applies."""
-        while oid not in _BUILT_IN and (entry := self._entry(oid)) is not None and entry.kind == "d":
+        while oid not in _BUILT_IN and (entry := self._entry(oid, modifier)) is not None and entry.kind == "d":
             oid, modifier = entry.base, entry.base_modifier
         return oid, modifier
 
-    def _entry(self, oid: int) -> TypeEntry | None:
-        if oid not in self._entries:
-            self._entries[oid] = self._look_up(oid)
-        return self._entries[oid]
+    def _entry(self, oid: int, modifier: int) -> TypeEntry | None:
+        if (oid, modifier) not in self._entries:
+            self._entries[oid, modifier] = self._look_up(oid, modifier)
+        return self._entries[oid, modifier]

@@ -17,6 +17,7 @@ from cdcd.errors import NotReady
 from cdcd.model import Lookup, TableWrite, WriteKind
 from cdcd_postgres.catalog import CatalogColumn, CatalogTable
 from cdcd_postgres.names import quote_identifier
+from cdcd_postgres.statements import only
 
 PlanKey: TypeAlias = tuple[str, WriteKind, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
@@ -24,12 +25,13 @@ PlanKey: TypeAlias = tuple[str, WriteKind, tuple[str, ...], tuple[str, ...], tup
 class WritePlan(msgspec.Struct, frozen=True):
     """How to write: `statements` in order, each with an array parameter for every column in `picked` (None: for all).
 
-    If `reports`, the statement returns the places of rows that do not exist.
+    If `reports`, the statement returns the places of rows that do not exist. If `singly`, it is run for each row.
     """
 
     picked: tuple[int, ...] | None
     statements: tuple[str, ...]
     reports: bool
+    singly: bool = False
 
 
 def plan_key(write: TableWrite) -> PlanKey:
@@ -39,6 +41,8 @@ def plan_key(write: TableWrite) -> PlanKey:
 
 def plan_write(write: TableWrite, table: CatalogTable, casts: Mapping[str, str]) -> WritePlan:
     """Plan a write to `table`; `casts` has the SQL type of each of its columns.
+
+    Keys are changed row by row, in the order of the write: one may take what another leaves.
 
     Raises NotReady when the table lacks a column of the write, or its key cannot be written.
     """
@@ -50,11 +54,17 @@ def plan_write(write: TableWrite, table: CatalogTable, casts: Mapping[str, str])
             raise _unusable(
                 f"column {name} of table {write.table} is generated and cannot be a key", "generated-column"
             )
+    if write.kind is WriteKind.CLEAR:
+        return WritePlan(None, (f"DELETE FROM {only(table)}",), reports=False)
+    if write.kind is WriteKind.REKEY:
+        return WritePlan(None, (_rekey(write.key, table, casts),), reports=True, singly=True)
     kept = write.columns[: len(write.key)] if write.kind is WriteKind.DELETE else write.columns
     picked = tuple(number for number, name in enumerate(kept) if not columns[name].generated)
     sql = _Sql(write, table, [columns[kept[number]] for number in picked], casts)
     return WritePlan(
-        picked if len(picked) < len(write.columns) else None, sql.statements(), write.kind is WriteKind.UPDATE
+        picked if len(picked) < len(write.columns) else None,
+        sql.statements(),
+        reports=write.kind is WriteKind.UPDATE,
     )
 
 
@@ -71,6 +81,20 @@ def _rows(casts: Sequence[str], *, with_places: bool = False) -> str:
     if not with_places:
         return f"(SELECT {columns} FROM unnest({arrays}) AS u({aliases})) AS s"
     return f"(SELECT {columns}, u.place - 1 AS place FROM unnest({arrays}) WITH ORDINALITY AS u({aliases}, place)) AS s"
+
+
+def _rekey(key: Sequence[str], table: CatalogTable, casts: Mapping[str, str]) -> str:
+    """Give rows another key, and tell which are missing: the query sees the table as it was before the update."""
+    types = [casts[name] for name in key]
+    source = _rows([*types, *types], with_places=True)
+    target = f"{table.table_name.sql} AS t"
+    names = [quote_identifier(name) for name in key]
+    matches = " AND ".join(f"t.{name} = s.c{number}" for number, name in enumerate(names))
+    sets = ", ".join(f"{name} = s.c{number}" for number, name in enumerate(names, start=len(key)))
+    return (
+        f"WITH changed AS (UPDATE {target} SET {sets} FROM {source} WHERE {matches}) "
+        f"SELECT s.place FROM {source} WHERE NOT EXISTS (SELECT FROM {target} WHERE {matches})"
+    )
 
 
 class _Sql:

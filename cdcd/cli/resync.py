@@ -16,7 +16,8 @@ from cdcd.cli.output import Verdict, answer, common
 def command(entity: str, config: Path, as_json: bool) -> None:
     """Read all tables of ENTITY again, compare with what is known, and mend what differs by ownership.
 
-    Changes go on flowing, and no newer value is replaced by an older one. 'cdcd status' shows the progress.
+    Changes go on flowing, and no newer value is replaced by an older one. A plain copy is named SYSTEM:TABLE; it is
+    emptied and filled anew. 'cdcd status' shows the progress.
     """
     answer("resync", as_json, lambda: _resync(config, entity))
 

@@ -38,7 +38,7 @@ def _run(config: Path) -> Verdict:
     refuse_if_running(directory)
     outcome = preflight.check_apart(config)
     result = {"findings": outcome.findings, "unreachable": outcome.unreachable}
-    if outcome.errors:
+    if outcome.forbidding(first_start=not directory.state.exists()):
         return Verdict(f"not started: {check.summary(outcome)}", result, check.lines(outcome), 3)
     for line in check.lines(outcome):
         click.echo(line, err=True)

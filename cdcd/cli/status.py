@@ -107,7 +107,7 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
         f"{resolve.lag_events:,} entries",
         f"{resolve.held + resolve.conflicts:,} held" if resolve.held + resolve.conflicts else "",
     )
-    parts: list[RenderableType] = [table, "", _facts(status), *_errors(status)]
+    parts: list[RenderableType] = [table, "", _facts(status), *_errors(status), *_suspended(status)]
     if bars is not None and status.copying():
         parts.append(bars.update(status))
     elif status.copying():
@@ -151,6 +151,20 @@ def _errors(status: DaemonStatus) -> list[RenderableType]:
             more = "".join(f"\n  {label} {value}" for label, value in details if value and not over)
             found.append(Text(text + more, style="dim" if over else "red"))
     return found
+
+
+def _suspended(status: DaemonStatus) -> list[RenderableType]:
+    """What is left behind, and the way on."""
+    from rich.text import Text  # noqa: PLC0415
+
+    return [
+        Text(
+            f"suspended: {found.subject} at entry {found.seq:,}, {found.lag_events:,} entries behind [{found.error.code}]\n"
+            f"  what:  {found.error.what}\n  cause: {found.error.cause}\n  next:  {found.error.remedy}",
+            style="red",
+        )
+        for found in status.resolve.suspended
+    ]
 
 
 def _facts(status: DaemonStatus) -> str:

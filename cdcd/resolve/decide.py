@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cdcd.conversions import StandsIn
 from cdcd.model import ABSENT, Op
 from cdcd.outbox import OutboxWriter, RecordWrite
 from cdcd.resolve.golden import GoldenRecords, Record
@@ -59,7 +60,7 @@ class EntityDecider:
         counts: Counter[tuple[str, str, str]],
         echoed: Mapping[int, int],
     ) -> None:
-        """`echoed` says, kept up to date by the caller, which unit was last read back from each system."""
+        """`echoed` says which unit was last read back from each system; the caller keeps it up to date, or puts another."""
         self.entity = entity
         self.number = entity.number
         self.children: list[EntityDecider] = []
@@ -67,7 +68,7 @@ class EntityDecider:
         self._outbox = outbox
         self.report = report
         self._counts = counts
-        self._echoed = echoed
+        self.echoed_units = echoed
         self._systems = plan.vocabulary.systems
         parent = None if entity.parent is None else plan.entities[entity.parent]
         self.parent_width = 0 if parent is None else parent.key_width
@@ -82,6 +83,8 @@ class EntityDecider:
         self._parent_keeps_row = frozenset() if parent is None else _keeping(parent, self._systems)
         self._wholes: dict[tuple[int, int], tuple[int, int]] = {}
         self._policies = [field.not_owner for field in entity.fields]
+        self.stand_ins: Mapping[int, StandsIn] = {}
+        """Of the rows that come now, by slot: which of their values only stand in for ones that do not fit."""
 
     # ---- who may ---------------------------------------------------------------------------------------------
 
@@ -141,8 +144,11 @@ class EntityDecider:
             self._golden.put(self.number, key, record)
 
     def _differing(self, system: int, record: Record, values: list[Any]) -> list[int]:
-        golden = record.values
-        return [s for s in self.slots[system] if values[s] is not ABSENT and values[s] != golden[s]]
+        golden, stand_ins = record.values, self.stand_ins
+        found = [s for s in self.slots[system] if values[s] is not ABSENT and values[s] != golden[s]]
+        if not stand_ins:
+            return found
+        return [s for s in found if s not in stand_ins or not stand_ins[s](values[s], golden[s])]
 
     def _changed_moving(
         self, moment: Moment, system: int, key: bytes, record: Record, values: list[Any], op: Op
@@ -204,7 +210,7 @@ class EntityDecider:
 
     def _on_its_way(self, record: Record, system: int) -> int:
         """The slots that units tell this system which it has not shown to have read yet."""
-        echoed, slots = self._echoed.get(system, 0), 0
+        echoed, slots = self.echoed_units.get(system, 0), 0
         for unit, mask in record.told.get(system, ()):
             if unit > echoed:
                 slots |= mask
@@ -477,7 +483,7 @@ class EntityDecider:
         unit = self._outbox.add(self._systems[target], item, moment.committed_at_us)
         told = record.told.get(target)
         if told:
-            echoed = self._echoed.get(target, 0)
+            echoed = self.echoed_units.get(target, 0)
             told = [(u, m & ~mask) for u, m in told if u > echoed and m & ~mask]
         record.told[target] = [*told, (unit, mask)] if told else [(unit, mask)]
         self._golden.put(self.number, key, record)

@@ -12,7 +12,7 @@ from cdcd.resolve.keys import after_prefix
 from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
 
-CACHE_RECORDS: Final = 20_000
+CACHE_RECORDS: Final = 10_000
 _LOOKUP_KEYS: Final = 400
 
 

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from cdcd.conversions import Convert, column_to_field
-from cdcd.errors import NeedsOperator
+from cdcd.conversions import Convert, StandsIn, column_to_field, stand_in_test
 from cdcd.model import ABSENT, Relation, Row
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.plan import BindingPlan, ColumnPlan, EntityPlan, Plan
+from cdcd.resolve.suspension import CannotRead
 from cdcd.values import ValueRefused, parse_type
 
 KeyOf: TypeAlias = Callable[[int, bytes], bytes | None]
@@ -50,6 +50,7 @@ class RowMapper:
         columns = {bound.slot: self._at[bound.column] for bound in binding.columns}
         self._take = _taker([columns.get(slot, len(relation.columns)) for slot in range(len(entity.fields))])
         self._converts = {b.slot: convert for b in binding.columns if (convert := self._converter(plan, b))}
+        self.stand_ins = {b.slot: test for b in binding.columns if (test := self._stand_in(plan, b))}
         self._key_columns = [(columns[slot], self._converts.get(slot)) for slot in entity.key]
         self._parent = self._parent_reader(plan)
         self._id = self._id_reader()
@@ -60,11 +61,11 @@ class RowMapper:
     def _check_columns(self) -> None:
         missing = [name for name in self.binding.needed_columns if name not in self._at]
         if missing:
-            raise NeedsOperator(
+            raise CannotRead(
+                self.entity.family,
                 f"entity {self.entity.name!r} cannot be read from {self.binding.system!r} any more",
-                code="schema-changed",
                 cause=f"table {self.binding.table} has no column {', '.join(missing)} in its log",
-                remedy="bring the table or the binding back in line, then 'cdcd resume'",
+                remedy=self._remedy("bind other columns"),
             )
 
     def _converter(self, plan: Plan, bound: ColumnPlan) -> Convert | None:
@@ -75,12 +76,25 @@ class RowMapper:
         try:
             return column_to_field(column_type, plan.plain_type(field.type), bound.transform)
         except ValueError as error:
-            raise NeedsOperator(
+            raise CannotRead(
+                self.entity.family,
                 f"entity {self.entity.name!r}: field {field.name!r} cannot be read from {self.binding.system!r}",
                 code="type-mismatch",
                 cause=f"column {self.binding.table}.{bound.column}: {error}",
-                remedy="change the field's type or give the column a transform",
+                remedy=self._remedy("change the field's type or give the column a transform"),
             ) from error
+
+    def _stand_in(self, plan: Plan, bound: ColumnPlan) -> StandsIn | None:
+        """Whether a value only stands in for one that does not fit this column (`Column.unfit`)."""
+        field = self.entity.fields[bound.slot]
+        column_type = parse_type(self.relation.types[self._at[bound.column]])
+        return stand_in_test(plan.plain_type(field.type), column_type, bound.transform)
+
+    def _remedy(self, change: str) -> str:
+        return (
+            f"{change} in the configuration and restart the daemon, which then goes on where it stopped; or put the table"
+            f" back as it was and run 'cdcd resync {self.entity.family}'"
+        )
 
     def _reference(self, plan: Plan, entity: str) -> Convert:
         """A local id to the key of the record it refers to: a scalar, or a list where the key has several parts."""
@@ -174,6 +188,11 @@ def _converted(value: Any, convert: Convert | None) -> Any:
 def binding_number(plan: Plan, entity: EntityPlan, system: str) -> int:
     """The crosswalk's number of an entity's binding in a system: stable, from the vocabulary."""
     return entity.number << 8 | plan.vocabulary.systems.index(system)
+
+
+def entity_of_binding(number: int) -> int:
+    """The entity's number in a `binding_number`."""
+    return number >> 8
 
 
 def _taker(indexes: list[int]) -> Callable[[Row], Any]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import Any, Final
+
+import msgspec
 
 from cdcd import outbox
+from cdcd.model import ABSENT
 from cdcd.resolve.masks import slots_of
+from cdcd.spill import Spill
 from cdcd.state import State
+
+IN_MEMORY_WRITES: Final = 20_000
+"""What a larger transaction wrote is looked up on disk (Invariant 11)."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
 
 
 class OwnWrites:
@@ -16,21 +26,45 @@ class OwnWrites:
         self._state = state
         self._system = system
         self._mark = mark
-        self._fields: dict[tuple[int, bytes], dict[int, Any]] | None = None
+        self._items: dict[tuple[int, bytes], list[list[Any]]] | None = None
+        self._spill: Spill | None = None
 
     def fields(self, entity: int, key: bytes) -> dict[int, Any] | None:
         """Values by slot that the transaction's units held for a record, the last one winning."""
-        if self._fields is None:
-            self._fields = self._load()
-        return self._fields.get((entity, key))
+        if self._items is None and self._spill is None:
+            self._load()
+        if self._spill is not None:
+            items = [_decode(body) for body in self._spill.of_key(entity, key)]
+        else:
+            assert self._items is not None
+            items = self._items.get((entity, key), [])
+        return _fields(items) if items else None
 
-    def _load(self) -> dict[tuple[int, bytes], dict[int, Any]]:
-        found: dict[tuple[int, bytes], dict[int, Any]] = {}
+    def _load(self) -> None:
+        if outbox.writes_between(self._state, self._system, *self._mark) > IN_MEMORY_WRITES:
+            self._put_aside()
+            return
+        self._items = {}
         for unit in outbox.between(self._state, self._system, *self._mark):
             for item in unit.items:
                 if item[0] >= 0:
-                    entity, _kind, key, mask, values, initial, initial_values = item
-                    fields = found.setdefault((entity, key), {})
-                    fields.update(zip(slots_of(initial), initial_values, strict=True))
-                    fields.update(zip(slots_of(mask), values, strict=True))
-        return found
+                    self._items.setdefault((item[0], item[2]), []).append(item)
+
+    def _put_aside(self) -> None:
+        directory = self._state.database.path.parent
+        self._spill = Spill(directory / f"echo-{self._system}.spill")
+        weakref.finalize(self, self._spill.close)
+        count = 0
+        for unit in outbox.between(self._state, self._system, *self._mark):
+            records = [item for item in unit.items if item[0] >= 0]
+            numbered = enumerate(records, start=count)
+            self._spill.add((item[0], item[2], number, _encode(item)) for number, item in numbered)
+            count += len(records)
+
+
+def _fields(items: list[list[Any]]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for _entity, _kind, _key, mask, values, initial, initial_values in items:
+        found.update(zip(slots_of(initial), initial_values, strict=True))
+        found.update(zip(slots_of(mask), values, strict=True))
+    return found

@@ -13,7 +13,18 @@ from typing import Any, Final
 import msgspec
 
 from cdcd.adapter import TableNeed
-from cdcd.config import Binding, ChildBinding, Column, Config, Entity, Field, NotOwner, OnDeleteArchive, OwnershipRule
+from cdcd.config import (
+    Binding,
+    ChildBinding,
+    Column,
+    Config,
+    Entity,
+    Field,
+    NotOwner,
+    OnDeleteArchive,
+    OwnershipRule,
+    Unfit,
+)
 from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
 from cdcd.values import ValueType, parse_type
@@ -107,19 +118,31 @@ class EntityPlan(msgspec.Struct, frozen=True):
     key_width: int
 
     @property
+    def family(self) -> str:
+        """The entity that it stands and falls with: its parent, or itself."""
+        return self.parent or self.name
+
+    @property
     def live_slots(self) -> tuple[int, ...]:
         """Slots of fields that the configuration still has."""
         return tuple(slot for slot, field in enumerate(self.fields) if field.type != DEAD)
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A plain one-way copy of one table."""
+    """A plain one-way copy of one table, without the columns `leave_out`; `unfit` has policies by column."""
 
     number: int
     source: str
     target: str
     source_table: str
     target_table: str
+    leave_out: frozenset[str] = frozenset()
+    unfit: tuple[tuple[str, Unfit], ...] = ()
+
+
+def copies_of(system: str, table: str) -> str:
+    """What the plain copies of a table are known by, beside the names of entities."""
+    return f"{system}:{table}"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -226,7 +249,16 @@ def build(config: Config, table_name: Callable[[str, str], str], known: Vocabula
         entities[name] = _entity_plan(name, flat[name], vocabulary, entities, table_name)
     for entity in entities.values():
         _check_references(entity, entities)
-    numbered = tuple(Route(vocabulary.routes.index(_route_name(*route)), *route) for route in routes)
+    left_out = _left_out(config, table_name)
+    numbered = tuple(
+        Route(
+            vocabulary.routes.index(_route_name(*route)),
+            *route,
+            left_out.get((route[0], route[1], route[2]), frozenset()),
+            tuple(_unfit_columns(config, route, table_name)),
+        )
+        for route in routes
+    )
     return Plan(config.daemon.name, tuple(config.systems), entities, numbered, vocabulary)
 
 
@@ -400,6 +432,29 @@ def _routes(config: Config, table_name: Callable[[str, str], str]) -> Iterator[t
             if not target:
                 raise ConfigError(f"replicate: table {table!r} has no name in {copy.target!r}", code="config-rule")
             yield copy.source, copy.target, table_name(copy.source, table), table_name(copy.target, target)
+
+
+def _left_out(config: Config, table_name: Callable[[str, str], str]) -> dict[tuple[str, str, str], frozenset[str]]:
+    """By source, target and table: the columns that are not copied."""
+    found: dict[tuple[str, str, str], frozenset[str]] = {}
+    for copy in config.replicate:
+        for left_out in copy.leave_out:
+            table, _, column = left_out.rpartition(".")
+            at = (copy.source, copy.target, table_name(copy.source, table))
+            found[at] = found.get(at, frozenset()) | {column}
+    return found
+
+
+def _unfit_columns(
+    config: Config, route: tuple[str, str, str, str], table_name: Callable[[str, str], str]
+) -> Iterator[tuple[str, Unfit]]:
+    """The columns of a copy that have a policy for values that do not fit."""
+    source, target, source_table, _ = route
+    for copy in config.replicate:
+        for named, policy in copy.unfit.items():
+            table, _, column = named.rpartition(".")
+            if (copy.source, copy.target, table_name(source, table)) == (source, target, source_table):
+                yield column, policy
 
 
 def _route_name(source: str, target: str, source_table: str, target_table: str) -> str:

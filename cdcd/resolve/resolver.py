@@ -1,51 +1,42 @@
 """The resolve loop: journal entries in order -> golden records, crosswalk, outbox units, position; one commit a step.
 
 An entry is a transaction of a log, a chunk of a copy, or an operator's command. Its rows are mapped to records and
-handed to the deciders; what it means for each target becomes one outbox unit.
+handed to the deciders; what it means for each target becomes one outbox unit. What can be read no further is
+suspended and catches up later, from its own place in the journal; everything else goes on.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from cdcd import outbox
+from cdcd import logs, outbox
 from cdcd.errors import NeedsOperator
-from cdcd.journal import ChunkNote, Command, Entry, Journal, Kind, decode_chunk_note, decode_command
-from cdcd.model import Op, Relation, Row, Rows
+from cdcd.journal import Command, Entry, Journal, Kind, decode_chunk_note, decode_command
 from cdcd.outbox import AppliedMark, OutboxWriter
+from cdcd.resolve import suspension
+from cdcd.resolve.copying import Copying
 from cdcd.resolve.decide import Conflict, EntityDecider, Moment
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
-from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference
 from cdcd.resolve.own_writes import OwnWrites
-from cdcd.resolve.plan import Plan, Route
-from cdcd.resolve.seeding import Seeds, Settler
+from cdcd.resolve.plan import Plan, copies_of
+from cdcd.resolve.reading import RowReader, Scope
+from cdcd.resolve.seeding import Seeds
+from cdcd.resolve.suspension import CannotRead, Suspension
 from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.state import State
-from cdcd.values import ValueRefused
 
 STEP_ENTRIES: Final = 1_000
-OPEN_ROWS: Final = 20_000
+OPEN_ROWS: Final = 10_000
 """Rows after which what a step has changed leaves the memory for the state's open transaction."""
 TRIM_SECONDS: Final = 1.0
-_UNKNOWN_KEY: Final = b""
-"""Among the seen: the system has a row whose key could not be told, so that no record can be said to be missing."""
 _log: Final = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
-
-
-class _Readers(msgspec.Struct):
-    """What is to be done with the rows of one relation. `relation` is kept so that its id() stays taken."""
-
-    relation: Relation
-    routes: list[Route]
-    mappers: list[RowMapper]
 
 
 class Resolver:
@@ -74,13 +65,23 @@ class Resolver:
         for name, entity in plan.entities.items():
             if entity.parent is not None:
                 self._deciders[entity.parent].children.append(self._deciders[name])
-        self._bindings = {system: plan.by_table(system) for system in plan.systems}
-        self._routes = {system: plan.routes_from(system) for system in plan.systems}
-        self._readers: dict[tuple[str, int], _Readers] = {}
+        self._copying = Copying(plan, state, self._deciders, self._golden, self._seeds, self._outbox)
+        self._reader = RowReader(
+            plan,
+            journal,
+            self._deciders,
+            self._golden,
+            self._crosswalk,
+            self._seeds,
+            self._unmapped,
+            self._copying,
+            self._outbox,
+            self.counts,
+        )
         self._position = state.position
-        self._seeding: set[str] = set()
-        self._resyncs: dict[str, int] = {}
-        self._snapshots: set[tuple[str, str]] = set()
+        self._suspended: dict[str, Suspension] = {}
+        self._ripe: set[str] = set()
+        self._scopes: dict[str, Scope] = {}
         self._open_rows = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
@@ -88,28 +89,28 @@ class Resolver:
 
     @property
     def position(self) -> int:
-        """The journal seq through which everything is resolved."""
+        """The journal seq through which everything is resolved that is not suspended."""
         return self._position
 
     def start(self) -> None:
-        """Publish the vocabulary, and take up the phases where they were."""
+        """Publish the vocabulary, take up the phases where they were, and let what was suspended try to go on."""
         with self._state.transaction() as connection:
             self._state.put("vocabulary", _encode(self._plan.vocabulary))
             for name in self._plan.entities:
                 connection.execute("INSERT OR IGNORE INTO phases VALUES (?, 'seeding')", (name,))
+            known = {*self._families(), *self._copied()}
+            suspension.remove(self._state, suspension.load(self._state).keys() - known)
         self._load()
+        self._ripe = set(self._suspended)
 
     def _load(self) -> None:
-        execute = self._state.connection.execute
-        self._seeding = {
-            name for name, phase in execute("SELECT entity, phase FROM phases") if phase == "seeding"
-        } & set(self._plan.entities)
-        self._snapshots = {(s, t) for s, t in execute('SELECT system, "table" FROM snapshots')}
+        self._copying.load()
         self._unmapped.load()
         self._echoed.update(
             (number, int(self._state.get(f"echoed:{system}") or 0)) for number, system in enumerate(self._systems)
         )
-        self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
+        self._suspended = suspension.load(self._state)
+        self._share_out()
 
     # ---- the step ----------------------------------------------------------------------------------------
 
@@ -119,25 +120,46 @@ class Resolver:
         `news` holds the targets that were given units. A step that fails changes nothing.
         """
         entries = self._journal.read(self._position, STEP_ENTRIES)
-        if not entries:
-            return False
+        if entries:
+            self._take(entries, None)
+        caught_up = self._catch_up()
+        return bool(entries) or caught_up
+
+    def _take(self, entries: Sequence[Entry], behind: Suspension | None) -> None:
+        """Resolve entries for everything, or for what is `behind`; what cannot be read is suspended before its entry."""
+        try:
+            self._commit(entries, behind)
+        except CannotRead as refusal:
+            readable = [entry for entry in entries if entry.seq < self._moment.seq]
+            if readable:
+                behind = behind and self._suspended[behind.subject]
+                self._commit(readable, behind)
+            self._suspend(refusal)
+
+    def _commit(self, entries: Sequence[Entry], behind: Suspension | None) -> None:
+        self._reader.scope = self._reader.main if behind is None else self._scopes[behind.subject]
+        through = entries[-1].seq
         try:
             with self._state.transaction():
                 for entry in entries:
                     self._resolve(entry)
-                self._flush(entries[-1].seq)
+                self._flush(through, behind)
         except BaseException:
             self._discard()
             raise
-        self._position = entries[-1].seq
-        return True
+        if behind is None:
+            self._position = through
 
-    def _flush(self, position: int) -> None:
-        assert position > self._position, f"resolve would go back: {self._position} -> {position}"
+    def _flush(self, through: int, behind: Suspension | None) -> None:
+        assert through > (behind or self).position, f"resolve would go back to {through}"
         self._write_changed()
         self.news |= self._outbox.flush()
         self._state.put("units", self._outbox.units)
-        self._state.put("position", position)
+        if behind is None:
+            self._state.put("position", through)
+        else:
+            behind.position = through
+            suspension.store(self._state, behind)
         self._trim()
 
     def _write_changed(self) -> None:
@@ -160,7 +182,8 @@ class Resolver:
         self._load()
 
     def _resolve(self, entry: Entry) -> None:
-        self._moment = Moment(entry.seq, entry.committed_at_us, {})
+        scope = self._reader.scope
+        self._moment = self._reader.moment = Moment(entry.seq, entry.committed_at_us, {})
         if entry.kind == Kind.COMMAND:
             assert entry.note is not None
             self._command(decode_command(entry.note))
@@ -168,237 +191,114 @@ class Resolver:
             self._rows_of(entry)
             if entry.kind == Kind.CHUNK:
                 assert entry.note is not None
-                self._chunk_done(entry.source, decode_chunk_note(entry.note))
+                self._copying.chunk_read(self._moment, entry.source, decode_chunk_note(entry.note), scope.entities)
         if entry.mark is not None:
-            self._echoed[self._systems.index(entry.source)] = entry.mark[1]
-            self._state.put(f"echoed:{entry.source}", entry.mark[1])
+            scope.echoed[self._systems.index(entry.source)] = entry.mark[1]
+            if scope is self._reader.main:
+                self._state.put(f"echoed:{entry.source}", entry.mark[1])
         self._outbox.end_unit()
 
     def _rows_of(self, entry: Entry) -> None:
         written = OwnWrites(self._state, entry.source, entry.mark) if entry.mark is not None else None
         for rows in self._journal.rows(entry):
-            readers = self._readers_of(entry.source, rows.relation)
-            for route in readers.routes:
-                self._copy(route, rows)
-            for mapper in readers.mappers:
-                self._records(entry.source, mapper, rows, written)
-            if not readers.routes and not readers.mappers:
-                self.counts[entry.source, rows.relation.table, "unmapped"] += len(rows.rows)
+            self._reader.read(entry.source, rows, written)
             self._open_rows += len(rows.rows)
             if self._open_rows >= OPEN_ROWS:
                 self._write_changed()
                 self._open_rows = 0
 
-    def _readers_of(self, source: str, relation: Relation) -> _Readers:
-        known = self._readers.get((source, id(relation)))
-        if known is None:
-            bindings = self._bindings.get(source, {}).get(relation.table, [])
-            mappers = [
-                RowMapper(self._plan, self._plan.entities[b.entity], b, relation, self._crosswalk.key_of)
-                for b in bindings
-            ]
-            known = _Readers(relation, self._routes.get(source, {}).get(relation.table, []), mappers)
-            self._readers[source, id(relation)] = known
-        return known
-
-    # ---- plain copies ------------------------------------------------------------------------------------
-
-    def _copy(self, route: Route, rows: Rows) -> None:
-        if rows.op == Op.TRUNCATE:
-            raise _truncated(route.source, route.source_table)
-        relation = self._journal.relation_number(route.source, rows.relation)
-        item = [-1 - route.number, rows.op, relation, rows.rows, rows.olds]
-        self._outbox.add(route.target, item, self._moment.committed_at_us, len(rows.rows))
-        self.counts[route.source, route.source_table, "copied"] += len(rows.rows)
-
-    # ---- records -----------------------------------------------------------------------------------------
-
-    def _records(self, source: str, mapper: RowMapper, rows: Rows, written: OwnWrites | None) -> None:
-        system = self._systems.index(source)
-        entity = mapper.entity.name
-        if rows.op == Op.TRUNCATE:
-            raise _truncated(source, rows.relation.table)
-        if rows.op == Op.DELETE:
-            for row in rows.rows:
-                self._row_deleted(system, entity, mapper, row, written)
-            return
-        if mapper.learns:
-            self._crosswalk.preload(mapper.number, [mapper.row_id(row) for row in rows.rows])
-        mapped = [self._map(source, mapper, rows, index) for index in range(len(rows.rows))]
-        decider = self._deciders[entity]
-        if entity not in self._seeding:
-            self._golden.preload(decider.number, [m.key for m in mapped if m is not None])
-        for index, found in enumerate(mapped):
-            if found is not None:
-                old_key = self._key_before(mapper, rows, index, found.key)
-                if old_key is not None:
-                    self._key_gone(system, entity, old_key, written)
-                self._record(system, entity, found, Op.INSERT if old_key is not None else rows.op, written)
-                self._learned(source, mapper, rows.rows[index], found.key)
-
-    def _record(self, system: int, entity: str, mapped: Mapped, op: Op, written: OwnWrites | None) -> None:
-        decider = self._deciders[entity]
-        if entity in self._seeding:
-            self._seeds.put(decider.number, mapped.key, system, mapped.values, decider.slots[system])
-            return
-        self._seen(system, entity, mapped.key)
-        if written is not None:
-            decider.echoed(self._moment, system, mapped.key, mapped.values, written.fields)
-        else:
-            decider.changed(self._moment, system, mapped.key, mapped.values, op)
-
-    def _seen(self, system: int, entity: str, key: bytes) -> None:
-        """While the entity is copied anew, note that the system has the record."""
-        if self._resyncs and f"{self._systems[system]}:{entity}" in self._resyncs:
-            self._state.connection.execute(
-                "INSERT OR IGNORE INTO seen VALUES (?,?,?)", (self._deciders[entity].number, key, system)
-            )
-
-    def _key_gone(self, system: int, entity: str, key: bytes, written: OwnWrites | None) -> None:
-        decider = self._deciders[entity]
-        if entity in self._seeding:
-            self._seeds.delete(decider.number, key, system)
-        elif written is not None:
-            decider.echoed_delete(self._moment, system, key)
-        else:
-            decider.deleted(self._moment, system, key)
-
-    def _row_deleted(self, system: int, entity: str, mapper: RowMapper, row: Row, written: OwnWrites | None) -> None:
-        key = mapper.known_key(row)
-        self._unmapped.superseded(mapper, row)
-        self._unmapped.understood(mapper, system, row)
-        if key is None:
-            self.counts[self._systems[system], entity, "unmapped"] += 1
-            return
-        self._key_gone(system, entity, key, written)
-
-    def _key_before(self, mapper: RowMapper, rows: Rows, index: int, key: bytes) -> bytes | None:
-        """The key under which this row was known, when it was another one."""
-        old = rows.olds[index] if rows.olds is not None else None
-        if mapper.learns:
-            row_id = mapper.row_id(old if old is not None else rows.rows[index])
-            known = self._crosswalk.key_of(mapper.number, row_id)
-            return known if known is not None and known != key and rows.op == Op.UPDATE else None
-        if old is None:
-            return None
-        known = mapper.known_key(old)
-        return known if known != key else None
-
-    def _map(self, source: str, mapper: RowMapper, rows: Rows, index: int) -> Mapped | None:
-        """The record of a row; None when it has to wait for another row, or cannot be understood."""
-        row = rows.rows[index]
-        system = self._systems.index(source)
-        entity = mapper.entity.name
-        self._unmapped.superseded(mapper, row)
-        try:
-            mapped = mapper.map(row)
-        except UnresolvedReference as unresolved:
-            self._unmapped.wait(mapper, rows.op, row, unresolved, self._moment)
-            self.counts[source, entity, "waiting"] += 1
-        except ValueRefused as refused:
-            self._unmapped.hold(mapper, system, row, refused, self._moment)
-            self.counts[source, entity, "held"] += 1
-            _log.warning("held system=%s entity=%s code=%s seq=%d", source, entity, refused.code, self._moment.seq)
-        else:
-            self._unmapped.understood(mapper, system, row)
-            return mapped
-        self._seen(system, entity, mapper.known_key(row) or _UNKNOWN_KEY)
-        return None
-
-    def _learned(self, source: str, mapper: RowMapper, row: Row, key: bytes) -> None:
-        """Remember the row's id, and let rows that waited for it go on."""
-        if not mapper.learns:
-            return
-        row_id = mapper.row_id(row)
-        self._crosswalk.learn(mapper.number, row_id, key)
-        for released in self._unmapped.released_by(mapper.number, row_id):
-            relation = self._journal.relation(self._journal.relation_number(source, released.relation))
-            for other in self._readers_of(source, relation).mappers:
-                if other.number == released.binding:
-                    self._records(source, other, Rows(relation, released.op, [released.row]), None)
-
     def _report(self, c: Conflict) -> None:
         at = (self._moment.seq, self._moment.committed_at_us)
         self._conflicts.append((c.entity, c.key, c.system, c.slot, c.kind, *at, _encode(c.value)))
 
-    # ---- copies of tables --------------------------------------------------------------------------------
+    # ---- what is suspended -------------------------------------------------------------------------------
 
-    def _chunk_done(self, source: str, note: ChunkNote) -> None:
-        if not note.done:
-            return
-        first = (source, note.table) not in self._snapshots
-        self._snapshots.add((source, note.table))
-        self._state.connection.execute(
-            "INSERT OR REPLACE INTO snapshots VALUES (?,?,?)", (source, note.table, note.run)
-        )
-        for binding in self._bindings.get(source, {}).get(note.table, []):
-            if binding.entity not in self._seeding:
-                self._sweep(source, binding.entity, note, first=first)
-        self._settle_ready()
-
-    def _settle_ready(self) -> None:
-        """Settle every entity whose tables have all been read and whose parent and references are settled.
-
-        Where references go in a circle, those that come later need only have been read.
-        """
-        unread = {
-            name
-            for name, entity in self._plan.entities.items()
-            if not {(system, binding.table) for system, binding in entity.bindings.items()} <= self._snapshots
-        }
-        later = set(self._plan.entities)
+    def _families(self) -> dict[str, list[str]]:
+        """Entities by the one they stand and fall with."""
+        found: dict[str, list[str]] = {}
         for name, entity in self._plan.entities.items():
-            later.discard(name)
-            wanted = {entity.parent, *(field.refers_to for field in entity.fields)} - {None, name}
-            unsettled = wanted & self._seeding
-            if name in self._seeding - unread and unsettled <= later - unread:
-                self._settle(name)
+            found.setdefault(entity.family, []).append(name)
+        return found
 
-    def _settle(self, name: str) -> None:
-        settler = Settler(self._deciders[name], self._golden, self._seeds)
-        while settler.settle_page(self._moment):
-            self._outbox.end_unit()
-            self._golden.flush()
-        self._seeding.discard(name)
-        self._state.connection.execute("UPDATE phases SET phase='live' WHERE entity=?", (name,))
-        _log.info("live entity=%s seq=%d", name, self._moment.seq)
+    def _copied(self) -> set[str]:
+        return {copies_of(route.source, route.source_table) for route in self._plan.routes}
 
-    def _sweep(self, source: str, entity: str, note: ChunkNote, *, first: bool) -> None:
-        """After a whole copy: what the system no longer has was deleted there, what it never had is created."""
-        at = f"{source}:{entity}"
-        if not first and self._resyncs.get(at) != note.run:
-            return
-        decider = self._deciders[entity]
-        system = self._systems.index(source)
-        may_miss = not first and not self._was_seen(decider.number, system, _UNKNOWN_KEY)
-        after = b""
-        while page := self._golden.page(decider.number, after, STEP_ENTRIES):
-            for key, record in page:
-                if not record.alive or self._was_seen(decider.number, system, key):
-                    continue
-                if record.present >> system & 1:
-                    if may_miss:
-                        decider.deleted(self._moment, system, key)
-                elif not record.sent >> system & 1 and decider.may_spread(record):
-                    decider.ensure(self._moment, system, key, record)
-                    self._golden.put(decider.number, key, record)
-            after = page[-1][0]
-            self._outbox.end_unit()
-        self._state.connection.execute("DELETE FROM seen WHERE entity=? AND system=?", (decider.number, system))
-        if self._resyncs.pop(at, None) is not None:
-            self._state.put("resyncs", json.dumps(self._resyncs).encode())
+    def _share_out(self) -> None:
+        """Make the scopes: one for everything that is not suspended, one for each subject that is."""
+        families, copied = self._families(), self._copied()
+        left = [name for family, names in families.items() if family not in self._suspended for name in names]
+        self._reader.main = Scope(left, copied - self._suspended.keys(), self._echoed)
+        self._scopes = {
+            subject: Scope(families.get(subject, ()), {subject} & copied, behind.echoed, behind.told_anew_at)
+            for subject, behind in self._suspended.items()
+        }
+        for scope in (self._reader.main, *self._scopes.values()):
+            for name in scope.entities:
+                self._deciders[name].echoed_units = scope.echoed
 
-    def _was_seen(self, entity: int, system: int, key: bytes) -> bool:
-        found = self._state.connection.execute(
-            "SELECT 1 FROM seen WHERE entity=? AND system=? AND key=?", (entity, system, key)
+    def _suspend(self, refusal: CannotRead) -> None:
+        """Leave a subject behind where it is; what is suspended already stays where it has come to."""
+        known = self._suspended.get(refusal.subject)
+        reason = (refusal.code, refusal.what, refusal.cause, refusal.remedy)
+        found = Suspension(
+            refusal.subject,
+            self._position if known is None else known.position,
+            *reason,
+            time.time_ns() // 1000,
+            dict(self._echoed) if known is None else known.echoed,
+            0 if known is None else known.told_anew_at,
         )
-        return found.fetchone() is not None
+        with self._state.transaction():
+            suspension.store(self._state, found)
+        self._ripe.discard(found.subject)
+        self._suspended[found.subject] = found
+        self._share_out()
+        _log.error("suspended", extra={"subject": found.subject, "seq": found.position, **logs.fields(refusal)})
+
+    def _catch_up(self) -> bool:
+        """Let one suspended subject that may be readable now read on; return whether there was any."""
+        behind = next((self._suspended[subject] for subject in sorted(self._ripe)), None)
+        if behind is None:
+            return False
+        entries = [e for e in self._journal.read(behind.position, STEP_ENTRIES) if e.seq <= self._position]
+        if entries:
+            self._take(entries, behind)
+        else:
+            self._rejoin(behind)
+        return True
+
+    def _rejoin(self, behind: Suspension) -> None:
+        """The subject has caught up: from here on it is read with everything else."""
+        self._ripe.discard(behind.subject)
+        self._moment = self._reader.moment = Moment(behind.position, behind.since_us, {})
+        scope = self._reader.scope = self._scopes[behind.subject]
+        try:
+            with self._state.transaction():
+                self._reader.release_all_of(scope.entities)
+                suspension.remove(self._state, [behind.subject])
+                del self._suspended[behind.subject]
+                self._share_out()
+                self._copying.settle_ready(self._moment, self._reader.main.entities)
+                self._outbox.end_unit()
+                self._write_changed()
+                self.news |= self._outbox.flush()
+                self._state.put("units", self._outbox.units)
+        except CannotRead as refusal:
+            self._discard()
+            self._suspend(refusal)
+        except BaseException:
+            self._discard()
+            raise
+        else:
+            _log.info("caught up subject=%s seq=%d", behind.subject, behind.position)
 
     # ---- commands ----------------------------------------------------------------------------------------
 
     def _command(self, command: Command) -> None:
         if command.name == "resync":
             self._start_resync(str(command.arguments["entity"]))
+        elif self._reader.scope is not self._reader.main:
+            return  # carried out when everything else met it
         elif command.name == "rewind":
             self._rewind(str(command.arguments["system"]), int(command.arguments["since_us"]))
         elif command.name == "retry":
@@ -411,21 +311,25 @@ class Resolver:
                 remedy="run the newest version that this state directory was used with",
             )
 
-    def _start_resync(self, entity: str) -> None:
-        for name, plan in self._plan.entities.items():
-            if entity in (name, plan.parent):
-                for system in plan.bindings:
-                    self._resyncs[f"{system}:{name}"] = self._moment.seq
-                    self._state.connection.execute(
-                        "DELETE FROM seen WHERE entity=? AND system=?", (plan.number, self._systems.index(system))
-                    )
-        self._state.put("resyncs", json.dumps(self._resyncs).encode())
+    def _start_resync(self, subject: str) -> None:
+        """Have all rows told anew. What is suspended need not understand what came before."""
+        scope = self._reader.scope
+        names = [name for name in self._families().get(subject, []) if name in scope.entities]
+        if names:
+            self._copying.start_resync(self._moment.seq, names)
+        elif subject in scope.copies:
+            self._reader.empty_copies(*subject.split(":", 1))
+        elif scope is self._reader.main and subject in self._suspended:
+            behind = self._suspended[subject]
+            behind.told_anew_at = self._scopes[subject].told_anew_at = self._moment.seq
+            suspension.store(self._state, behind)
+            self._ripe.add(subject)
 
     def _rewind(self, system: str, since_us: int) -> None:
         """Tell `system` the present truth about every record touched since: never an old value over a newer one."""
         number = self._systems.index(system)
         for name, entity in self._plan.entities.items():
-            if system not in entity.bindings or name in self._seeding:
+            if system not in entity.bindings or name in self._copying.seeding:
                 continue
             after = b""
             while page := self._golden.page(entity.number, after, STEP_ENTRIES):
@@ -438,7 +342,7 @@ class Resolver:
     def _retry(self, system: str, records: list[list[Any]]) -> None:
         names = {entity.number: name for name, entity in self._plan.entities.items()}
         for entity, key in records:
-            if entity in names and names[entity] not in self._seeding:
+            if entity in names and names[entity] not in self._copying.seeding:
                 self._tell_truth(names[entity], self._systems.index(system), bytes(key))
 
     def _tell_truth(self, entity: str, system: int, key: bytes) -> None:
@@ -454,7 +358,7 @@ class Resolver:
     # ---- keeping -----------------------------------------------------------------------------------------
 
     def _trim(self) -> None:
-        """Drop outbox rows that are applied and, where the target is also a source, read back."""
+        """Drop outbox rows that are applied and, where the target is also a source, read back by all."""
         now = time.monotonic()
         if now - self._trimmed_at < TRIM_SECONDS:
             return
@@ -462,18 +366,11 @@ class Resolver:
         for system, mark in self._applied.items():
             through = mark.read()
             if self._plan.is_source(system):
-                through = min(through, self._echoed[self._systems.index(system)])
+                number = self._systems.index(system)
+                read_back = [self._echoed, *(behind.echoed for behind in self._suspended.values())]
+                through = min(through, *(echoed.get(number, 0) for echoed in read_back))
             outbox.trim(self._state, system, through)
 
     def close(self) -> None:
         """Close the state database. Safe to repeat."""
         self._state.close()
-
-
-def _truncated(system: str, table: str) -> NeedsOperator:
-    return NeedsOperator(
-        f"table {table} was truncated in {system!r}",
-        code="truncate",
-        cause="a TRUNCATE says nothing about rows, so ownership cannot be judged",
-        remedy=f"restore the rows, then run 'cdcd resync' for what lives in {table}",
-    )

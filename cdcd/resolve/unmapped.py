@@ -5,13 +5,14 @@ Both are known by binding and local id, so that a later version of the same row 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
 
 from cdcd.model import ABSENT, Op, Relation, Row
 from cdcd.resolve.decide import Moment
-from cdcd.resolve.mapping import RowMapper, UnresolvedReference
+from cdcd.resolve.mapping import RowMapper, UnresolvedReference, entity_of_binding
 from cdcd.state import State
 from cdcd.values import ValueRefused
 
@@ -21,9 +22,10 @@ _decode_relation: Final = msgspec.msgpack.Decoder(Relation).decode
 
 
 class WaitingRow(msgspec.Struct, frozen=True):
-    """A row whose reference has been seen now. `op` is what had happened to it."""
+    """A row whose reference has been seen now. `op` is what had happened to it, in journal entry `seq`."""
 
     binding: int
+    seq: int
     relation: Relation
     op: Op
     row: Row
@@ -68,18 +70,24 @@ class UnmappedRows:
         )
         self.waiting += 1
 
-    def released_by(self, binding: int, row_id: bytes) -> list[WaitingRow]:
-        """The rows that waited for this one, oldest first; they wait no more."""
-        if not self.waiting:
-            return []
-        found = self._connection.execute(
-            "SELECT binding, row, relation, body FROM waiting WHERE for_binding=? AND for_id=? ORDER BY seq",
+    def released_by(self, binding: int, row_id: bytes, entities: Container[int]) -> list[WaitingRow]:
+        """The rows of these entities that waited for this one, oldest first; they wait no more."""
+        rows_waiting = self._connection.execute(
+            "SELECT binding, row, seq, relation, body FROM waiting WHERE for_binding=? AND for_id=? ORDER BY seq",
             (binding, row_id),
         ).fetchall()
-        for own_binding, own, _, _ in found:
+        found = [row for row in rows_waiting if entity_of_binding(row[0]) in entities]
+        released = []
+        for own_binding, own, seq, relation, body in found:
             self._stop_waiting(own_binding, own)
-        rows = [(number, _decode_relation(relation), *_decode(body)) for number, _, relation, body in found]
-        return [WaitingRow(number, relation, Op(op), row) for number, relation, op, row in rows]
+            op, row = _decode(body)
+            released.append(WaitingRow(own_binding, seq, _decode_relation(relation), Op(op), row))
+        return released
+
+    def waited_for(self, entities: Container[int]) -> list[tuple[int, bytes]]:
+        """The (binding, row id) pairs that rows of these entities wait for."""
+        found = self._connection.execute("SELECT DISTINCT binding, for_binding, for_id FROM waiting")
+        return [(for_binding, for_id) for own, for_binding, for_id in found if entity_of_binding(own) in entities]
 
     def hold(self, mapper: RowMapper, system: int, row: Row, refused: ValueRefused, moment: Moment) -> None:
         """The row cannot be understood: note it, with the reason; its next version that can be clears the note."""

@@ -1,6 +1,7 @@
-"""Private PostgreSQL and MariaDB servers for tests and the demo: loopback only, data in a temporary directory.
+"""Private PostgreSQL, MariaDB and MySQL servers for tests and the demo: loopback only, data in a temporary directory.
 
-Both are set up as a source needs it (logical WAL; row binlog with full image and metadata), and with a time zone that
+CDCD_PG_BIN and CDCD_MYSQL_BIN name directories with the programs of another version (`make test-matrix` brings some).
+All are set up as a source needs it (logical WAL; row binlog with full image and metadata), and with a time zone that
 is not UTC, so that a forgotten conversion shows. Unless `durable`, they do not call fsync: a killed server loses
 nothing then, a machine that loses power would.
 """
@@ -13,7 +14,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -201,15 +203,18 @@ def _quoted_value(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-class MariaDBServer(ServerProcess):
-    """A private MariaDB. `root` has no password, over the socket and over 127.0.0.1.
+class MySqlFamilyServer(ServerProcess):
+    """What MariaDB and MySQL have in common. `root` has no password, over the socket and over 127.0.0.1.
 
-    `settings` are mariadbd options without the leading dashes ("binlog-row-metadata": "MINIMAL").
+    `binaries` is the directory with the server's program. `settings` are its options without the leading dashes
+    ("binlog-row-metadata": "MINIMAL").
     """
 
-    name: ClassVar[str] = "mariadb"
+    is_mariadb: ClassVar[bool]
+    package: ClassVar[str]
     accounts: ClassVar[tuple[str, ...]] = ("mysql", "nobody")
     stop_signal: ClassVar[int] = signal.SIGTERM
+    own_settings: ClassVar[Mapping[str, str]]
 
     def __init__(
         self,
@@ -220,8 +225,7 @@ class MariaDBServer(ServerProcess):
         server_id: int = 1,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._server = _program(("mariadbd", "mysqld"), binaries)
-        self._installer = _program(("mariadb-install-db", "mysql_install_db"), binaries)
+        self._server = _find_program(binaries, type(self))
         super().__init__()
         self.socket = self.directory / "socket"
         self.settings: dict[str, str] = {
@@ -231,15 +235,14 @@ class MariaDBServer(ServerProcess):
             "binlog-format": "ROW",
             "binlog-row-image": "FULL",
             "binlog-row-metadata": "FULL",
-            "gtid-strict-mode": "ON",
             "server-id": str(server_id),
             "character-set-server": "utf8mb4",
             "default-time-zone": time_zone,
             "innodb-buffer-pool-size": "64M",
-            "innodb-log-file-size": "48M",
             "innodb-flush-log-at-trx-commit": "1" if durable else "2",  # 2: to the operating system at every commit
             "sync-binlog": "1" if durable else "0",
             "max-allowed-packet": "64M",
+            **self.own_settings,
             **(settings or {}),
         }
 
@@ -269,13 +272,18 @@ class MariaDBServer(ServerProcess):
         """Create an empty utf8mb4 database."""
         self.execute(f"CREATE DATABASE `{name.replace('`', '``')}` CHARACTER SET utf8mb4")
 
-    def _initialise(self) -> None:
-        options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        defaults, data = "--no-defaults", f"--datadir={self.directory / 'data'}"
-        run_as(self.account, [str(self._installer), defaults, data, *options], self.environment)
+    def _install(self, command: Sequence[str]) -> None:
+        """Make the database cluster. In a TMPDIR of our own: every server that starts removes #sql files from its own."""
+        run_as(self.account, command, {**self.environment, "TMPDIR": str(self.directory)})
+
+    @property
+    def _base(self) -> Path:
+        """Where the server's other files are: PREFIX of PREFIX/sbin/mariadbd."""
+        return self._server.parent.parent
 
     def _command(self) -> list[str]:
         files = {
+            "basedir": self._base,
             "datadir": self.directory / "data",
             "tmpdir": self.directory,
             "socket": self.socket,
@@ -294,14 +302,98 @@ class MariaDBServer(ServerProcess):
                 return False
 
 
-def _program(names: tuple[str, ...], directory: Path | None) -> Path:
-    path = str(directory) if directory else f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
-    found = next((Path(hit) for name in names if (hit := shutil.which(name, path=path))), None)
-    if found is None:
-        raise NotReady(
-            f"no program {names[0]} was found",
-            cause=f"looked in {path}",
-            remedy="apt-get install mariadb-server-core",
-            code="server-missing",
-        )
-    return found
+class MariaDBServer(MySqlFamilyServer):
+    """A private MariaDB."""
+
+    name: ClassVar[str] = "mariadb"
+    is_mariadb: ClassVar[bool] = True
+    package: ClassVar[str] = "mariadb-server-core"
+    own_settings: ClassVar[Mapping[str, str]] = {"gtid-strict-mode": "ON", "innodb-log-file-size": "48M"}
+
+    def _initialise(self) -> None:
+        path = os.pathsep.join(str(self._base / name) for name in ("bin", "scripts"))
+        installer = shutil.which("mariadb-install-db", path=path) or shutil.which("mysql_install_db", path=path)
+        if installer is None:
+            raise _missing("mariadb-install-db", self.package, path)
+        places = ["--no-defaults", f"--basedir={self._base}", f"--datadir={self.directory / 'data'}"]
+        options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        self._install([installer, *places, *options])
+
+
+class MySQLServer(MySqlFamilyServer):
+    """A private MySQL, with GTIDs on."""
+
+    name: ClassVar[str] = "mysql"
+    is_mariadb: ClassVar[bool] = False
+    package: ClassVar[str] = "mysql-server-core"
+    own_settings: ClassVar[Mapping[str, str]] = {
+        "gtid-mode": "ON",
+        "enforce-gtid-consistency": "ON",
+        "mysqlx": "OFF",
+        "performance-schema": "OFF",
+        "secure-file-priv": "NULL",
+    }
+
+    def _initialise(self) -> None:
+        places = [f"--basedir={self._base}", f"--datadir={self.directory / 'data'}"]
+        command = [str(self._server), "--no-defaults", *places, "--initialize-insecure"]
+        self._install(command)
+
+    def start(self) -> None:
+        """Start the server and return when it accepts connections; the first time makes the database cluster."""
+        first = not self._initialised
+        super().start()
+        if first:
+            root = "root@'127.0.0.1'"
+            self.execute(f"CREATE USER {root}; GRANT ALL ON *.* TO {root} WITH GRANT OPTION; RESET {self._log_words}")
+
+    @property
+    def _log_words(self) -> str:
+        """How the log is called in RESET, so that it begins without our own account's creation."""
+        version = self.execute("SELECT version()")[0][0]
+        return "BINARY LOGS AND GTIDS" if _leading_number(version) >= 8.2 else "MASTER"
+
+
+def mysql_family_server(
+    *, durable: bool = False, server_id: int = 1, settings: Mapping[str, str] | None = None
+) -> MySqlFamilyServer:
+    """The preferred server of the family: what CDCD_MYSQL_BIN names, or the MariaDB or else MySQL on the PATH."""
+    first = next(iter(_programs(None)), None)
+    kind = MySQLServer if first is not None and not _is_mariadb(str(first)) else MariaDBServer
+    return kind(durable=durable, server_id=server_id, settings=settings)
+
+
+def has_mysql() -> bool:
+    """Whether there is a MySQL to start, by CDCD_MYSQL_BIN or on the PATH."""
+    return not all(_is_mariadb(str(program)) for program in _programs(None))
+
+
+def _find_program(directory: Path | None, kind: type[MySqlFamilyServer]) -> Path:
+    for program in _programs(directory):
+        if _is_mariadb(str(program)) == kind.is_mariadb:
+            return program
+    raise _missing(kind.name, kind.package, str(directory or "CDCD_MYSQL_BIN and PATH"))
+
+
+def _programs(directory: Path | None) -> list[Path]:
+    """The family's server programs in the directory, or else the preferred one first."""
+    preferred = os.environ.get("CDCD_MYSQL_BIN")
+    usual = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
+    paths = [str(directory)] if directory else [*([preferred] if preferred else []), usual]
+    found = [shutil.which(name, path=path) for path in paths for name in ("mariadbd", "mysqld")]
+    return [Path(program) for program in found if program]
+
+
+@cache
+def _is_mariadb(program: str) -> bool:
+    command = [program, "--no-defaults", "--version"]
+    return "MariaDB" in subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout
+
+
+def _missing(program: str, package: str, looked_in: str) -> NotReady:
+    return NotReady(
+        f"no program of {program} was found",
+        cause=f"looked in {looked_in}",
+        remedy=f"apt-get install {package}, or let CDCD_MYSQL_BIN name the directory with the server's program",
+        code="server-missing",
+    )

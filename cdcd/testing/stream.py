@@ -47,8 +47,8 @@ def named_rows(event: Rows) -> list[Change]:
     assert event.olds is None or event.op is Op.UPDATE, f"{relation.table}: old rows without an update"
     olds: Sequence[Row | None] = event.olds if event.olds is not None else [None] * len(event.rows)
     assert len(olds) == len(event.rows), f"{relation.table}: not an old row for every row"
-    if event.op is Op.TRUNCATE:
-        assert not event.rows, f"{relation.table}: a truncate with rows"
+    if event.op in (Op.TRUNCATE, Op.ROWS_LOST, Op.TABLE_GONE):
+        assert not event.rows, f"{relation.table}: {event.op.name} with rows"
         return [Change(relation.table, event.op, {})]
 
     def name(row: Row) -> NamedRow:

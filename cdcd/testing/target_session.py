@@ -63,6 +63,7 @@ LINE = Table(
     (Reference("order_id", "orders", "id"),),
 )
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
+REKEY, CLEAR = WriteKind.REKEY, WriteKind.CLEAR
 ITEM_COLUMNS = ("id", "name", "required")
 
 

@@ -14,7 +14,7 @@ from cdcd.adapter import Identity
 from cdcd.config import Secret
 from cdcd.model import Row, Value
 from cdcd.testing.harness import Column, Harness, Table
-from cdcd.testing.servers import MariaDBServer
+from cdcd.testing.servers import MySqlFamilyServer
 from cdcd.values import parse_type
 from cdcd_mysql import Options
 from cdcd_mysql import adapter as mysql_adapter
@@ -44,6 +44,10 @@ INTEGERS = {
     (0, 2**64 - 1): "bigint unsigned",
     (0, 2155): "year",
     (0, 1023): "bit(10)",
+}
+MARIADB_VALUES: Mapping[str, Sequence[Value]] = {
+    "uuid": ("00000000-0000-0000-0000-000000000001", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+    "native(inet6)": ("::1", "2001:db8::ff00:42:8329", "::ffff:1.2.3.4"),
 }
 LOBS = {"text(255)": "tinytext", "text(65535)": "text", "text(16777215)": "mediumtext", "bytes(65535)": "blob"}
 
@@ -200,6 +204,21 @@ class MySqlHarness(Harness):
             self.sql("FLUSH BINARY LOGS")
             self.sql(f"PURGE BINARY LOGS TO '{last}'")
 
+    def log_end(self) -> tuple[str, int]:
+        """File and offset."""
+        file, offset, *_ = self.sql("SHOW BINARY LOG STATUS" if self._says_binary_log else "SHOW MASTER STATUS")[0]
+        return file, int(offset)
+
+    def reset_log(self) -> None:
+        """Begin the log anew, as if it had never been written."""
+        self.sql("RESET BINARY LOGS AND GTIDS" if self._says_binary_log else "RESET MASTER")
+
+    @property
+    def _says_binary_log(self) -> bool:
+        """MySQL's words from 8.2 on."""
+        version = self.sql("SELECT version()")[0][0]
+        return "MariaDB" not in version and not version.startswith(("8.0.", "8.1."))
+
     def sql(self, *statements: str) -> list[tuple]:
         """Run statements in one session; return the last one's rows."""
         connection = self._connect(autocommit=True)
@@ -229,43 +248,44 @@ class MySqlHarness(Harness):
         self.sql(f"DROP DATABASE {quoted(self.database)}")
 
 
-class MariaDbHarness(MySqlHarness):
+class PrivateHarness(MySqlHarness):
     """A database of a server of our own, which must not be shared with tests that run at the same time."""
 
     can_restart = True
-    values: Mapping[str, Sequence[Value]] = {
-        **MySqlHarness.values,
-        "uuid": ("00000000-0000-0000-0000-000000000001", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
-        "native(inet6)": ("::1", "2001:db8::ff00:42:8329", "::ffff:1.2.3.4"),
-    }
 
-    def __init__(self, server: MariaDBServer) -> None:
+    def __init__(self, server: MySqlFamilyServer) -> None:
         self.server = server
+        if server.is_mariadb:
+            self.values = {**self.values, **MARIADB_VALUES}
         super().__init__(Options(host="127.0.0.1", port=server.port, user="root", database=""))
 
     def restart(self) -> None:
         self.server.restart()
 
 
-class OnMariaDb:
+class OnPrivateServer:
     @pytest.fixture
-    def harness(self, server: MariaDBServer) -> Iterator[MariaDbHarness]:
-        harness = MariaDbHarness(server)
+    def harness(self, server: MySqlFamilyServer) -> Iterator[PrivateHarness]:
+        harness = PrivateHarness(server)
         yield harness
         harness.dispose()
 
 
 class OnMySql:
-    """The account's password is in CDCD_TEST_MYSQL_PASSWORD. Its binary logs are purged."""
+    """On MySQL itself: the running one that CDCD_TEST_MYSQL names ("user@host:port"), or else a private one.
+
+    The running one's account has its password in CDCD_TEST_MYSQL_PASSWORD. Its binary logs are purged.
+    """
 
     @pytest.fixture
-    def harness(self) -> Iterator[MySqlHarness]:
+    def harness(self, request: pytest.FixtureRequest) -> Iterator[MySqlHarness]:
         place = os.environ.get("CDCD_TEST_MYSQL")
         if place is None:
-            pytest.skip("CDCD_TEST_MYSQL names no MySQL server")
-        user, _, address = place.partition("@")
-        host, _, port = address.partition(":")
-        password = Secret(env="CDCD_TEST_MYSQL_PASSWORD")
-        harness = MySqlHarness(Options(host=host, port=int(port), user=user, password=password, database=""))
+            harness: MySqlHarness = PrivateHarness(request.getfixturevalue("mysql"))
+        else:
+            user, _, address = place.partition("@")
+            host, _, port = address.partition(":")
+            password = Secret(env="CDCD_TEST_MYSQL_PASSWORD")
+            harness = MySqlHarness(Options(host=host, port=int(port), user=user, password=password, database=""))
         yield harness
         harness.dispose()

@@ -7,9 +7,9 @@ import pytest
 
 from cdcd.adapter import TableNeed
 from cdcd.errors import CdcdError
-from cdcd.testing.servers import MariaDBServer
+from cdcd.testing.servers import mysql_family_server
 from cdcd.testing.stream import StreamReader
-from contract.mysql_harness import MariaDbHarness
+from contract.mysql_harness import PrivateHarness
 
 NUMBERS = "CREATE TABLE t (id int PRIMARY KEY, v varchar(100), n int)"
 
@@ -17,13 +17,13 @@ NUMBERS = "CREATE TABLE t (id int PRIMARY KEY, v varchar(100), n int)"
 @pytest.fixture(scope="module")
 def server():
     """A server that tests may restart, kill and reconfigure, if they put it back."""
-    with MariaDBServer(settings={"max-allowed-packet": "256M"}) as server:
+    with mysql_family_server(settings={"max-allowed-packet": "256M"}) as server:
         yield server
 
 
 @pytest.fixture
 def harness(server):
-    harness = MariaDbHarness(server)
+    harness = PrivateHarness(server)
     yield harness
     harness.dispose()
 

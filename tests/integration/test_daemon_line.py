@@ -4,121 +4,19 @@ import json
 import os
 import random
 import signal
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cdcd.testing.servers import MariaDBServer, PostgresServer
-from integration.daemon_process import DaemonProcess, wait_until
-
-PASSWORD = "shop-s3cret"
-CONFIG = """
-[daemon]
-name = "{name}"
-state-dir = "{state}"
-[journal]
-keep = "{keep}"
-max-size = "{max_size}"
-[systems.erp]
-adapter = "postgres"
-dsn = "{dsn}"
-[systems.shop]
-adapter = "mysql"
-host = "127.0.0.1"
-port = {port}
-user = "{name}"
-database = "{database}"
-password = {{ env = "SHOP_PASSWORD" }}
-[entities.product]
-key = ["sku"]
-create = ["erp"]
-delete = ["erp"]
-[entities.product.fields]
-sku = {{ type = "text(64)" }}
-name = {{ type = "text(200)", owner = "erp" }}
-price = {{ type = "decimal(14,2)", owner = "erp" }}
-description = {{ type = "text", owner = "shop" }}
-[entities.product.in.erp]
-table = "item"
-columns = {{ sku = "code", name = "name", price = "list_price", description = "web_text" }}
-[entities.product.in.shop]
-table = "products"
-columns = {{ sku = "sku", name = "title", price = {{ column = "cents", scale = 100 }}, description = "body" }}
-"""
-ITEM = """CREATE TABLE item (id bigserial PRIMARY KEY, code text NOT NULL UNIQUE, name text,
-    list_price numeric(14,2), web_text text)"""
-PRODUCTS = """CREATE TABLE products (id bigint AUTO_INCREMENT PRIMARY KEY, sku varchar(64) NOT NULL UNIQUE,
-    title varchar(200), cents integer, body text) CHARACTER SET utf8mb4"""
-
-
-class Line(DaemonProcess):
-    """Both databases and the daemon between them."""
-
-    def __init__(
-        self,
-        directory: Path,
-        postgres: PostgresServer,
-        mariadb: MariaDBServer,
-        keep: str = "14d",
-        max_size: str = "20GiB",
-    ) -> None:
-        self.name = f"line_{uuid.uuid4().hex[:12]}"
-        self.postgres, self.mariadb = postgres, mariadb
-        postgres.create_database(self.name)
-        mariadb.create_database(self.name)
-        mariadb.execute(f"CREATE USER {self.name}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
-        mariadb.execute(f"GRANT ALL ON *.* TO {self.name}@'127.0.0.1'")
-        self.erp(ITEM)
-        self.shop(PRODUCTS)
-        config = directory / "cdcd.toml"
-        config.write_text(
-            CONFIG.format(
-                name=self.name,
-                state=directory / "state",
-                dsn=postgres.dsn(self.name),
-                port=mariadb.port,
-                database=self.name,
-                keep=keep,
-                max_size=max_size,
-            )
-        )
-        super().__init__(config, directory / "state")
-        self.environment["SHOP_PASSWORD"] = PASSWORD
-
-    def erp(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.postgres.execute(self.name, sql)
-
-    def shop(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.mariadb.execute(sql, self.name)
-
-    def differences(self) -> list[tuple[Any, ...]]:
-        """Records that are not the same in both databases, as either has them."""
-        erp = self.erp("SELECT code, name, (list_price * 100)::bigint, web_text FROM item")
-        return sorted(set(erp) ^ set(self.shop("SELECT sku, title, cents, body FROM products")), key=repr)
-
-    def wait_in_step(self) -> None:
-        def reached() -> bool:
-            assert self.process is not None
-            assert self.process.poll() is None, self.log.read_text()
-            return not self.differences()
-
-        try:
-            wait_until(reached, "in step")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.differences()[:10]}\n{self.log.read_text()[-2000:]}") from error
-
-    def drop_slot(self) -> None:
-        slots = "FROM pg_replication_slots WHERE database = current_database()"
-        wait_until(lambda: not self.erp(f"SELECT 1 {slots} AND active"), "the slot is free")
-        self.erp(f"SELECT pg_drop_replication_slot(slot_name) {slots}")
+from cdcd.testing.servers import MySqlFamilyServer, PostgresServer, mysql_family_server
+from integration.daemon_process import wait_until
+from integration.erp_and_shop import PASSWORD, Line
 
 
 @pytest.fixture
-def line(tmp_path: Path, postgres: PostgresServer, mariadb: MariaDBServer) -> Iterator[Line]:
+def line(tmp_path: Path, postgres: PostgresServer, mariadb: MySqlFamilyServer) -> Iterator[Line]:
     made = Line(tmp_path, postgres, mariadb)
     try:
         yield made
@@ -127,8 +25,13 @@ def line(tmp_path: Path, postgres: PostgresServer, mariadb: MariaDBServer) -> It
         made.drop_slot()
 
 
-def test_check_finds_everything_ready_and_changes_nothing(line: Line):
-    checked = line.cli("check")
+def test_check_finds_everything_ready_and_changes_nothing(line: Line, mariadb: MySqlFamilyServer):
+    durable = "SET GLOBAL sync_binlog = {}; SET GLOBAL innodb_flush_log_at_trx_commit = {}"
+    mariadb.execute(durable.format(1, 1))
+    try:
+        checked = line.cli("check")
+    finally:
+        mariadb.execute(durable.format(0, 2))
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "everything is ready (2 systems, 2 tables)" in checked.stdout
     assert not line.directory.path.exists()
@@ -251,7 +154,7 @@ def test_rewind_brings_back_the_present_to_a_target_that_lost_it(line: Line):
 
 
 def test_a_target_that_is_away_is_waited_for_while_the_journal_goes_on(tmp_path: Path, postgres: PostgresServer):
-    with MariaDBServer() as mariadb:
+    with mysql_family_server() as mariadb:
         line = Line(tmp_path, postgres, mariadb)
         try:
             line.erp("INSERT INTO item (code, name, list_price) VALUES ('A', 'a', 1)")
@@ -272,7 +175,7 @@ def test_a_target_that_is_away_is_waited_for_while_the_journal_goes_on(tmp_path:
 
 
 def test_a_full_journal_stops_capture_until_there_is_room(
-    tmp_path: Path, postgres: PostgresServer, mariadb: MariaDBServer
+    tmp_path: Path, postgres: PostgresServer, mariadb: MySqlFamilyServer
 ):
     line = Line(tmp_path, postgres, mariadb, keep="1s", max_size="2MiB")
     try:

@@ -8,8 +8,8 @@ import pytest
 
 from cdcd.errors import NeedsOperator, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, TableWrite, WriteKind
-from cdcd.testing.servers import MariaDBServer
-from contract.mysql_harness import MariaDbHarness, OnMySql
+from cdcd.testing.servers import mysql_family_server
+from contract.mysql_harness import OnMySql, PrivateHarness
 
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
 
@@ -71,9 +71,9 @@ class Targets:
             ("decimal(6,2)", "1.50", "1.505", "too-precise"),
             ("decimal(6,2)", "1.500", "1e3", "wrong-type"),
             ("datetime(3)", "2026-01-01 00:00:00.123", "2026-01-01 00:00:00.1234", "too-precise"),
-            ("datetime", "2026-01-01 00:00:00", "2026-02-31 00:00:00", "bad-value"),
-            ("date", "2026-01-01", "0000-00-00", "bad-value"),
-            ("timestamp null", "2038-01-19 03:14:07Z", "1960-01-01 00:00:00Z", "bad-value"),
+            ("datetime", "2026-02-31 00:00:00", "2026-02-32 00:00:00", "bad-value"),
+            ("date", "0000-00-00", "2026-13-01", "bad-value"),
+            ("timestamp null", "2038-01-19 03:14:07Z", "1960-01-01 00:00:00Z", "out-of-range"),
             ("time", "838:59:59", "839:00:00", "bad-value"),
             ("enum('a','b')", "b", "c", "bad-value"),
             ("set('a','b')", "a,b", "a,c", "bad-value"),
@@ -378,14 +378,14 @@ class Targets:
 
 @pytest.fixture(scope="module")
 def server():
-    with MariaDBServer(settings={"max-allowed-packet": "4M"}) as server:
+    with mysql_family_server(settings={"max-allowed-packet": "4M"}) as server:
         yield server
 
 
 class TestMariaDb(Targets):
     @pytest.fixture
     def harness(self, server):
-        harness = MariaDbHarness(server)
+        harness = PrivateHarness(server)
         yield harness
         harness.dispose()
 

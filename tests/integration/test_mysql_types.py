@@ -1,269 +1,500 @@
-"""Every column type: what the log says, what a chunk says and what was written are the same, to the last character."""
+"""Every column type: what the log says, what a chunk says and what was written are the same, to the last character.
+
+The server's defaults are as unlike our sessions' as they can be. All types are written and read once, by one source;
+then there is a test for each.
+"""
+
+import contextlib
+import json
+import os
+from itertools import count
+from typing import NamedTuple
 
 import pytest
 
+import mysql_cases
 from cdcd.adapter import TableNeed
+from cdcd.config import Secret
+from cdcd.errors import Refused
+from cdcd.model import Batch, Op, TableWrite, WriteKind
+from cdcd.testing.servers import mysql_family_server
 from cdcd.testing.stream import StreamReader, exactly, named_rows
 from cdcd.values import parse_type
-from contract.mysql_harness import MariaDbHarness, OnMySql, quoted
+from cdcd_mysql import Options
+from contract.mysql_harness import MySqlHarness, PrivateHarness
 
-ZERO_DATES = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'"
-
-# column definition, then pairs of an SQL literal and the canonical value
-COLUMNS = [
-    ("tinyint", [("-128", -128), ("127", 127)]),
-    ("tinyint unsigned", [("255", 255)]),
-    ("tinyint(1)", [("1", 1), ("0", 0), ("-5", -5)]),
-    ("smallint", [("-32768", -32768)]),
-    ("smallint unsigned", [("65535", 65535)]),
-    ("mediumint", [("-8388608", -8388608), ("8388607", 8388607), ("-1", -1)]),
-    ("mediumint unsigned", [("16777215", 16777215)]),
-    ("int", [("-2147483648", -(2**31))]),
-    ("int unsigned", [("4294967295", 2**32 - 1)]),
-    ("bigint", [("-9223372036854775808", -(2**63))]),
-    ("bigint unsigned", [("18446744073709551615", 2**64 - 1)]),
-    ("int(7) unsigned zerofill", [("42", 42)]),
-    ("year", [("2026", 2026), ("1901", 1901), ("2155", 2155), ("0000", 0)]),
-    ("bit(1)", [("b'1'", 1), ("b'0'", 0)]),
-    ("bit(10)", [("b'1111111111'", 1023), ("b'1'", 1)]),
-    ("bit(64)", [("18446744073709551615", 2**64 - 1)]),
-    ("decimal(12,4)", [("-99999999.9999", "-99999999.9999"), ("0", "0.0000"), ("-0.0001", "-0.0001")]),
-    ("decimal(5,0)", [("-99999", "-99999"), ("7", "7")]),
-    ("decimal(4,4)", [("-0.0001", "-0.0001"), ("0.1", "0.1000")]),
-    ("decimal(20,9)", [("12345678901.000000001", "12345678901.000000001"), ("-9", "-9.000000000")]),
-    ("decimal(27,18)", [("-123456789.000000000000000001", "-123456789.000000000000000001")]),
-    ("decimal(65,30)", [("-" + "9" * 35 + "." + "9" * 30, "-" + "9" * 35 + "." + "9" * 30)]),
-    ("decimal(10,2) unsigned zerofill", [("1.5", "1.50"), ("0", "0.00")]),
-    ("float", [("0.1", 0.1), ("-3.4028234e38", -3.4028235e38), ("16777217", 16777216.0), ("1e-45", 1e-45)]),
-    ("float unsigned", [("1.5", 1.5)]),
-    ("double", [("0.1", 0.1), ("-1.7976931348623157e308", -1.7976931348623157e308), ("5e-324", 5e-324)]),
-    ("date", [("'1000-01-01'", "1000-01-01"), ("'9999-12-31'", "9999-12-31"), ("'0000-00-00'", "0000-00-00")]),
-    ("date", [("'2026-00-15'", "2026-00-15"), ("'2026-02-31'", "2026-02-31")]),
-    ("datetime", [("'2026-11-21 23:59:59'", "2026-11-21 23:59:59"), ("'0000-00-00'", "0000-00-00 00:00:00")]),
-    ("datetime(1)", [("'2026-11-21 23:59:59.5'", "2026-11-21 23:59:59.5")]),
-    ("datetime(3)", [("'2026-11-21 23:59:59.050'", "2026-11-21 23:59:59.05")]),
-    ("datetime(6)", [("'1000-01-01 00:00:00.000001'", "1000-01-01 00:00:00.000001")]),
-    ("timestamp null", [("'2038-01-19 03:14:07'", "2038-01-19 03:14:07Z"), ("0", "0000-00-00 00:00:00Z")]),
-    ("timestamp(2) null", [("'1970-01-01 00:00:01.25'", "1970-01-01 00:00:01.25Z")]),
-    ("timestamp(6) null", [("'2026-03-29 02:30:00.000100'", "2026-03-29 02:30:00.0001Z")]),
-    ("time", [("'-838:59:59'", "-838:59:59"), ("'838:59:59'", "838:59:59"), ("'00:00:00'", "00:00:00")]),
-    ("time(1)", [("'-00:00:01.1'", "-00:00:01.1"), ("'00:00:01.9'", "00:00:01.9")]),
-    ("time(4)", [("'-10:11:12.0009'", "-10:11:12.0009"), ("'-00:00:00.5'", "-00:00:00.5")]),
-    ("time(6)", [("'-838:59:58.999999'", "-838:59:58.999999"), ("'12:00:00.000010'", "12:00:00.00001")]),
-    ("char(5)", [("'ab   '", "ab"), ("''", ""), ("'日本語😀é'", "日本語😀é")]),
-    ("char(255)", [("repeat('é', 255)", "é" * 255), ("'x'", "x")]),
-    ("varchar(5)", [("'ab   '", "ab   "), ("''", "")]),
-    ("varchar(3000)", [("repeat('日', 3000)", "日" * 3000)]),
-    ("tinytext", [("'t'", "t")]),
-    ("text", [("repeat('x', 65535)", "x" * 65535), ("''", "")]),
-    ("mediumtext", [("repeat('y', 70000)", "y" * 70000)]),
-    ("longtext", [("'l'", "l")]),
-    ("binary(4)", [("x'01'", b"\1\0\0\0"), ("x'00000000'", b"\0\0\0\0"), ("'a b '", b"a b ")]),
-    ("varbinary(4)", [("x'0100'", b"\1\0"), ("''", b"")]),
-    ("varbinary(300)", [("repeat('z', 300)", b"z" * 300)]),
-    ("tinyblob", [("x'ff00'", b"\xff\0")]),
-    ("blob", [("x'fe'", b"\xfe")]),
-    ("mediumblob", [("repeat('b', 70000)", b"b" * 70000)]),
-    ("longblob", [("''", b"")]),
-    (
-        "enum('a','b,c','d''e','f\\\\g','日本')",
-        [("'a'", "a"), ("'b,c'", "b,c"), ("'d''e'", "d'e"), ("'f\\\\g'", "f\\g")],
-    ),
-    ("enum('x\\ny', 'tab\t')", [("'x\\ny'", "x\ny"), ("'tab\t'", "tab\t")]),
-    ("enum('x')", [("'x'", "x"), ("0", "")]),
-    ("set('one','two','three')", [("'three,one'", "one,three"), ("''", ""), ("'two'", "two")]),
-    ("set({})".format(",".join(f"'m{n}'" for n in range(64))), [("'m63,m0'", "m0,m63")]),
-    ("point", [("ST_GeomFromText('POINT(1 2)')", bytes.fromhex("000000000101000000000000000000f03f0000000000000040"))]),
-]
-MARIADB_COLUMNS = [
-    ("uuid", [("'6ba7b810-9dad-11d1-80b4-00c04fd430c8'", "6ba7b810-9dad-11d1-80b4-00c04fd430c8")]),
-    ("uuid", [("'123e4567-e89b-42d3-a456-426614174000'", "123e4567-e89b-42d3-a456-426614174000")]),
-    ("inet6", [("'::ffff:1.2.3.4'", "::ffff:1.2.3.4"), ("'2001:db8::'", "2001:db8::"), ("'::'", "::")]),
-    ("inet4", [("'10.0.0.0'", "10.0.0.0")]),
-    ("json", [("'{\"a\": [1, 2.50]}'", '{"a": [1, 2.50]}')]),
-    ("float(7,2)", [("1.25", 1.25)]),
-    ("double(7,2)", [("1.25", 1.25)]),
-]
-DOUBLES = ["1e0", "1e15", "1e14", "123456789012345e0", "1e-4", "1e-14", "1e-15", "1e-16", "0.1e0", "-0e0", "5e-324"]
-DOUBLES += ["1.7976931348623157e308", "1.5e300", "123456.789e0", "1e20", "99999999999999990e0", "100e0", "-1.25e-7"]
-MYSQL_JSON = [
-    '\'{"b": 1, "a": [null, true, false, "x\\\\ny\\\\"\\\\u0001"], "": {}}\'',
-    "'[]'",
-    "'[65535, 65536, -32768, -32769, 2147483647, 2147483648, -2147483649, 9223372036854775807, 18446744073709551615]'",
-    "'[1.0, 0.1, 1e100, -0.0, 123456789.5]'",
-    f"JSON_ARRAY({', '.join(DOUBLES)})",
-    "CAST(CAST('2026-11-21 23:59:59.000010' AS DATETIME(6)) AS JSON)",
-    "JSON_ARRAY(CAST('2026-11-21 23:59:59.5' AS DATETIME(6)), CAST('2026-11-21' AS DATE), CAST('-01:02:03.5' AS TIME(6)))",
-    "JSON_ARRAY(CAST(12.3400 AS DECIMAL(12,4)), CAST(-99999999999.5 AS DECIMAL(30,10)))",
-    "JSON_ARRAY(x'00ff', b'101')",
-    "CONCAT('[', REPEAT('\"long text 日本\", ', 6000), '1]')",
-    "CONCAT('{\"k\": \"', REPEAT('x', 70000), '\"}')",
-    "JSON_OBJECT('one', 1, 'three', JSON_OBJECT('deep', JSON_ARRAY(1, JSON_ARRAY(2))), '日本', 'é😀')",
-    "'\"just a text\"'",
-    "'17'",
-    "'null'",
-]
-MYSQL_COLUMNS = [("json", [(literal, None) for literal in MYSQL_JSON]), ("json not null", [("'1'", "1")])]
+UNFRIENDLY = {
+    "default-time-zone": "SYSTEM",
+    "sql-mode": "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,PAD_CHAR_TO_FULL_LENGTH,NO_UNSIGNED_SUBTRACTION",
+    "character-set-server": "gbk",
+    "collation-server": "gbk_bin",
+    "div-precision-increment": "0",
+    "max-allowed-packet": "16M",
+    "explicit-defaults-for-timestamp": "OFF",
+}
+TIME_MODES = {True: "TIME_ROUND_FRACTIONAL", False: "TIME_TRUNCATE_FRACTIONAL"}
+COLUMNS_PER_TABLE = 12
+SETTINGS = ("SET SESSION sql_mode = '" + mysql_cases.WRITING_SQL_MODE + "'",)
 
 
-@pytest.fixture
-def mariadb_harness(mariadb):
-    harness = MariaDbHarness(mariadb)
-    yield harness
-    harness.dispose()
+class Cell(NamedTuple):
+    """Where a case is: the `place` of its column in a table, counted after id and version."""
+
+    table: str
+    place: int
 
 
-def write_table(harness, columns):
-    """A table with one column of each type, and a row for every value; return the rows as they should be read."""
-    definitions = ", ".join(f"c{number} {definition}" for number, (definition, _) in enumerate(columns))
-    harness.sql(f"CREATE TABLE types (id int PRIMARY KEY, {definitions})")
-    expected = []
-    count = max(len(values) for _, values in columns)
-    for identifier in range(count):
-        chosen = [values[identifier % len(values)] for _, values in columns]
-        literals = ", ".join(literal for literal, _ in chosen)
-        harness.sql(ZERO_DATES, f"INSERT INTO types VALUES ({identifier}, {literals})")
-        expected.append([identifier, *(value for _, value in chosen)])
-    if not any("not null" in definition for definition, _ in columns):
-        harness.sql(f"INSERT INTO types (id) VALUES ({count})")
-        expected.append([count, *[None] * len(columns)])
+class Readings(NamedTuple):
+    """Of one table: rows expected after the inserts and after the updates, and what was read, each by id."""
+
+    inserted: dict
+    updated: dict
+    log: dict
+    chunks: dict
+    types: set
+
+
+@pytest.fixture(scope="module")
+def harness():
+    """On a private server, or on the one that CDCD_TEST_MYSQL names."""
+    place = os.environ.get("CDCD_TEST_MYSQL")
+    if place is not None:
+        user, _, address = place.partition("@")
+        password = Secret(env="CDCD_TEST_MYSQL_PASSWORD")
+        port = int(address.partition(":")[2])
+        harness = MySqlHarness(Options(host="127.0.0.1", port=port, user=user, password=password, database=""))
+        yield harness
+        harness.dispose()
+        return
+    server = mysql_family_server(settings=UNFRIENDLY)
+    server.settings["sql-mode"] += "," + TIME_MODES[server.is_mariadb]
+    server.environment = {**server.environment, "TZ": "Europe/Berlin"}
+    with server:
+        yield PrivateHarness(server)
+
+
+@pytest.fixture(scope="module")
+def version(harness):
+    text = harness.sql("SELECT version()")[0][0]
+    numbers = tuple(int(part) for part in text.split("-")[0].split(".")[:2])
+    return ("mariadb" if "MariaDB" in text else "mysql"), numbers
+
+
+@pytest.fixture(scope="module")
+def cells(version):
+    cases = [number for number, case in enumerate(mysql_cases.CASES) if mysql_cases.exists_on(case, *version)]
+    return {number: Cell(f"t{n // COLUMNS_PER_TABLE}", n % COLUMNS_PER_TABLE) for n, number in enumerate(cases)}
+
+
+def tables_of(cells):
+    tables = {}
+    for number, cell in cells.items():
+        tables.setdefault(cell.table, []).append(mysql_cases.CASES[number])
+    return tables
+
+
+def samples_of(cases, number):
+    return [case.samples[number % len(case.samples)] for case in cases]
+
+
+def create_sql(table, cases, more=""):
+    columns = ", ".join(f"c{n} {case.ddl}" for n, case in enumerate(cases))
+    return f"CREATE TABLE {table} (id int PRIMARY KEY, version int, {columns}{more}) CHARACTER SET utf8mb4"
+
+
+def row_count(cases):
+    return max(len(case.samples) for case in cases)
+
+
+@pytest.fixture(scope="module")
+def readings(harness, cells):
+    """Write every sample, update it to the next, delete it; read the log, and a chunk before and after the updates."""
+    tables = tables_of(cells)
+    harness.sql(*SETTINGS, *[create_sql(table, cases) for table, cases in tables.items()])
+    source = harness.adapter.open_source(harness.identity, harness.options, [TableNeed(table) for table in tables])
+    reader = StreamReader(source)
+    chunks = {table: [] for table in tables}
+    inserted, updated = {}, {}
+    for table, cases in tables.items():
+        inserted[table] = insert_samples(harness, table, cases)
+    row_total = sum(row_count(cases) + 1 for cases in tables.values())
+    read_rows(reader, row_total)
+    read_chunks(reader, chunks)
+    for table, cases in tables.items():
+        updated[table] = update_samples(harness, table, cases)
+    read_rows(reader, 2 * row_total)
+    read_chunks(reader, chunks)
+    harness.sql(*[f"DELETE FROM {table}" for table in tables])
+    read_rows(reader, 3 * row_total)
+    source.close()
+    log = {table: {op: {} for op in Op} for table in tables}
+    for entry in reader.transactions:
+        for change in entry.changes:
+            log[change.table][change.op][change.row["id"]] = list(change.row.values())[2:]
+    types = {table: set() for table in tables}
+    for relation in [event.relation for event in reader.events if hasattr(event, "relation")]:
+        types[relation.table].add(relation.types[2:])
+    for table, read in chunks.items():
+        types[table] |= {chunk.rows.relation.types[2:] for chunk in read}
+    return {
+        table: Readings(
+            inserted[table],
+            updated[table],
+            log[table],
+            [{change.row["id"]: list(change.row.values())[2:] for change in named_rows(chunk.rows)} for chunk in read],
+            types[table],
+        )
+        for table, read in chunks.items()
+    }
+
+
+def insert_samples(harness, table, cases):
+    expected = {}
+    statements = []
+    for identifier in range(row_count(cases)):
+        samples = samples_of(cases, identifier)
+        literals = ", ".join(sample.literal_sql for sample in samples)
+        statements.append(f"INSERT INTO {table} VALUES ({identifier}, 0, {literals})")
+        expected[identifier] = [sample.value for sample in samples]
+    nulls = ", ".join(f"c{n} = NULL" for n in range(len(cases)))
+    statements.append(f"INSERT INTO {table} SET id = {row_count(cases)}, {nulls}")
+    expected[row_count(cases)] = [None for _ in cases]
+    harness.sql(*SETTINGS, *statements)
     return expected
 
 
-def read_both(harness, columns):
-    """The rows from the log and from a chunk, and both relations."""
-    source = harness.adapter.open_source(harness.identity, harness.options, [TableNeed("types")])
-    reader = StreamReader(source)
-    expected = write_table(harness, columns)
-    reader.read_until(lambda: sum(len(entry.changes) for entry in reader.transactions) == len(expected))
-    streamed = [list(change.row.values()) for entry in reader.transactions for change in entry.changes]
-    chunk = reader.read_chunk("types", None, 1000)
-    chunked = [list(change.row.values()) for change in named_rows(chunk.rows)]
-    relations = {event.relation for event in reader.events if hasattr(event, "relation")} | {chunk.rows.relation}
-    source.close()
-    return expected, streamed, chunked, relations
+def update_samples(harness, table, cases):
+    """Every row gets the values of the one before, the first NULL."""
+    expected = {0: [None for _ in cases]}
+    statements = [
+        f"UPDATE {table} SET version = 1, {', '.join(f'c{n} = NULL' for n in range(len(cases)))} WHERE id = 0"
+    ]
+    for identifier in range(1, row_count(cases) + 1):
+        samples = samples_of(cases, identifier - 1)
+        sets = ", ".join(f"c{n} = {sample.literal_sql}" for n, sample in enumerate(samples))
+        statements.append(f"UPDATE {table} SET version = 1, {sets} WHERE id = {identifier}")
+        expected[identifier] = [sample.value for sample in samples]
+    harness.sql(*SETTINGS, *statements)
+    return expected
 
 
-def assert_same(columns, rows, others):
-    for row, other in zip(rows, others, strict=True):
-        for place, (value, same) in enumerate(zip(row, other, strict=True)):
-            definition = "id" if place == 0 else columns[place - 1][0]
-            assert exactly(value)[:300] == exactly(same)[:300], definition
-            assert exactly(value) == exactly(same), definition
+def read_rows(reader, total):
+    """A chunk leaves out rows that the stream is still to show: so these are read first."""
+    reader.read_until(lambda: sum(len(entry.changes) for entry in reader.transactions) == total)
 
 
-def test_every_type_of_mariadb_reads_alike_from_log_and_chunk(mariadb_harness):
-    columns = COLUMNS + MARIADB_COLUMNS
-    expected, streamed, chunked, relations = read_both(mariadb_harness, columns)
-    assert_same(columns, streamed, expected)
-    assert_same(columns, chunked, expected)
-    assert len(relations) == 1
-    (relation,) = relations
-    assert all(parse_type(spec) for spec in relation.types)
+def read_chunks(reader, chunks):
+    for table, read in chunks.items():
+        read.append(reader.read_chunk(table, None, 1000))
 
 
-class TestMySql(OnMySql):
-    def test_every_type_of_mysql_reads_alike_from_log_and_chunk(self, harness):
-        columns = COLUMNS
-        expected, streamed, chunked, relations = read_both(harness, columns)
-        assert_same(columns, streamed, expected)
-        assert_same(columns, chunked, expected)
-        assert len(relations) == 1
-
-    def test_binary_json_of_mysql_is_printed_as_the_server_prints_it(self, harness):
-        if "MariaDB" in harness.sql("SELECT version()")[0][0]:
-            pytest.skip("MariaDB keeps JSON as text")
-        _, streamed, chunked, _ = read_both(harness, MYSQL_COLUMNS)
-        assert_same(MYSQL_COLUMNS, streamed, chunked)
-        assert len(streamed) == len(MYSQL_JSON)
+def case_name(number):
+    case = mysql_cases.CASES[number]
+    return f"{number}-{case.ddl[:40]}"
 
 
-def test_describe_and_the_log_agree_on_types(mariadb_harness):
-    columns = COLUMNS + MARIADB_COLUMNS
-    *_, (relation,) = read_both(mariadb_harness, columns)
-    target = mariadb_harness.open_target()
-    shape = target.describe(["types"])["types"]
+every_case = pytest.mark.parametrize("number", range(len(mysql_cases.CASES)), ids=case_name)
+
+
+def assert_column(rows, expected, place):
+    assert rows.keys() == expected.keys()
+    for identifier, row in expected.items():
+        assert exactly(rows[identifier][place])[:300] == exactly(row[place])[:300]
+        assert rows[identifier][place] == row[place]
+
+
+@every_case
+def test_a_type_reads_alike_from_log_and_chunk(number, cells, readings):
+    if number not in cells:
+        pytest.skip("this server does not have the type")
+    table, place = cells[number]
+    reading = readings[table]
+    assert_column(reading.log[Op.INSERT], reading.inserted, place)
+    assert_column(reading.chunks[0], reading.inserted, place)
+    assert_column(reading.log[Op.UPDATE], reading.updated, place)
+    assert_column(reading.chunks[1], reading.updated, place)
+    assert_column(reading.log[Op.DELETE], reading.updated, place)
+    assert {types[place] for types in reading.types} == {mysql_cases.CASES[number].canonical}
+    assert parse_type(mysql_cases.CASES[number].canonical)
+
+
+# ---- the same values, written by a target ------------------------------------------------------------------------------
+
+BULK = 40
+"""Rows enough for statements over many rows; up to 16 are written one by one where a second key can collide."""
+
+
+def is_writable(case, value):
+    """Not the mark of a value that was refused."""
+    return not (case.ddl == "enum('x','y')" and value == "")
+
+
+def writable_rows(cases, rows):
+    values = [[sample.value for sample in case.samples if is_writable(case, sample.value)] for case in cases]
+    return [[n, n, *(column[n % len(column)] for column in values)] for n in range(rows)]
+
+
+@pytest.fixture(scope="module")
+def written(harness, cells):
+    """Every value written in every way: inserted and updated in bulk, and one by one. Rows by table and way."""
+    tables = tables_of(cells)
+    target = harness.adapter.open_target(harness.identity, harness.options)
+    batches = iter(range(target.open(), 1_000_000))
+    found = {}
+    for table, cases in tables.items():
+        copy = f"w{table}"
+        harness.sql(*SETTINGS, create_sql(copy, cases, ", UNIQUE (version)"))
+        columns = ("id", "version", *(f"c{n}" for n in range(len(cases))))
+        nulls = [[n, n, *[None] * len(cases)] for n in range(BULK)]
+
+        def apply(kind, rows, copy=copy, columns=columns):
+            batch = next(batches)
+            applied = target.apply([TableWrite(copy, kind, ("id",), columns, rows)], Batch(batch, batch + 1))
+            assert applied.missing == ()
+
+        few, many = writable_rows(cases, 16), writable_rows(cases, BULK)
+        ways = {"inserted": (WriteKind.UPSERT, many), "nulls": (WriteKind.UPSERT, nulls)}
+        ways |= {"updated": (WriteKind.UPSERT, many), "few nulls": (WriteKind.UPDATE, nulls[:16])}
+        ways |= {"updated one by one": (WriteKind.UPDATE, few)}
+        for way, (kind, rows) in ways.items():
+            apply(kind, rows)
+            if "null" not in way:
+                found[table, way] = copied_rows(harness, copy)
     target.close()
-    assert tuple(column.type for column in shape.columns) == relation.types
-    assert tuple(column.name for column in shape.columns) == relation.columns
+    return found
 
 
-def test_generated_and_invisible_columns_are_in_the_rows(mariadb_harness):
-    mariadb_harness.sql(
-        "CREATE TABLE types (id int PRIMARY KEY, a int, v int AS (a + 1) VIRTUAL, s int AS (a + 2) STORED, i int INVISIBLE)"
+def copied_rows(harness, table):
+    return {row[0]: row[2:] for row in copied(harness, table)}
+
+
+def plain(case, value):
+    """MySQL keeps dates and decimals in JSON as such; written as text, their numbers have no zeros at the end."""
+    return json.loads(value) if case.canonical == "json(double)" and value is not None else exactly(value)
+
+
+@every_case
+@pytest.mark.parametrize("way", ["inserted", "updated", "updated one by one"])
+def test_a_value_that_is_written_reads_back_the_same(number, way, cells, written):
+    if number not in cells:
+        pytest.skip("this server does not have the type")
+    case = mysql_cases.CASES[number]
+    table, place = cells[number]
+    values = [sample.value for sample in case.samples if is_writable(case, sample.value)]
+    for identifier in range(BULK if way != "updated one by one" else 16):
+        got = plain(case, written[table, way][identifier][place])
+        assert got == plain(case, values[identifier % len(values)])
+
+
+# ---- what concerns more than a value -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shapes(harness, readings):
+    target = harness.adapter.open_target(harness.identity, harness.options)
+    yield target.describe(tuple(readings))
+    target.close()
+
+
+@every_case
+def test_a_live_column_has_the_type_that_its_log_has(number, cells, shapes):
+    if number not in cells:
+        pytest.skip("this server does not have the type")
+    table, place = cells[number]
+    assert shapes[table].columns[place + 2].type == mysql_cases.CASES[number].canonical
+
+
+@contextlib.contextmanager
+def opened(harness, *tables):
+    source = harness.adapter.open_source(harness.identity, harness.options, [TableNeed(table) for table in tables])
+    try:
+        yield StreamReader(source)
+    finally:
+        source.close()
+
+
+def read_both(reader, table, total):
+    """The rows from the log and from a chunk, of a table that has just got them."""
+    read_rows(reader, total)
+    streamed = [change.row for entry in reader.transactions for change in entry.changes if change.table == table]
+    return streamed, [change.row for change in named_rows(reader.read_chunk(table, None, 1000).rows)]
+
+
+def test_generated_invisible_and_automatic_columns_are_in_the_rows(harness, version):
+    harness.sql(
+        "CREATE TABLE kinds (id int PRIMARY KEY, a int, v int AS (a + 1) VIRTUAL, s int AS (a + 2) STORED,"
+        " i int INVISIBLE, made timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, seen datetime(3) DEFAULT NOW(3))"
     )
-    source = mariadb_harness.adapter.open_source(
-        mariadb_harness.identity, mariadb_harness.options, [TableNeed("types")]
-    )
-    reader = StreamReader(source)
-    mariadb_harness.sql("INSERT INTO types (id, a, i) VALUES (1, 10, 5)")
-    reader.read_until(lambda: bool(reader.transactions))
+    with opened(harness, "kinds") as reader:
+        harness.sql("SET timestamp = 1790000000.125", "INSERT INTO kinds (id, a, i) VALUES (1, 10, 5)")
+        streamed, chunked = read_both(reader, "kinds", 1)
     row = {"id": 1, "a": 10, "v": 11, "s": 12, "i": 5}
-    assert reader.transactions[0].changes[0].row == row
-    assert [change.row for change in named_rows(reader.read_chunk("types", None, 10).rows)] == [row]
-    source.close()
+    assert streamed == [row | {"made": "2026-09-21 14:13:20Z", "seen": "2026-09-21 14:13:20.125"}]
+    assert chunked == streamed
 
 
-@pytest.mark.parametrize("name", ["utf8mb3", "latin1", "latin2", "cp1251", "koi8r", "greek", "ascii", "ucs2", "utf16"])
-def test_text_of_other_character_sets_reads_alike(mariadb_harness, name):
-    check_charset(mariadb_harness, name)
+def test_local_times_of_a_summer_time_change_read_alike(harness):
+    """02:30 comes twice on the last Sunday of October and never on that of March; what the server makes of it, we read."""
+    if not isinstance(harness, PrivateHarness):
+        pytest.skip("the running server's own time zone is not Europe/Berlin")
+    harness.sql("CREATE TABLE changes (id int PRIMARY KEY, t timestamp NULL, d datetime)")
+    local = [
+        "2026-10-25 01:59:59",
+        "2026-10-25 02:30:00",
+        "2026-10-25 03:00:00",
+        "2026-03-29 01:59:59",
+        "2026-03-29 03:00:00",
+    ]
+    with opened(harness, "changes") as reader:
+        rows = ", ".join(f"({n}, '{text}', '{text}')" for n, text in enumerate(local))
+        harness.sql("SET time_zone = 'SYSTEM'", f"INSERT INTO changes VALUES {rows}")
+        streamed, chunked = read_both(reader, "changes", len(local))
+    assert chunked == streamed
+    assert [row["d"] for row in streamed] == local
+    assert [row["t"] for row in streamed][::4] == ["2026-10-24 23:59:59Z", "2026-03-29 01:00:00Z"]
+    assert streamed[1]["t"] in ("2026-10-25 00:30:00Z", "2026-10-25 01:30:00Z")
 
 
-@pytest.mark.parametrize("name", ["utf16le", "utf32", "sjis", "cp932", "eucjpms", "ujis", "gbk", "gb2312", "big5"])
-def test_text_of_wide_character_sets_reads_alike(mariadb_harness, name):
-    check_charset(mariadb_harness, name)
-
-
-SAMPLES = {
-    "latin1": "ÄÖ€ß\x81",
-    "latin2": "ĄłŻ",
-    "cp1251": "Жук",
-    "koi8r": "Жук",
-    "greek": "Ωμέγα",
-    "ascii": "plain",
-    "sjis": "表示カナ漢字",
-    "cp932": "①髙ｱ表",
-    "eucjpms": "①ｱ表日本語",
-    "ujis": "日本語表",
-    "gbk": "汉字",
-    "gb2312": "汉字",
-    "big5": "漢字",
-    "utf8mb3": "日本語é",
-    "ucs2": "日本語é",
+OLD_FORMATS = {
+    "time": ["-12:13:14", "838:59:59", "00:00:00"],
+    "time(1)": ["-00:00:01.1", "838:59:59", "00:00:00"],
+    "time(3)": ["-838:59:59.123", "00:00:00.001"],
+    "time(6)": ["12:13:14.654321", "-00:00:00.000001"],
+    "datetime": ["2026-11-21 01:02:03", "0000-00-00 00:00:00", "2026-00-00 00:00:00"],
+    "datetime(1)": ["2026-11-21 01:02:03.9", "0000-00-00 00:00:00"],
+    "datetime(4)": ["2026-11-21 01:02:03.9876", "9999-12-31 23:59:59.9999"],
+    "datetime(6)": ["9999-12-31 23:59:59.999999", "1000-01-01 00:00:00.000001"],
+    "timestamp null": ["2026-11-21 01:02:03Z", "0000-00-00 00:00:00Z", "2038-01-19 03:14:07Z"],
+    "timestamp(2) null": ["2026-11-21 01:02:03.98Z", "0000-00-00 00:00:00Z"],
+    "timestamp(3) null": ["2026-11-21 01:02:03.987Z", "1970-01-01 00:00:01Z"],
+    "timestamp(5) null": ["2026-11-21 01:02:03.98765Z"],
+    "timestamp(6) null": ["2026-11-21 01:02:03.000001Z"],
 }
 
 
-def check_charset(harness, name):
-    text = SAMPLES.get(name, "日本語é😀")
-    literal = "'" + text + "'"
-    label = quoted(text.removesuffix("😀")).replace("`", "'")
-    harness.sql(
-        f"CREATE TABLE types (id int PRIMARY KEY, c char(10), v varchar(20), t text, e enum({label},'x'), s set({label},'y'))"
-        f" CHARACTER SET {name}"
-    )
-    source = harness.adapter.open_source(harness.identity, harness.options, [TableNeed("types")])
-    reader = StreamReader(source)
-    harness.sql(f"INSERT INTO types VALUES (1, {literal}, {literal}, {literal}, {label}, {label})")
-    reader.read_until(lambda: bool(reader.transactions))
-    row = {"id": 1, "c": text, "v": text, "t": text, "e": text.removesuffix("😀"), "s": text.removesuffix("😀")}
-    chunk = reader.read_chunk("types", None, 10)
-    source.close()
-    assert reader.transactions[0].changes[0].row == row
-    assert [change.row for change in named_rows(chunk.rows)] == [row]
-    assert {event.relation for event in reader.events if hasattr(event, "relation")} == {chunk.rows.relation}
+def test_dates_and_times_in_the_formats_of_before_mysql_5_6_read_alike(harness, version):
+    if version[0] != "mariadb" or not isinstance(harness, PrivateHarness):
+        pytest.skip("only MariaDB still writes them, if it is told to")
+    columns = ", ".join(f"c{n} {definition}" for n, definition in enumerate(OLD_FORMATS))
+    harness.sql("SET GLOBAL mysql56_temporal_format = OFF", f"CREATE TABLE old (id int PRIMARY KEY, {columns})")
+    harness.sql("SET GLOBAL mysql56_temporal_format = ON")
+    expected = [
+        {"id": n} | {f"c{place}": texts[n % len(texts)] for place, texts in enumerate(OLD_FORMATS.values())}
+        for n in range(3)
+    ]
+    expected.append({"id": 3} | {f"c{place}": None for place in range(len(OLD_FORMATS))})
+    rows = [", ".join("NULL" if v is None else f"'{str(v).rstrip('Z')}'" for v in row.values()) for row in expected]
+    with opened(harness, "old") as reader:
+        harness.sql(*SETTINGS, f"INSERT INTO old VALUES ({'), ('.join(rows)})")
+        streamed, chunked = read_both(reader, "old", 4)
+        relations = {event.relation for event in reader.events if hasattr(event, "relation")}
+        relations |= {
+            event.rows.relation for event in reader.events if hasattr(event, "rows") and hasattr(event, "done")
+        }
+    assert streamed == expected
+    assert chunked == expected
+    assert len(relations) == 1
 
 
-def test_text_that_is_not_valid_in_its_character_set_stays_bytes_and_stops_nothing(mariadb_harness):
-    mariadb_harness.sql("CREATE TABLE types (id int PRIMARY KEY, a varchar(10) CHARACTER SET sjis, b varchar(10))")
-    source = mariadb_harness.adapter.open_source(
-        mariadb_harness.identity, mariadb_harness.options, [TableNeed("types")]
+KEYS = {
+    "uuid": ["00000000-0000-0000-0000-000000000001", "01890a5d-ac96-774b-bcce-b302099a8057", "ffffffff-ffff-1fff-ffff-ffffffffffff"],
+    "inet6": ["::", "::1", "::ffff:1.2.3.4", "2001:db8::"],
+    "inet4": ["10.0.0.0", "10.0.0.1", "255.0.0.1"],
+    "date": ["0000-00-00", "2026-00-10", "2026-02-31", "2026-03-01"],
+    "year": ["0", "1901", "2155"],
+    "enum('z','a','😀')": ["z", "a", "😀"],
+    "bit(9)": ["1", "256", "511"],
+    "varbinary(4)": ["a", "a\\0", "b"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("definition", KEYS)
+def test_a_table_is_read_row_by_row_in_the_order_of_any_key(definition, harness, version):
+    if definition in ("uuid", "inet6", "inet4") and version[0] != "mariadb":
+        pytest.skip("only MariaDB has the type")
+    table = f"keyed{list(KEYS).index(definition)}"
+    harness.sql(f"CREATE TABLE {table} (k {definition} PRIMARY KEY)")
+    rows = ", ".join(
+        f"({key if key.isdigit() else repr(key).replace(chr(92) * 2, chr(92))})" for key in KEYS[definition]
     )
-    reader = StreamReader(source)
-    mariadb_harness.sql("CREATE TABLE raw (a varbinary(10))")
-    mariadb_harness.sql("INSERT INTO types VALUES (1, 'ok', 'ok')")
-    mariadb_harness.sql("SET sql_mode = ''", "INSERT INTO types VALUES (2, _binary x'8540', 'fine')")
-    reader.read_until(lambda: len(reader.transactions) == 2)
-    rows = [entry.changes[0].row for entry in reader.transactions]
-    assert rows == [{"id": 1, "a": "ok", "b": "ok"}, {"id": 2, "a": b"\x85\x40", "b": "fine"}]
-    assert [change.row for change in named_rows(reader.read_chunk("types", None, 10).rows)] == rows
-    source.close()
+    harness.sql(*SETTINGS, f"INSERT INTO {table} VALUES {rows}")
+    with opened(harness, table) as reader:
+        keys, after, done = [], None, False
+        while not done:
+            chunk = reader.read_chunk(table, after, 1)
+            keys += [row[0] for row in chunk.rows.rows]
+            after, done = chunk.last_key or after, chunk.done
+    assert len(keys) == len(set(keys)) == len(KEYS[definition])
+
+
+def test_text_that_is_not_valid_in_its_character_set_stays_bytes_and_stops_nothing(harness):
+    harness.sql("CREATE TABLE wrong (id int PRIMARY KEY, a varchar(10) CHARACTER SET sjis, b varchar(10))")
+    with opened(harness, "wrong") as reader:
+        harness.sql("INSERT INTO wrong VALUES (1, 'ok', 'ok')")
+        harness.sql("SET sql_mode = ''", "INSERT INTO wrong VALUES (2, _binary x'8540', 'fine')")
+        streamed, chunked = read_both(reader, "wrong", 2)
+    assert streamed == [{"id": 1, "a": "ok", "b": "ok"}, {"id": 2, "a": b"\x85\x40", "b": "fine"}]
+    assert chunked == streamed
+
+
+REFUSED = [
+    ("varchar(9) character set utf8mb3", "é日", "😀"),
+    ("varchar(9) character set latin1", "€é", "日"),
+    ("text character set gbk", "汉", "é😀"),
+    ("char(9) character set ascii", "a", "é"),
+    ("text", "日" * 21845, "日" * 21846),
+    ("tinytext", "x" * 255, "x" * 256),
+    ("tinyblob", bytes(255), bytes(256)),
+    ("enum('a','b')", "a", "2"),
+    ("enum('a','b')", "a", "A"),
+    ("set('a','b')", "a,b", "b,a"),
+    ("year", 2026, 26),
+    ("bit(64)", 2**64 - 1, -1),
+    ("float", 0.1, 0.10000000149011612),
+    ("float(7,4)", 1.2346, 1.23456),
+    ("float", 3.4028235e38, 3.5e38),
+    ("decimal(65,30)", "1." + "0" * 30, "1" * 36),
+    ("datetime(6)", "0001-01-01 00:00:00.5", "10000-01-01 00:00:00"),
+    ("date", "0001-01-01", "0044-03-15 BC"),
+    ("time", "-838:59:59", "24:60:00"),
+    ("timestamp null", "2038-01-19 03:14:07Z", "1970-01-01 00:00:00Z"),
+    ("timestamp null", "2038-01-19 03:14:07Z", "2106-02-07 06:28:16Z"),
+    ("json", '{"a": 1}', '{"a": 1'),
+    ("point", mysql_cases.GEOMETRY_SAMPLES["point"], mysql_cases.GEOMETRY_SAMPLES["linestring"]),
+    ("geometry", mysql_cases.GEOMETRY_SAMPLES["point"], b"\0\0\0\0\1"),
+]
+
+
+@pytest.fixture(scope="module")
+def apply(harness):
+    """Applies one write of the columns id, u, v to a table."""
+    target = harness.adapter.open_target(harness.identity, harness.options)
+    batches = count(target.open())
+
+    def write(table, kind, rows):
+        batch = next(batches)
+        target.apply([TableWrite(table, kind, ("id",), ("id", "u", "v"), rows)], Batch(batch, batch + 1))
+
+    yield write
+    target.close()
+
+
+@pytest.mark.parametrize("row_count", [1, 20])
+@pytest.mark.parametrize(("definition", "good", "bad"), REFUSED)
+def test_a_value_that_its_column_would_not_keep_is_refused(definition, good, bad, row_count, harness, apply):
+    table = f"refused{REFUSED.index((definition, good, bad))}of{row_count}"
+    harness.sql(f"CREATE TABLE {table} (id int PRIMARY KEY, u int UNIQUE, v {definition})")
+    rows = [[n, n, good] for n in range(row_count)]
+    apply(table, WriteKind.UPSERT, rows)
+    kept = harness.sql(f"SELECT HEX(v) FROM {table}")
+    for kind in (WriteKind.UPSERT, WriteKind.UPDATE):
+        last = row_count - 1
+        with pytest.raises(Refused) as caught:
+            apply(table, kind, [*rows[:-1], [last, last, bad]])
+        assert caught.value.rows == ((0, last),)
+        assert harness.sql(f"SELECT HEX(v) FROM {table}") == kept
+
+
+def copied(harness, table):
+    with opened(harness, table) as reader:
+        return reader.read_chunk(table, None, 1000).rows.rows

@@ -110,6 +110,69 @@ def test_what_does_not_reach_the_log_whole_is_found_and_mended(harness, sql, cod
     mends(harness, source, code, TableNeed("public.a"))
 
 
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("ALTER TABLE a_1 SET UNLOGGED", "not-logged"),
+        ("CREATE UNIQUE INDEX i ON a_1 (v); ALTER TABLE a_1 REPLICA IDENTITY USING INDEX i", "replica-identity"),
+        ("ALTER TABLE a_1 REPLICA IDENTITY NOTHING", "replica-identity"),
+        ("ALTER TABLE a REPLICA IDENTITY FULL", "replica-identity"),
+    ],
+)
+def test_a_partition_that_does_not_reach_the_log_as_its_table_does_is_found_and_mended(harness, sql, code):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v int NOT NULL) PARTITION BY LIST (id)")
+    harness.sql(f"CREATE TABLE a_1 PARTITION OF a FOR VALUES IN (1); {sql}")
+    mends(harness, source, code, TableNeed("public.a"))
+
+
+def test_a_foreign_partition_is_found(harness):
+    harness.sql("CREATE TABLE a (id int, v int) PARTITION BY LIST (id); ALTER TABLE a REPLICA IDENTITY FULL")
+    harness.sql("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w")
+    harness.sql("CREATE FOREIGN TABLE a_1 PARTITION OF a FOR VALUES IN (1) SERVER s")
+    assert "not-logged" in [finding.code for finding in source(harness, TableNeed("public.a"))]
+
+
+@pytest.mark.parametrize(
+    ("sql", "lacks"),
+    [
+        ("FOR TABLE b WITH (publish_via_partition_root = true)", "does not list public.a"),
+        ("FOR TABLE a WHERE (id > 5) WITH (publish_via_partition_root = true)", "row filter"),
+        ("FOR TABLE a (id) WITH (publish_via_partition_root = true)", "column list"),
+        ("FOR TABLE a WITH (publish_via_partition_root = true, publish = 'insert, update, delete')", "truncate"),
+        ("FOR TABLE a", "partitions"),
+    ],
+)
+def test_a_publication_of_somebody_else_that_leaves_something_out_is_found_and_mended(harness, role, sql, lacks):
+    if harness.server.binaries.major < 15 and lacks in ("row filter", "column list"):
+        pytest.skip("row filters and column lists came with PostgreSQL 15")
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v int); CREATE TABLE b (id int PRIMARY KEY)")
+    harness.sql(f'GRANT SELECT ON a TO "{role}"; ALTER ROLE "{role}" REPLICATION; CREATE PUBLICATION theirs {sql}')
+    harness.options = msgspec.structs.replace(harness.options, publication="theirs")
+    needs = [TableNeed("public.a")]
+    (finding,) = adapter.open_source(harness.identity, harness.options, needs).check(needs)
+    assert (finding.code, lacks in finding.message) == ("publication", True)
+    harness.sql(finding.remedy)
+    assert adapter.open_source(harness.identity, harness.options, needs).check(needs) == []
+
+
+def test_a_server_that_keeps_its_log_for_less_than_an_outage_is_found_and_mended():
+    settings = {"max_slot_wal_keep_size": "1MB", "wal_sender_timeout": "1s"}
+    with PostgresServer(settings=settings) as server:
+        harness = PostgresHarness(server)
+        findings = source(harness)
+        assert [(finding.code, finding.severity) for finding in findings] == [
+            ("slot-retention", "warning"),
+            ("sender-timeout", "warning"),
+        ]
+        if server.binaries.major >= 18:
+            server.execute("postgres", "ALTER SYSTEM SET idle_replication_slot_timeout = '1h'")
+            server.execute("postgres", "SELECT pg_reload_conf()")
+            (found,) = [finding for finding in source(harness) if finding.code == "slot-idle-timeout"]
+            for statement in found.remedy.split("; "):
+                server.execute("postgres", statement)
+            assert "slot-idle-timeout" not in [finding.code for finding in source(harness)]
+
+
 def test_a_table_without_a_key_is_found(harness):
     harness.sql("CREATE TABLE a (x int); CREATE TABLE b (x int); ALTER TABLE b REPLICA IDENTITY FULL")
     assert [finding.code for finding in source(harness, TableNeed("public.a", ("x",)))] == [

@@ -228,3 +228,77 @@ def test_chunks_continue_after_keys_of_every_kind(harness, reading):
             if chunk.done:
                 break
         assert count == len(values), list(kinds)[number]
+
+
+# ---- rows that move while a table is copied --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doc(harness) -> PostgresHarness:
+    """Rows 10 to 60 with long values that updates leave out."""
+    harness.sql(
+        "CREATE TABLE doc (id int PRIMARY KEY, body text, n int); ALTER TABLE doc ALTER body SET STORAGE EXTERNAL"
+    )
+    harness.sql(f"INSERT INTO doc SELECT id * 10, id || $${LONG}$$, 1 FROM generate_series(1, 6) id")
+    return harness
+
+
+def test_a_row_that_moves_to_where_the_copy_has_been_is_read_with_the_next_chunk(doc, reading):
+    session = reading("public.doc")
+    assert session.reader.read_chunk("public.doc", None, 2).last_key == [20]
+    doc.sql(
+        "UPDATE doc SET id = 5, n = 2 WHERE id = 50; UPDATE doc SET id = 6 WHERE id = 60; DELETE FROM doc WHERE id = 6"
+    )
+    session.done()
+    second = session.reader.read_chunk("public.doc", [20], 2)
+    assert sorted(second.rows.rows) == [[5, f"5{LONG}", 2], [30, f"3{LONG}", 1], [40, f"4{LONG}", 1]]
+    assert (second.last_key, second.done) == ([40], False)
+    last = session.reader.read_chunk("public.doc", [40], 2)
+    assert (last.rows.rows, last.last_key, last.done) == ([], [40], True)
+
+
+def test_a_last_chunk_is_not_the_last_when_a_row_has_moved_before_it_and_was_not_streamed_yet(doc, reading):
+    """The snapshot of the chunk sees the row at its new key, which it does not read; the stream tells of it only afterwards."""
+    session = reading("public.doc")
+    session.reader.read_chunk("public.doc", None, 4)
+    doc.sql("UPDATE doc SET id = 5, n = 2 WHERE id = 50")
+    chunk = session.reader.read_chunk("public.doc", [40], 4)
+    assert ([row[0] for row in chunk.rows.rows], chunk.last_key, chunk.done) == ([60], [60], False)
+    chunk = session.reader.read_chunk("public.doc", [60], 4)
+    assert (chunk.rows.rows, chunk.last_key, chunk.done) == ([[5, f"5{LONG}", 2]], [60], True)
+
+
+def test_a_move_is_not_forgotten_when_the_process_ends_before_the_next_chunk(doc, reading):
+    session = reading("public.doc")
+    session.reader.read_chunk("public.doc", None, 2)
+    session.done()
+    doc.sql("UPDATE doc SET id = 5, n = 2 WHERE id = 50")
+    session.done()
+    session.source.confirm(session.reader.position)
+    session.source.close()
+    resumed = reading("public.doc", after=session.reader.position)
+    second = resumed.reader.read_chunk("public.doc", [20], 9)
+    rows = sorted(second.rows.rows)
+    if not second.done:  # the move was read again behind the snapshot
+        rows += resumed.reader.read_chunk("public.doc", second.last_key, 9).rows.rows
+    assert [5, f"5{LONG}", 2] in rows
+    resumed.done()
+    resumed.source.confirm(resumed.reader.position)
+    wait_until(lambda: slot(doc, "confirmed_flush_lsn") is not None and resumed.source._chunks.needed_lsn is None)
+
+
+def test_a_copy_begins_when_transactions_that_wrote_before_the_table_was_published_are_over(harness, reading):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE late (id int PRIMARY KEY)")
+    session = reading("public.a")
+    session.done()
+    session.source.close()
+    with psycopg.connect(harness.server.dsn(harness.database)) as writer:
+        writer.execute("INSERT INTO late VALUES (1)")
+        session = reading("public.a", "public.late", after=session.reader.position)
+        session.source.request_chunk("public.late", None, 10)
+        harness.sql("INSERT INTO late VALUES (2)")
+        session.done()
+        assert not any(isinstance(entry, Chunk) for entry in session.reader.log)
+    session.reader.read_until(lambda: any(isinstance(entry, Chunk) for entry in session.reader.log))
+    chunk = next(entry for entry in session.reader.log if isinstance(entry, Chunk))
+    assert sorted(chunk.rows.rows) == [[1], [2]]

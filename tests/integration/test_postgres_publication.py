@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cdcd.adapter import TableNeed
-from cdcd.errors import NotReady, PositionLost
+from cdcd.errors import NotReady, PositionLost, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, Op
 from cdcd_postgres import adapter
 from integration.postgres_reading import Reading, harness, own_server, reading, slot, wait_until  # noqa: F401 (fixtures)
@@ -93,7 +93,7 @@ def test_a_table_taken_out_of_the_publication_is_noticed(harness, reading):
     session = reading("public.a")
     session.source.status()
     harness.sql(f'ALTER PUBLICATION "{harness.options.publication_name(harness.identity)}" DROP TABLE a')
-    with pytest.raises(NotReady, match=r"public\.a"):
+    with pytest.raises(Unavailable, match=r"public\.a"):
         session.source.status()
 
 
@@ -103,7 +103,7 @@ def test_a_dropped_publication_is_a_lost_position(harness, reading):
     harness.sql("INSERT INTO a VALUES (1)")
     session.done()
     harness.sql(f'DROP PUBLICATION "{harness.options.publication_name(harness.identity)}"')
-    with pytest.raises(NotReady):
+    with pytest.raises(Unavailable):
         session.source.status()
     session.source.close()
     with pytest.raises(PositionLost, match="dropped"):

@@ -17,21 +17,30 @@ import pytest
 from cdcd.errors import NotReady
 from cdcd.testing import server_process, watchdog
 from cdcd.testing.server_process import ServerProcess
-from cdcd.testing.servers import MariaDBServer, PostgresBinaries, PostgresServer, find_postgres
+from cdcd.testing.servers import (
+    MariaDBServer,
+    MySqlFamilyServer,
+    MySQLServer,
+    PostgresBinaries,
+    PostgresServer,
+    find_postgres,
+    has_mysql,
+    mysql_family_server,
+)
 
 
 def _postgres() -> PostgresServer:
     return PostgresServer()
 
 
-def _mariadb() -> MariaDBServer:
-    return MariaDBServer()
+def _mysql_family() -> MySqlFamilyServer:
+    return mysql_family_server()
 
 
 def execute(server: ServerProcess, sql: str) -> list[tuple[object, ...]]:
     if isinstance(server, PostgresServer):
         return server.execute("work", sql)
-    assert isinstance(server, MariaDBServer)
+    assert isinstance(server, MySqlFamilyServer)
     return server.execute(sql, "work")
 
 
@@ -42,8 +51,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture(scope="module", params=[_postgres, _mariadb], ids=["postgres", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer | MariaDBServer]:
+@pytest.fixture(scope="module", params=[_postgres, _mysql_family], ids=["postgres", "mysql-family"])
+def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer | MySqlFamilyServer]:
     with request.param() as running:
         running.create_database("work")
         execute(running, "CREATE TABLE item (id integer)")
@@ -141,7 +150,7 @@ def test_a_postgres_user_with_a_password_must_give_it(server):
 
 
 def test_mariadb_takes_root_over_loopback(server):
-    if not isinstance(server, MariaDBServer):
+    if not isinstance(server, MySqlFamilyServer):
         pytest.skip("PostgreSQL listens on loopback alone")
     with pymysql.connect(host="127.0.0.1", port=server.port, user="root", charset="utf8mb4") as connection:
         assert connection.get_server_info()
@@ -230,6 +239,38 @@ def test_missing_programs_are_reported_with_the_package_to_install(tmp_path, mon
         PostgresServer()
     with pytest.raises(NotReady, match="mariadb-server-core"):
         MariaDBServer(tmp_path)
+    with pytest.raises(NotReady, match="mysql-server-core"):
+        MySQLServer(tmp_path)
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A folder that CDCD_MYSQL_BIN names, with a program that says what it is."""
+
+    def make(name, says):
+        path = tmp_path / "sbin" / name
+        path.parent.mkdir()
+        path.write_text(f"#!/bin/sh\necho '{says}'\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("CDCD_MYSQL_BIN", str(path.parent))
+        return path
+
+    return make
+
+
+def test_the_environment_variable_chooses_the_preferred_server_of_the_mysql_family(programs):
+    programs("mysqld", "mysqld  Ver 9.7.4 for Linux on x86_64")
+    assert has_mysql()
+    server = mysql_family_server()
+    assert isinstance(server, MySQLServer)
+    server.dispose()
+
+
+def test_mysqld_may_be_a_name_of_mariadb(programs):
+    programs("mysqld", "mysqld  Ver 11.8.6-MariaDB from Debian")
+    server = mysql_family_server()
+    assert isinstance(server, MariaDBServer)
+    server.dispose()
 
 
 def test_a_server_that_does_not_start_says_why():
@@ -258,3 +299,13 @@ def test_killing_a_tree_takes_grandchildren_with_it():
     watchdog.kill_tree(shell.pid)
     assert shell.wait() == -signal.SIGKILL
     assert not set(below) & watchdog.parents().keys()
+
+
+def test_an_installation_works_in_a_directory_of_its_own(monkeypatch):
+    """Another server that starts removes all #sql files of a shared temporary directory, those of installations too."""
+    environments = []
+    monkeypatch.setattr("cdcd.testing.servers.run_as", lambda _account, _command, given: environments.append(given))
+    server = mysql_family_server()
+    server._initialise()
+    server.dispose()
+    assert [environment["TMPDIR"] for environment in environments] == [str(server.directory)]

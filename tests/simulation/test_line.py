@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cdcd import deliver, outbox, spill
+from cdcd.resolve import own_writes
 from scenario import play
 
 SEEDS = int(os.environ.get("CDCD_SEEDS", "200"))
@@ -20,3 +22,14 @@ def test_at_rest_every_field_equals_its_owners_last_value(seed: int, tmp_path: P
 @pytest.mark.parametrize("seed", range(SEEDS // 2))
 def test_resyncs_and_rewinds_at_any_moment_never_bring_old_values_back(seed: int, tmp_path: Path) -> None:
     play(seed, tmp_path, commands=0.1)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 10))
+def test_it_is_the_same_for_units_that_go_by_way_of_the_disk(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "PART_WRITES", 1)
+    monkeypatch.setattr(deliver, "LARGE_WRITES", 1)
+    monkeypatch.setattr(spill, "PAGE_ITEMS", 1)
+    monkeypatch.setattr(own_writes, "IN_MEMORY_WRITES", 1)
+    play(seed, tmp_path)

@@ -12,6 +12,7 @@ from cdcd.status import (
     DeliverStatus,
     JournalStatus,
     ResolveStatus,
+    SuspendedStatus,
     SystemStatus,
     WorkerStatus,
 )
@@ -39,11 +40,16 @@ def daemon(
     paused: bool = False,
     running: bool = True,
     counters: tuple[Counter, ...] = (),
+    suspended: tuple[str, ...] = (),
 ) -> DaemonStatus:
     """erp is read, shop is written to."""
     erp = SystemStatus("postgres", CaptureStatus(capture or worker(), "0/1", 0.5, backlog, 10, NOW, copies), None)
     delivery = DeliverStatus(deliver or worker(), paused, 7, 1.5, backlog, 30, 2, 2.5)
-    resolving = ResolveStatus(resolve or worker(), 9, 0.0, backlog, {"product": "live", "order": "seeding"}, 1, 3)
+    left_behind = tuple(
+        SuspendedStatus(subject, 4, 5, error("schema-changed", "a column is gone")) for subject in suspended
+    )
+    phases = {"product": "live", "order": "seeding"}
+    resolving = ResolveStatus(resolve or worker(), 9, 0.0, backlog, phases, 1, 3, left_behind)
     return DaemonStatus(
         "acme",
         "1.2.3",

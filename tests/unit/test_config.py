@@ -101,7 +101,35 @@ def test_the_example_shows_every_key():
         ('false = "retired"', 'false = "active"', "map: two column values map to one field value"),
         ('0 = "retired"', '0 = "gone"', "columns.status.map: unknown member of the enum 'gone'"),
         ("Europe/Berlin", "Europe/Berln", "since.time-zone: unknown zone 'Europe/Berln'; use an IANA name"),
+        ('{ value = "1970-01-01 00:00:00Z" }', '"nul"', "since.unfit: expected one of park, null or a table of"),
+        ('{ value = "1970-01-01 00:00:00Z" }', "{ valu = 1 }", "since.unfit: unknown key 'valu'; did you mean 'value'"),
+        ("1970-01-01 00:00:00Z", "never", "since.unfit: 'never' is no instant: the text has another form"),
+        (
+            'number = "customer_no"',
+            'number = { column = "customer_no", unfit = "null" }',
+            "columns.number.unfit: a key cannot be replaced",
+        ),
+        (
+            'customer = "customer_id", status = "status"',
+            'customer = { column = "customer_id", unfit = "null" }, status = "status"',
+            "customer.unfit: nothing can stand in for a reference",
+        ),
+        (
+            "public.carrier.valid_until",
+            "public.carier.valid_until",
+            "unfit: unknown table of this copy 'public.carier'",
+        ),
         ('to     = "shop"', 'to = "erp"', "replicate[0]: from and to are both 'erp'"),
+        (
+            '["public.carrier.internal',
+            '["public.carier.internal',
+            "leave-out: unknown table of this copy 'public.carier'; did",
+        ),
+        (
+            '["public.carrier.internal_note"]',
+            '["internal_note"]',
+            "leave-out: expected table.column, got 'internal_note'",
+        ),
         (
             'tables = ["public.warehouse"',
             'tables = ["products"',

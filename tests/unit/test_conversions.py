@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdcd import conversions
-from cdcd.config import Column
-from cdcd.conversions import between, canonical_json, column_to_field, field_to_column
+from cdcd.config import Column, UnfitValue
+from cdcd.conversions import (
+    between,
+    canonical_json,
+    column_to_column,
+    column_to_field,
+    field_to_column,
+    stand_in_test,
+)
+from cdcd.model import ABSENT
 from cdcd.values import ValueRefused, parse_type
 
 REFUSED = object()
@@ -112,7 +120,67 @@ CASES = {
     ("uuid", "text(32)"): [("0b1c2d3e-0000-4000-8000-000000000000", REFUSED)],
     ("json", "json"): [('{"a":1}', '{"a":1}')],
     ("json", "text(5)"): [("[1,2]", "[1,2]"), ("[1,23]", REFUSED)],
-    ("date", "date"): [("2026-11-21", "2026-11-21")],
+    ("json(double)", "json"): [("1.5", "1.5")],
+    ("json", "json(double)"): [
+        ('{"a":[1.1,-0.0,1e2,18446744073709551615]}', '{"a":[1.1,-0.0,1e2,18446744073709551615]}'),
+        ("[18446744073709551617]", REFUSED),
+        ('{"a":0.12345678901234567890}', REFUSED),
+        ("1e400", REFUSED),
+        ("9" * 400, REFUSED),
+        ("{", REFUSED),
+    ],
+    ("text(4,padded)", "text(4)"): [("ab", "ab")],
+    ("text", "text(4,padded)"): [("ab", "ab"), ("ab ", REFUSED), ("abcde", REFUSED)],
+    ("text(9,raw)", "text"): [("ab", "ab"), (b"\x81", REFUSED)],
+    ("text(9,raw)", "integer"): [("12", 12), (b"\x81", REFUSED)],
+    ("float", "float(24)"): [
+        (0.1, 0.1),
+        (1e38, 1e38),
+        (float("inf"), float("inf")),
+        (0.123456789, REFUSED),
+        (16777217.0, REFUSED),
+        (1e39, REFUSED),
+        (1e-46, REFUSED),
+    ],
+    ("float(24)", "float"): [(0.1, 0.1)],
+    ("float", "float(53,finite)"): [(0.1, 0.1), (float("nan"), REFUSED), (float("-inf"), REFUSED)],
+    ("float(24,finite)", "float(24)"): [(0.1, 0.1)],
+    ("integer", "float(24)"): [(16777216, 16777216.0), (16777217, REFUSED)],
+    ("decimal", "float(24)"): [("0.1", 0.1), ("0.1234567890", REFUSED), ("NaN", REFUSED)],
+    ("decimal", "decimal(65,30)"): [("NaN", REFUSED), ("Infinity", REFUSED), ("9" * 36, REFUSED)],
+    ("date", "date"): [("2026-11-21", "2026-11-21"), ("infinity", "infinity"), ("0044-03-15 BC", "0044-03-15 BC")],
+    ("date", "date(0001,9999)"): [
+        ("0001-01-01", "0001-01-01"),
+        ("9999-12-31", "9999-12-31"),
+        ("10000-01-01", REFUSED),
+        ("0044-03-15 BC", REFUSED),
+        ("infinity", REFUSED),
+    ],
+    ("date(0001,9999)", "date"): [("2024-02-29", "2024-02-29"), ("0000-00-00", REFUSED), ("2026-02-30", REFUSED)],
+    ("date(0001,9999)", "date(0001,9999)"): [("0000-00-00", "0000-00-00")],
+    ("datetime(6)", "datetime(6,0001,9999)"): [
+        ("9999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"),
+        ("-infinity", REFUSED),
+        ("0044-03-15 10:00:00 BC", REFUSED),
+        ("10000-01-01 00:00:00", REFUSED),
+    ],
+    ("instant(6)", "instant(6,1970-01-01 00:00:01,2038-01-19 03:14:07)"): [
+        ("1970-01-01 00:00:01Z", "1970-01-01 00:00:01Z"),
+        ("2038-01-19 03:14:07.9Z", "2038-01-19 03:14:07.9Z"),
+        ("1970-01-01 00:00:00Z", REFUSED),
+        ("2038-01-19 03:14:08Z", REFUSED),
+        ("infinity", REFUSED),
+    ],
+    ("instant(0,1970,2038)", "instant"): [("0000-00-00 00:00:00Z", REFUSED)],
+    ("date", "datetime(6,0001,9999)"): [("infinity", REFUSED), ("0044-03-15 BC", REFUSED)],
+    ("time(6,-838,838)", "time(6,0,24)"): [
+        ("24:00:00", "24:00:00"),
+        ("24:00:00.1", REFUSED),
+        ("25:00:00", REFUSED),
+        ("-00:00:01", REFUSED),
+    ],
+    ("time", "time(6,-838,838)"): [("-838:59:59", "-838:59:59"), ("839:00:00", REFUSED), ("-839:00:00", REFUSED)],
+    ("date", "date(1000,9999)"): [("0999-12-31", REFUSED)],
     ("date", "text"): [("2026-11-21", "2026-11-21")],
     ("date", "datetime"): [("2026-11-21", "2026-11-21 00:00:00")],
     ("datetime", "date"): [
@@ -417,43 +485,63 @@ def test_a_field_with_fewer_digits_than_the_column_refuses_finer_times():
         inward("2026-07-01 12:00:00.5")
 
 
-# ---- JSON ---------------------------------------------------------------------------------------------------
+# ---- what does not fit --------------------------------------------------------------------------------------
+
+UNFIT = [("null", None), (UnfitValue("1000-01-01"), "1000-01-01")]
 
 
-@pytest.mark.parametrize(
-    ("text", "canonical"),
-    [
-        ('{ "b" : 1,\n"a": [ ] }', '{"a":[],"b":1}'),
-        ('{"a": {"d": 1, "c": 2}}', '{"a":{"c":2,"d":1}}'),
-        ('{"é": 1, "z": 2}', '{"z":2,"é":1}'),
-        ('"\\u00e9\\ud83d\\ude00\\/"', '"é😀/"'),
-        ("123456789012345678901234567890", "123456789012345678901234567890"),
-        ("1.10", "1.10"),
-        ("0.1000000000000000000000000000000000000001", "0.1000000000000000000000000000000000000001"),
-        ("1e400", "1E+400"),
-        (" null ", "null"),
-    ],
-)
-def test_json_of_equal_content_gives_equal_text(text, canonical):
-    inward = column_to_field(parse_type("json"), parse_type("json"), None)
-    assert inward(text) == canonical
-    assert inward(canonical) == canonical
+@pytest.mark.parametrize(("unfit", "stand_in"), UNFIT)
+def test_a_policy_puts_something_in_the_place_of_what_does_not_fit_a_column(unfit, stand_in):
+    date, narrow, column = parse_type("date"), parse_type("date(0001,9999)"), Column("c", unfit=unfit)
+    outward, inward = field_to_column(date, narrow, column), column_to_field(narrow, date, column)
+    assert (outward("infinity"), outward("2026-11-21")) == (stand_in, "2026-11-21")
+    assert (inward("0000-00-00"), inward("2026-11-21")) == (stand_in, "2026-11-21")
+    copied = column_to_column(date, narrow, unfit)
+    assert (copied("infinity"), copied("2026-11-21")) == (stand_in, "2026-11-21")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "NaN", '{"a":1,}', '"\\ud800"', "[" * 100_000 + "]" * 100_000, "1e" + "9" * 30, "9" * 5000]
-)
-def test_json_that_cannot_be_kept_digit_for_digit_is_refused(text):
-    with pytest.raises(ValueRefused, match="json"):
-        canonical_json(text)
+@pytest.mark.parametrize(("unfit", "stand_in"), UNFIT)
+def test_only_what_stands_in_for_a_value_that_does_not_fit_is_taken_for_one(unfit, stand_in):
+    date, narrow = parse_type("date"), parse_type("date(0001,9999)")
+    stands_in = stand_in_test(date, narrow, Column("c", unfit=unfit))
+    assert stands_in(stand_in, "infinity")
+    assert not stands_in("2026-11-21", "infinity")
+    assert not stands_in(stand_in, "2026-11-21")
+    assert not stands_in(stand_in, None)
+    assert not stands_in(stand_in, ABSENT)
+    assert stand_in_test(date, date, Column("c", unfit=unfit)) is None
+    assert stand_in_test(date, narrow, None) is None
 
 
-def test_json_in_a_record_is_canonical_already_and_is_written_as_it_is():
-    assert field_to_column(parse_type("json"), parse_type("json"), None) is None
+def test_a_policy_with_a_scale_or_a_map_replaces_what_they_refuse():
+    decimal, integer = parse_type("decimal(12,4)"), parse_type("integer(0,100)")
+    scaled = field_to_column(decimal, integer, Column("c", scale=100, unfit=UnfitValue(0)))
+    assert (scaled("0.5000"), scaled("0.0001"), scaled("2.0000")) == (50, 0, 0)
+    mapped = column_to_field(integer, parse_type("enum(on,off)"), Column("c", map={"1": "on"}, unfit=UnfitValue("off")))
+    assert (mapped(1), mapped(7)) == ("on", "off")
 
 
-@given(tree=VALUES["json"])
-def test_canonical_json_means_the_same_as_what_it_was_made_of(tree):
-    shuffled = json.dumps(json.loads(tree), indent=1, sort_keys=False)
-    assert canonical_json(shuffled) == tree
-    assert json.loads(canonical_json(shuffled)) == json.loads(tree)
+def test_a_policy_finds_a_nan_also_between_equal_types():
+    price = parse_type("decimal(12,4)")
+    assert between(price, price) is None
+    for convert in (
+        column_to_column(price, price, "null"),
+        column_to_field(price, price, Column("c", unfit="null")),
+        field_to_column(price, price, Column("c", unfit="null")),
+    ):
+        assert (convert("1.5000"), convert("NaN")) == ("1.5000", None)
+    assert stand_in_test(price, price, Column("c", unfit="null"))(None, "NaN")
+
+
+def test_a_stand_in_that_does_not_fit_the_column_either_is_a_mistake():
+    with pytest.raises(ValueError, match="the value of 'unfit' is no date"):
+        field_to_column(parse_type("date"), parse_type("date(1000,9999)"), Column("c", unfit=UnfitValue("0001-01-01")))
+
+
+def test_native_types_pass_only_between_equal_ones():
+    interval = parse_type("native(interval)")
+    for target in ("native(interval(0))", "native(inet)", "integer"):
+        with pytest.raises(ValueError, match="read"):
+            between(interval, parse_type(target))
+    with pytest.raises(ValueError, match="only the same type of the same server"):
+        between(parse_type("text"), interval)

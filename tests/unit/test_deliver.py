@@ -2,181 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import msgspec
 import pytest
 
 from cdcd import outbox
-from cdcd import parked as parked_module
-from cdcd.adapter import Applied
-from cdcd.deliver import Deliverer
 from cdcd.errors import NeedsOperator, Refused, Unavailable
-from cdcd.journal import Journal, decode_command
-from cdcd.model import ABSENT, Batch, ColumnShape, Op, Relation, Rows, TableShape
-from cdcd.outbox import AppliedMark, OutboxWriter, RecordWrite
-from cdcd.parked import ParkedRecords
+from cdcd.model import Batch, Op
 from cdcd.resolve.keys import encode_key
-from cdcd.state import State
 from cdcd.testing.faults import Crash
-from unit.small_line import plan_of
+from unit import deliver_line
+from unit.deliver_line import carriers, delete, full, in_memory, subject, update
 
-TEXT = """
-[entities.product]
-key = ["sku"]
-fields = { sku = { type = "text", owner = "erp" }, name = { type = "text", owner = "erp" } }
-in.erp = { table = "item", columns = { sku = "code", name = "name" } }
-in.shop = { table = "products", columns = { sku = "sku", name = "title" } }
-[[replicate]]
-from = "erp"
-to = "shop"
-tables = ["carrier"]
-"""
-SHAPES = {
-    "products": TableShape(
-        "products", (ColumnShape("sku", "text"), ColumnShape("title", "text(10)")), ("sku",), (("sku",),)
-    ),
-    "carrier": TableShape(
-        "carrier",
-        (ColumnShape("id", "integer"), ColumnShape("name", "text(10)"), ColumnShape("note", "text")),
-        ("id",),
-        (("id",),),
-    ),
-}
-CARRIER = Relation("carrier", ("id", "name", "note"), ("integer", "text", "text"), (0,))
-FULL, UPDATE, DELETE = RecordWrite.FULL, RecordWrite.UPDATE, RecordWrite.DELETE
-
-
-class ScriptedTarget:
-    """Commits batches, unless `refuses` says so of a row, or something is next in `errors`."""
-
-    def __init__(self) -> None:
-        self.checkpoint = 0
-        self.refuses: Callable[[str, list], bool] = lambda _table, _row: False
-        self.missing: set[str] = set()
-        self.errors: list[BaseException | None] = []
-        self.errors_after: list[BaseException] = []
-        self.tries = 0
-        self.batches: list[tuple[list[tuple[str, str, list]], Batch]] = []
-        self.closed = False
-
-    def open(self) -> int:
-        return self.checkpoint
-
-    def describe(self, tables):
-        return {name: SHAPES[name] for name in tables if name in SHAPES}
-
-    def apply(self, writes, batch):
-        self.tries += 1
-        if self.errors and (error := self.errors.pop(0)) is not None:
-            raise error
-        rows = [(w.table, w.kind.name, row) for w in writes for row in w.rows]
-        bad = [row for table, _, row in rows if self.refuses(table, row)]
-        if bad:
-            raise Refused("the target refuses rows", cause="a rule of its own")
-        self.batches.append((rows, batch))
-        self.checkpoint = batch.through
-        if self.errors_after:
-            raise self.errors_after.pop(0)
-        return Applied(
-            tuple(
-                (at, index)
-                for at, write in enumerate(writes)
-                for index, row in enumerate(write.rows)
-                if write.kind.name == "UPDATE" and row[0] in self.missing
-            )
-        )
-
-    def close(self):
-        self.closed = True
-
-    @property
-    def written(self):
-        """All rows ever committed: (table, kind, row)."""
-        return [row for rows, _ in self.batches for row in rows]
-
-
-class Line:
-    """A state with an outbox, a target, and a deliverer between them."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.plan = plan_of(TEXT)
-        self.state = State(directory / "state.db", durable=False)
-        self.journal = Journal(directory / "journal.db", durable=False)
-        self.journal.encode("erp", [Rows(CARRIER, Op.INSERT, [])])
-        self.target = ScriptedTarget()
-        self.resources = []
-        self.start()
-
-    def start(self):
-        """The deliverer, as a new process would make it."""
-        self.parked = ParkedRecords(self.directory / "deliver.db", durable=False)
-        self.mark = AppliedMark(self.directory, "shop")
-        self.resources += [self.parked, self.mark]
-        self.deliverer = Deliverer("shop", self.plan, self.target, self.state, self.journal, self.parked, self.mark)
-        self.deliverer.start()
-
-    def units(self, *units):
-        """One step of resolve with these units, each a list of items."""
-        with self.state.transaction():
-            writer = OutboxWriter(self.state)
-            for items in units:
-                for item in items:
-                    writer.add("shop", item, 5, writes=len(item[3]) if item[0] < 0 else 1)
-                writer.end_unit()
-            writer.flush()
-            self.state.put("units", writer.units)
-
-    def deliver(self):
-        while self.deliverer.step():
-            pass
-
-    def commands(self):
-        entries = self.journal.read(0)
-        return [decode_command(entry.note) for entry in entries if entry.note is not None]
-
-    def close(self):
-        for resource in (*self.resources, self.state, self.journal):
-            resource.close()
-
-
-@pytest.fixture
-def line(tmp_path):
-    line = Line(tmp_path)
-    yield line
-    line.close()
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(parked_module, "RETRY_FIRST_SECONDS", 0.0)
-    monkeypatch.setattr(parked_module, "RETRY_LAST_SECONDS", 0.0)
-
-
-def full(sku, name="n"):
-    return [0, int(FULL), encode_key([sku]), 3, [sku, name], 0, []]
-
-
-def update(sku, name):
-    return [0, int(UPDATE), encode_key([sku]), 2, [name], 0, []]
-
-
-def delete(sku):
-    return [0, int(DELETE), encode_key([sku]), 0, [], 0, []]
-
-
-def carriers(op, *rows, olds=None):
-    return [-1, int(op), 1, [list(row) for row in rows], olds or ([None] * len(rows) if op == Op.UPDATE else None)]
-
-
-def subject(sku):
-    return (0, encode_key([sku]))
+line, impatient = deliver_line.line, deliver_line.impatient
 
 
 # ---- whole batches ---------------------------------------------------------------------------------------------
 
 
+@in_memory
 def test_what_waits_goes_in_one_transaction_with_the_checkpoint_at_its_last_unit(line):
     line.units([full("A"), full("B")], [update("A", "two")])
     line.deliver()
@@ -206,6 +48,7 @@ def test_a_unit_without_anything_for_our_tables_moves_the_checkpoint_alone(line)
     assert line.target.batches == [([], Batch(0, 1))]
 
 
+@in_memory
 def test_a_unit_stored_in_many_rows_is_one_transaction(line, monkeypatch):
     monkeypatch.setattr(outbox, "PART_WRITES", 10)
     monkeypatch.setattr(outbox, "READ_BYTES", 1)
@@ -235,6 +78,7 @@ def test_delivery_goes_on_at_the_targets_checkpoint(line):
     assert [row for _, _, row in line.target.written] == [["A", "n"], ["B", "n"]]
 
 
+@in_memory
 def test_units_that_the_target_has_are_not_written_again_though_their_row_holds_newer_ones(line):
     """The first half of a refused batch was written before the process died."""
     line.units([full("A", "old")], [full("B")], [full("C")], [full("D")])
@@ -425,67 +269,6 @@ def test_nothing_is_retried_before_its_time(line):
 def test_without_parked_records_no_retry_is_due(line):
     assert not line.deliverer.retry_due()
     assert line.deliverer.due_in_seconds() is None
-
-
-def test_a_parked_row_of_a_plain_copy_is_kept_and_tried_again_from_what_was_kept(line, impatient):
-    line.target.refuses = lambda table, _row: table == "carrier"
-    line.units([carriers(Op.INSERT, [1, "dhl", "x"])])
-    line.deliver()
-    assert line.deliverer.retry_due()
-    assert line.commands() == [], "nobody else has the row"
-    line.target.refuses = lambda _table, _row: False
-    assert line.deliverer.retry_due()
-    assert line.target.written == [("carrier", "UPSERT", [1, "dhl", "x"])]
-    assert line.target.batches[-1][1] == Batch(1, 1)
-    assert len(line.parked) == 0
-
-
-def test_a_row_of_a_plain_copy_that_does_not_fit_is_kept_until_it_does(line, impatient, monkeypatch):
-    line.units([carriers(Op.INSERT, [1, "much too long a name", "x"], [2, "ups", "y"])])
-    line.deliver()
-    assert [row for _, _, row in line.target.written] == [[2, "ups", "y"]]
-    assert line.deliverer.retry_due()
-    assert [r.code for r in line.parked.oldest()] == ["value-refused"]
-    wider = msgspec.structs.replace(
-        SHAPES["carrier"],
-        columns=(ColumnShape("id", "integer"), ColumnShape("name", "text"), ColumnShape("note", "text")),
-    )
-    monkeypatch.setitem(SHAPES, "carrier", wider)
-    line.start()
-    assert line.deliverer.retry_due()
-    assert line.target.written[-1] == ("carrier", "UPSERT", [1, "much too long a name", "x"])
-    assert len(line.parked) == 0
-
-
-def test_a_later_row_of_a_plain_copy_supersedes_the_parked_one(line, impatient):
-    line.target.refuses = lambda _table, row: row[1:] == ["bad", "text"]
-    line.units([carriers(Op.INSERT, [1, "bad", "text"])])
-    line.deliver()
-    line.units([carriers(Op.UPDATE, [1, "good", "text"])])
-    line.deliver()
-    assert len(line.parked) == 0
-    assert line.target.written == [("carrier", "UPSERT", [1, "good", "text"])]
-
-
-def test_a_later_row_that_leaves_values_out_takes_them_from_the_parked_one(line):
-    line.target.refuses = lambda _table, row: row[1:2] == ["bad"]
-    line.units([carriers(Op.INSERT, [1, "bad", "long text"])])
-    line.deliver()
-    line.units([carriers(Op.UPDATE, [1, "good", ABSENT])])
-    line.deliver()
-    assert line.target.written == [("carrier", "UPSERT", [1, "good", "long text"])]
-    assert len(line.parked) == 0
-
-
-def test_a_partial_row_of_a_plain_copy_that_is_not_there_is_kept_too(line, impatient):
-    line.target.missing = {1}
-    line.units([carriers(Op.UPDATE, [1, "dhl", ABSENT])])
-    line.deliver()
-    assert [r.code for r in line.parked.oldest()] == ["row-missing"]
-    line.target.missing = set()
-    assert line.deliverer.retry_due()
-    assert line.target.written[-1] == ("carrier", "UPDATE", [1, "dhl"])
-    assert len(line.parked) == 0
 
 
 def test_closing_lets_go_of_the_target(line):

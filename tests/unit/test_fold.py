@@ -6,9 +6,8 @@ import itertools
 
 import pytest
 
-from cdcd.errors import NeedsOperator
 from cdcd.fold import Folder
-from cdcd.folded import Grouped, subgroups
+from cdcd.folded import Grouped
 from cdcd.model import ColumnShape, Lookup, TableShape, WriteKind
 from cdcd.outbox import RecordWrite, Unit
 from cdcd.resolve.keys import encode_key
@@ -126,7 +125,7 @@ def written(folded, deletes_first=False):
     """(kind, columns, insert_only, rows) of each write."""
     return [
         (g.write.kind.name, g.write.columns, g.write.insert_only, g.write.rows)
-        for g in folded.ordered(deletes_first=deletes_first)
+        for g in folded.ordered(deletes_first=deletes_first).between(0)
     ]
 
 
@@ -252,7 +251,7 @@ ARCHIVE = TEXT.replace(
 
 def test_a_delete_may_be_an_update_that_archives_and_may_miss_its_row():
     folded, _ = folder(ARCHIVE).fold([unit(product(FULL), product(DELETE))], set())
-    (group,) = folded.ordered(deletes_first=False)
+    (group,) = folded.ordered(deletes_first=False).between(0)
     assert written(folded) == [("UPDATE", ("sku", "status", "cents"), (), [["A", "gone", 0]])]
     assert group.missing_is_fine
 
@@ -288,7 +287,7 @@ def test_what_is_referred_to_is_written_first_and_deleted_last():
         order(FULL, "O1", number="O1", product="A"),
         product(FULL, "A"),
     )
-    tables = [(g.write.kind.name, g.write.table) for g in folded.ordered(deletes_first=False)]
+    tables = [(g.write.kind.name, g.write.table) for g in folded.ordered(deletes_first=False).between(0)]
     assert tables == [
         ("UPSERT", "products"),
         ("UPSERT", "orders"),
@@ -297,7 +296,9 @@ def test_what_is_referred_to_is_written_first_and_deleted_last():
         ("DELETE", "orders"),
         ("DELETE", "products"),
     ]
-    assert [(g.write.kind.name) for g in folded.ordered(deletes_first=True)] == ["DELETE"] * 3 + ["UPSERT"] * 3
+    assert [(g.write.kind.name) for g in folded.ordered(deletes_first=True).between(0)] == ["DELETE"] * 3 + [
+        "UPSERT"
+    ] * 3
 
 
 def test_references_are_looked_up_in_the_target():
@@ -419,8 +420,8 @@ def test_a_change_of_a_parked_record_waits_unless_the_whole_record_is_told():
 @pytest.mark.parametrize(
     ("shapes", "code"),
     [
-        ({"products": None}, "table-missing"),
-        ({"products": shape("products", ID, ("sku", "text"))}, "schema-changed"),
+        ({"products": None}, "target-table-missing"),
+        ({"products": shape("products", ID, ("sku", "text"))}, "target-column-missing"),
         (
             {
                 "products": shape(
@@ -433,26 +434,38 @@ def test_a_change_of_a_parked_record_waits_unless_the_whole_record_is_told():
                     ("status", "text"),
                 )
             },
-            "type-mismatch",
-        ),
-        (
-            {"products": shape("products", *[(c.name, c.type) for c in SHAPES["products"].columns], key=("id", "sku"))},
-            "id-unknown",
+            "target-type-mismatch",
         ),
     ],
 )
-def test_a_table_that_does_not_fit_its_binding_needs_the_operator(shapes, code):
+def test_a_table_that_does_not_fit_its_binding_parks_its_records_while_others_flow(shapes, code):
+    notes = """
+[entities.note]
+key = ["name"]
+fields = { name = { type = "text", owner = "erp" } }
+in.erp = { table = "n", columns = { name = "n" } }
+in.shop = { table = "notes", columns = { name = "name" } }
+"""
+    made = folder(TEXT + notes, SHAPES | {"notes": shape("notes", ID, ("name", "text"))})
+    note = next(number for number, record in made.records.items() if record.entity.name == "note")
     found = {table: known for table, known in (SHAPES | shapes).items() if known is not None}
-    with pytest.raises(NeedsOperator) as stopped:
-        folder(shapes=found)
-    assert stopped.value.code == code
-    assert stopped.value.remedy
+    made = folder(TEXT + notes, found | {"notes": shape("notes", ID, ("name", "text"))})
+    folded, _ = made.fold([unit(product(FULL), [note, int(FULL), encode_key(["x"]), 1, ["x"], 0, []])], None)
+    assert [(u.subject, u.refused.code) for u in folded.unwritable] == [((0, encode_key(["A"])), code)]
+    assert [group.write.table for group in folded.changes] == ["notes"]
 
 
-def test_groups_are_cut_into_pieces_that_keep_their_subjects():
+def test_records_that_refer_to_rows_without_one_id_are_parked():
+    keyed = shape("products", *[(c.name, c.type) for c in SHAPES["products"].columns], key=("id", "sku"))
+    made = folder(shapes=SHAPES | {"products": keyed})
+    order = next(number for number, record in made.records.items() if record.entity.name == "order")
+    folded, _ = made.fold([unit([order, int(FULL), encode_key(["O"]), 3, ["O", "A"], 0, []])], None)
+    assert [u.refused.code for u in folded.unwritable] == ["target-id-unknown"]
+
+
+def test_some_rows_of_a_group_keep_their_subjects():
     folded = fold(*[product(UPDATE, f"P{n}", name="x") for n in range(5)])
-    pieces = list(subgroups(folded.changes, 2))
-    assert [[row[0] for row in piece.write.rows] for piece in pieces] == [["P0", "P1"], ["P2", "P3"], ["P4"]]
-    assert [len(piece.subjects) for piece in pieces] == [2, 2, 1]
-    assert isinstance(pieces[0], Grouped)
-    assert pieces[0].write.kind is WriteKind.UPDATE
+    some = folded.changes[0].only([1, 3])
+    assert isinstance(some, Grouped)
+    assert ([row[0] for row in some.write.rows], some.write.kind) == (["P1", "P3"], WriteKind.UPDATE)
+    assert some.subjects == [folded.changes[0].subjects[1], folded.changes[0].subjects[3]]

@@ -71,5 +71,11 @@ def test_a_delivery_that_waits_for_its_time_is_not_stalled():
     assert len(health.health(daemon(deliver=worker(moved_at_us=0, figures=overdue), backlog=9))) == 1
 
 
+def test_an_entity_that_is_left_behind_is_unhealthy_and_no_restart_helps():
+    (reason,) = health.health(daemon(suspended=("product",)))
+    assert (reason.code, reason.stuck) == ("schema-changed", False)
+    assert "product is suspended" in reason.message
+
+
 def test_the_headline_says_per_system_how_far_behind_or_what_is_the_matter():
     assert health.headline(daemon(deliver=worker("stopped"))) == "from erp 0 s, to shop stopped"

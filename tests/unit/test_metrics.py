@@ -20,7 +20,7 @@ COUNTERS = (
 
 def exposed() -> str:
     copies = (CopyStatus("item", 10, done=False), CopyStatus("partner", 5, done=True))
-    status = daemon(deliver=worker("retrying"), counters=COUNTERS, copies=copies)
+    status = daemon(deliver=worker("retrying"), counters=COUNTERS, copies=copies, suspended=("erp:move",))
     registry = CollectorRegistry()
     registry.register(metrics.StatusCollector(lambda: status))
     return generate_latest(registry).decode()
@@ -39,6 +39,8 @@ def test_values_come_from_the_status():
         'cdcd_end_to_end_lag_seconds{target="shop"} 2.5',
         'cdcd_parked_events{target="shop"} 2.0',
         'cdcd_entity_live{entity="order"} 0.0',
+        'cdcd_entity_suspended{entity="product"} 0.0',
+        'cdcd_entity_suspended{entity="erp:move"} 1.0',
         'cdcd_backfill_unfinished_tables{source="erp"} 1.0',
         'cdcd_state{state="retrying",worker="deliver:shop"} 1.0',
         'cdcd_state{state="running",worker="deliver:shop"} 0.0',

@@ -40,8 +40,8 @@ class Bench:
             "erp": SystemBlueprint("memory", "cdcd_memory:adapter", (), is_source=True, is_target=True),
             "feed": SystemBlueprint("memory", "cdcd_memory:adapter", (), is_source=True, is_target=False),
         }
-        tables = {"product": (("erp", "item"), ("feed", "product"))}
-        blueprint = Blueprint("cdcd.toml", config, systems, {}, tables)
+        tables = {"product": (("erp", "item"), ("feed", "product")), "erp:main.move": (("erp", "main.move"),)}
+        blueprint = Blueprint("cdcd.toml", config, systems, {"erp": {"move": "main.move"}}, tables)
         self.workers = {role: StandIn() for role in blueprint.roles()}
         self.operations = Operations(blueprint, self.journal, self.workers)  # type: ignore[arg-type]
 
@@ -92,6 +92,12 @@ def test_resync_is_a_command_in_the_journal_and_wakes_the_captures(bench: Bench)
     assert answer.result["seq"] == entry.seq
     assert [b.table for b in bench.journal.backfills("feed")] == ["product"]
     assert bench.rung() == {"resolve", "capture:erp", "capture:feed"}
+
+
+@pytest.mark.parametrize("spelled", ["erp:move", "erp:main.move"])
+def test_a_resync_of_plain_copies_names_the_table_as_the_configuration_or_in_full(bench: Bench, spelled: str):
+    assert bench.do("resync", entity=spelled).result["tables"] == [["erp", "main.move"]]
+    assert [b.table for b in bench.journal.backfills("erp")] == ["main.move"]
 
 
 def test_rewind_says_what_it_would_do_and_then_does_it(bench: Bench):

@@ -51,6 +51,7 @@ def test_a_parked_record_is_known_also_after_a_restart(parked, tmp_path):
 def test_each_failure_doubles_the_wait_up_to_a_limit(parked, clock):
     waits = []
     for _ in range(9):
+        parked.next_attempt()
         parked.park([(A, None)], 1, "refused", "why")
         waits.append(parked.due_in_seconds())
     assert waits == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600, 600])
@@ -60,13 +61,14 @@ def test_a_record_may_fail_for_years(parked):
     parked.park([(A, None)], 1, "refused", "why")
     with parked.database.transaction() as connection:
         connection.execute("UPDATE parked SET attempts = 100000")
+    parked.next_attempt()
     parked.park([(A, None)], 1, "refused", "why")
     assert parked.due_in_seconds() == pytest.approx(600)
 
 
 def test_one_attempt_counts_once_however_often_its_reason_is_narrowed_down(parked):
     parked.park([(A, None), (B, None)], 1, "refused", "one of these")
-    parked.park([(A, None)], 1, "refused", "this one", same_attempt={A, B})
+    parked.park([(A, None)], 1, "refused", "this one")
     assert [(p.subject, p.attempts, p.cause) for p in parked.oldest()] == [(A, 1, "this one"), (B, 1, "one of these")]
     assert parked.due_in_seconds() == pytest.approx(10)
 
@@ -74,6 +76,7 @@ def test_one_attempt_counts_once_however_often_its_reason_is_narrowed_down(parke
 def test_a_record_keeps_its_age_and_its_row_when_it_fails_again(parked, clock):
     parked.park([(A, b"row")], 1, "refused", "why")
     clock.now += 50
+    parked.next_attempt()
     parked.park([(A, None)], 2, "refused", "why not")
     (record,) = parked.oldest()
     assert (record.since_us, record.attempts, record.unit, record.row) == (int((clock.now - 50) * 1e6), 2, 2, b"row")
@@ -117,6 +120,34 @@ def test_changes_that_wait_behind_are_counted(parked):
 def test_the_kept_row_of_a_copy_can_be_asked_for(parked):
     parked.park([(A, b"row"), (B, None)], 1, "refused", "why")
     assert (parked.row(A), parked.row(B), parked.row((1, b"c"))) == (b"row", None, None)
+
+
+@pytest.mark.parametrize("known_max", [0, 3, 100])
+def test_it_is_the_same_however_many_are_known_by_heart(parked, tmp_path, monkeypatch, known_max):
+    monkeypatch.setattr(parked_module, "KNOWN_MAX", known_max)
+    subjects = [(1, bytes([number])) for number in range(8)]
+    parked.park([(subject, b"row") for subject in subjects], 1, "refused", "why")
+    parked.park([(subject, None) for subject in subjects[:4]], 1, "refused", "why")
+    assert (len(parked), subjects[7] in parked, (2, b"") in parked, parked.row(subjects[1])) == (8, True, False, b"row")
+    again = ParkedRecords(tmp_path / "parked.db", durable=False)
+    assert (len(again), subjects[7] in again, (2, b"") in again) == (8, True, False)
+    again.close()
+    parked.release(iter([*subjects[2:], (2, b"")]))
+    assert (len(parked), subjects[0] in parked, subjects[7] in parked) == (2, True, False)
+    parked.release(subjects)
+    assert len(parked) == 0
+
+
+def test_everything_of_a_copy_can_be_released_at_once(parked):
+    parked.park([((-1, b"a"), b"row"), ((-1, b"b"), b"row"), ((-2, b"a"), b"row")], 1, "refused", "why")
+    parked.release_all(-1)
+    assert (len(parked), (-1, b"a") in parked, (-2, b"a") in parked) == (1, False, True)
+
+
+def test_as_many_are_given_out_as_are_a_few_mib(parked, clock):
+    parked.park([((-1, bytes([number])), bytes(2**20)) for number in range(12)], 1, "refused", "why")
+    clock.now += 10
+    assert [len(parked.due()) for _ in range(3)] == [5, 5, 2]
 
 
 def test_nothing_parked_is_due_never(parked):

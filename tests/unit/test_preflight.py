@@ -9,6 +9,8 @@ import pytest
 
 from cdcd import plugins, preflight
 from cdcd.adapter import Finding, TableNeed
+from cdcd.blueprint import Blueprint
+from cdcd.config import Config, Daemon
 from cdcd.errors import CdcdError, ConfigError, NotReady, Unavailable
 from cdcd.preflight import Outcome
 
@@ -46,6 +48,9 @@ class ScriptedSystem:
             raise answer
         found: Sequence[Finding] = answer
         return found
+
+    def describe(self, _tables: Sequence[str]) -> dict[str, Any]:
+        return self.answers.get("describe", {})
 
     def close(self) -> None:
         self.open -= 1
@@ -102,6 +107,13 @@ def test_findings_of_all_systems_come_together(tmp_path: Path, adapter: Scripted
     assert [found.code for found in outcome.errors] == ["wal-level", "privilege"]
     assert outcome.errors[1] == Finding("error", "privilege", "b", "", "no rights: none", "GRANT …")
     assert len(outcome.findings) == 3
+
+
+def test_a_column_that_went_missing_later_forbids_no_start():
+    finding = Finding("error", "column-missing", "erp", "item", "item has no column name", "add it")
+    outcome = Outcome(Blueprint("f", Config(Daemon("a", "/s"), {}), {}, {}, {}), (finding,))
+    assert outcome.forbidding(first_start=True) == [finding]
+    assert outcome.forbidding(first_start=False) == []
 
 
 def test_a_server_that_is_down_is_no_finding(tmp_path: Path, adapter: ScriptedAdapter):

@@ -52,10 +52,42 @@ def test_the_message_offers_the_types_there_are_but_not_the_uninterpreted_one():
     assert "native" not in str(error.value)
 
 
-@given(kind=st.sampled_from(sorted(KINDS - {"enum", "ref", "decimal"})), bounds=st.lists(st.integers(), max_size=2))
+@given(
+    kind=st.sampled_from(sorted(KINDS - {"enum", "ref", "decimal", "time", "datetime", "instant"})),
+    bounds=st.sampled_from([0, 2]).flatmap(lambda size: st.lists(st.integers(), min_size=size, max_size=size)),
+)
 def test_a_type_is_written_as_it_is_read(kind, bounds):
     spec = f"{kind}({','.join(map(str, bounds))})" if bounds else kind
     assert str(parse_type(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "date(0001,9999)",
+        "time(6,-838,838)",
+        "datetime(6)",
+        "instant(6,1970-01-01 00:00:01,2038-01-19 03:14:07)",
+        "float(24,finite)",
+        "text(10,padded)",
+        "text(raw)",
+        "json(double)",
+        "native(numeric(10, 2)[])",
+    ],
+)
+def test_a_type_with_limits_is_written_as_it_is_read(spec):
+    assert str(parse_type(spec)) == spec
+
+
+@pytest.mark.parametrize("spec", ["date(0001)", "datetime(6,0001)", "time(6,0,24,1)", "float(finite,wide)"])
+def test_half_a_limit_is_none(spec):
+    with pytest.raises(ValueError, match=r"first and a last|takes numbers"):
+        parse_type(spec)
+
+
+def test_a_limit_that_is_a_word_is_no_number():
+    assert parse_type("text(raw)").number(0) is None
+    assert parse_type("text(raw)").has("raw")
 
 
 def test_arguments_are_numbers_where_they_are_stated():

@@ -4,6 +4,8 @@ Both files hold the same: table shop.t is created; rows 1 and 4294967295 inserte
 row 1 becomes 2, changes again and is deleted; shop.other alone; TRUNCATE; row 3; FLUSH BINARY LOGS; row 4.
 """
 
+import random
+import zlib
 from pathlib import Path
 
 from cdcd_mysql.assembler import Assembler
@@ -39,3 +41,31 @@ def feed(assembler, events):
     for event in events:
         assembler.consume(event, 0, len(event))
     return assembler.take()
+
+
+def mutate(events, seed, count):
+    """Damage bytes, sizes and order, as a broken disk or a new server version could."""
+    source = random.Random(seed)
+    mutated = [bytearray(event) for event in events]
+    for _ in range(count):
+        event = source.choice(mutated)
+        if not event:
+            continue
+        action = source.randrange(5)
+        place = source.randrange(len(event))
+        if action == 0:
+            event[place] = source.randrange(256)
+        elif action == 1:
+            event[place] ^= 1 << source.randrange(8)
+        elif action == 2:
+            del event[place : place + source.randrange(1, 9)]
+        elif action == 3:
+            event[place:place] = source.randbytes(source.randrange(1, 9))
+        else:
+            mutated.insert(source.randrange(len(mutated)), bytearray(event))
+    return [with_checksum(event) for event in mutated]
+
+
+def with_checksum(event):
+    """The event as a server would have written it: damage is found by decoding it, not by its checksum."""
+    return bytes(event[:-4]) + zlib.crc32(event[:-4]).to_bytes(4, "little")

@@ -21,11 +21,17 @@ def test_the_documented_keys_are_read():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hostname": "h"}, {"tls": "maybe"}, {"port": 0}, {"server-id": 0}, {"password": "plain"}]
+    "wrong",
+    [{"hostname": "h"}, {"tls": "maybe"}, {"port": 0}, {"server-id": 0}, {"password": "plain"}, {"outage": "long"}],
 )
 def test_what_is_wrong_is_refused(wrong):
     with pytest.raises(msgspec.ValidationError):
         convert(database="d", user="u", **wrong)
+
+
+def test_an_outage_is_a_duration():
+    assert convert(database="d", user="u").outage_seconds == 3 * 86_400
+    assert convert(database="d", user="u", outage="90m").outage_seconds == 5400
 
 
 def test_a_system_is_shown_without_its_secret():

@@ -1,15 +1,22 @@
 """Single values, against values worked out by other means."""
 
+import datetime as dt
+import math
 import struct
+import zlib
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdcd.numeric import shortest_float32
 from cdcd_mysql.scalars import (
     DATES,
     EPOCH_DAYS,
+    OLD_DATETIME_SIZES,
+    OLD_TIME_SIZES,
+    OLD_TIMESTAMP_SIZES,
     Memo,
     decimal_decoder,
     decimal_size,
@@ -18,8 +25,11 @@ from cdcd_mysql.scalars import (
     decode_inet4,
     decode_inet6,
     decode_uuid,
+    decompress,
+    old_datetime_decoder,
+    old_time_decoder,
+    old_timestamp_decoder,
     set_decoder,
-    shortest_float,
     time_decoder,
     trim_fraction,
 )
@@ -71,7 +81,7 @@ def test_a_float_is_the_shortest_that_reads_back_the_same(value):
     short = decode_float(raw)
     assert struct.pack("<f", short) == raw
     assert len(repr(short)) <= len(repr(struct.unpack("<f", raw)[0]))
-    assert shortest_float(0.10000000149011612) == 0.1
+    assert shortest_float32(0.10000000149011612) == 0.1
 
 
 @pytest.mark.parametrize(
@@ -142,3 +152,107 @@ def test_a_memo_computes_once_and_stays_bounded():
     for number in range(1000):
         assert memo[number] == number * 2
         assert len(memo) <= 10
+
+
+@given(st.dates())
+def test_every_date_is_read(date):
+    raw = (date.year << 9 | date.month << 5 | date.day).to_bytes(3, "little")
+    assert decode_date(raw) == date.isoformat()
+
+
+def microseconds_kept(moment, digits):
+    return moment.replace(microsecond=moment.microsecond - moment.microsecond % 10 ** (6 - digits))
+
+
+def text_of(moment):
+    """As the standard library writes it, without zeros at the end of the fraction."""
+    text = moment.isoformat(" ")
+    return text.rstrip("0") if "." in text else text
+
+
+@given(st.datetimes(), st.integers(0, 6))
+def test_every_datetime_of_the_old_format_is_read(moment, digits):
+    moment = microseconds_kept(moment, digits)
+    if digits:
+        days = (moment.year * 13 + moment.month) * 32 + moment.day
+        seconds = (days * 24 + moment.hour) * 3600 + moment.minute * 60 + moment.second
+        units = seconds * 10**digits + moment.microsecond // 10 ** (6 - digits)
+        raw = units.to_bytes(OLD_DATETIME_SIZES[digits], "big")
+    else:
+        raw = int(f"{moment:%Y%m%d%H%M%S}".rjust(14, "0")).to_bytes(8, "little")
+    assert old_datetime_decoder(digits)(raw) == text_of(moment)
+
+
+@given(st.integers(1, 2**32 - 1), st.integers(0, 999_999), st.integers(0, 6))
+def test_every_timestamp_of_the_old_format_is_read(seconds, microseconds, digits):
+    moment = microseconds_kept(
+        dt.datetime.fromisoformat("1970-01-01") + dt.timedelta(seconds=seconds, microseconds=microseconds), digits
+    )
+    fraction = (moment.microsecond // 10 ** (6 - digits)).to_bytes(OLD_TIMESTAMP_SIZES[digits] - 4, "big")
+    raw = seconds.to_bytes(4, "big" if digits else "little") + fraction
+    assert old_timestamp_decoder(digits)(raw) == text_of(moment) + "Z"
+
+
+@given(st.integers(-(838 * 3600 + 59 * 60 + 59), 838 * 3600 + 59 * 60 + 59), st.integers(0, 6))
+def test_every_time_of_the_old_format_is_read(seconds, digits):
+    magnitude = abs(seconds)
+    clock = (magnitude // 3600, magnitude // 60 % 60, magnitude % 60)
+    if digits:
+        raw = ((seconds + 3020400) * 10**digits).to_bytes(OLD_TIME_SIZES[digits], "big")
+    else:
+        number = clock[0] * 10000 + clock[1] * 100 + clock[2]
+        raw = (-number if seconds < 0 else number).to_bytes(3, "little", signed=True)
+    assert old_time_decoder(digits)(raw) == ("-" if seconds < 0 else "") + "{:02d}:{:02d}:{:02d}".format(*clock)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "raw", "text"),
+    [
+        (old_time_decoder(0), "1e26fe", "-12:13:14"),
+        (old_time_decoder(1), "01cce055", "-00:00:01.1"),
+        (old_time_decoder(3), "000000036d", "-838:59:59.123"),
+        (old_datetime_decoder(0), "1baaeb686d120000", "2026-11-21 01:02:03"),
+        (old_datetime_decoder(0), "0000000000000000", "0000-00-00 00:00:00"),
+        (old_timestamp_decoder(0), "00000000", "0000-00-00 00:00:00Z"),
+        (old_timestamp_decoder(6), "6b00ed8b01e240", "2026-11-21 01:02:03.123456Z"),
+    ],
+)
+def test_old_formats_as_mariadb_wrote_them(decoder, raw, text):
+    assert decoder(bytes.fromhex(raw)) == text
+
+
+@given(st.binary(max_size=2000), st.booleans(), st.integers(0, 3))
+def test_compressed_values_are_read_with_and_without_the_header_of_zlib(value, with_header, spare):
+    deflate = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS if with_header else -zlib.MAX_WBITS)
+    size = len(value).to_bytes(2 + spare % 3, "big")
+    raw = bytes([0x80 | len(size) | (0 if with_header else 8)]) + size + deflate.compress(value) + deflate.flush()
+    assert decompress(raw) == value
+    assert decompress(b"\0" + value) == value
+    assert decompress(b"") == b""
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x10abc", b"\x8a\x01\x2c\xff\xff", b"\x89\x02" + zlib.compress(b"abc")[2:-4], b"\x8a\x01"]
+)
+def test_damaged_compressed_values_are_errors(raw):
+    with pytest.raises(ValueError, match="compressed"):
+        decompress(raw)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_shortest_float_is_the_one_that_lies_nearest(bits):
+    wide = struct.unpack("<f", struct.pack("<I", bits))[0]
+    if not math.isfinite(wide) or wide == 0:
+        return
+    short = Decimal(repr(shortest_float32(wide)))
+    digits = len(short.normalize().as_tuple().digits)
+    assert struct.pack("<f", float(short)) == struct.pack("<f", wide)
+    assert digits == 9 or abs(short - Decimal(wide)) <= Decimal(1).scaleb(Decimal(wide).adjusted() - digits + 1)
+
+
+@pytest.mark.parametrize(
+    ("wide", "short"), [(64038288.0, 64038288.0), (2.0**-44, 5.684342e-14), (2.0**33, 8589935000.0), (1e-45, 1e-45)]
+)
+def test_a_shortest_float_is_never_just_between_two_floats(wide, short):
+    """As PostgreSQL prints them, so that the same number is equal wherever it comes from."""
+    assert shortest_float32(wide) == short

@@ -3,21 +3,25 @@
 import struct
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdcd.errors import DecodeError
+from cdcd.errors import DecodeError, PositionLost
 from cdcd.model import ABSENT, Commit, Idle, Op, Relation, Rows
-from cdcd_postgres.pgoutput import Begin, Decoder, Marker, Shape, StreamRelation, parse_relation
-from cdcd_postgres.position import Log
+from cdcd_postgres.pgoutput import Begin, Decoder, Marker, Shape
+from cdcd_postgres.position import Log, Moment, Position, Replay
+from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.types import Types
 from unit.cdcd_postgres import messages as m
 
 LOG, START = Log(7, 1), 1000
+AT_1100 = "7:1:0/44C:0:946684800000000"
+"""The position of a commit that ends at 1100 and was made at the beginning of PostgreSQL's time."""
 ITEM = 16385
 OTHER = 16400
-TYPES = Types(lambda _oid: None)
+TYPES = Types(lambda *_: None)
 ITEM_MESSAGE = m.relation(ITEM, "item", ("id", 23, -1, True), ("name", 25, -1, False), ("price", 1700, -1, False))
 
 
@@ -51,7 +55,7 @@ def test_rows_of_one_kind_are_one_event_and_the_commit_follows():
     assert rows.relation == Relation(
         "item", ("id", "name", "price"), ("integer(-2147483648,2147483647)", "text", "decimal"), (0,)
     )
-    assert commit == Commit("7:1:0/44C", 946_684_800_000_000)
+    assert commit == Commit(AT_1100, 946_684_800_000_000)
 
 
 def test_a_commit_time_counts_from_the_unix_epoch():
@@ -102,9 +106,9 @@ def test_a_transaction_that_ends_at_the_start_or_before_it_is_passed_over():
 def test_a_transaction_without_rows_of_ours_is_idle():
     other = m.relation(OTHER, "other", ("id", 23, -1, True))
     assert decode(m.begin(1090), other, m.insert(OTHER, 1), m.delete(OTHER, key=(1,)), m.commit(1100)) == [
-        Idle("7:1:0/44C")
+        Idle(AT_1100)
     ]
-    assert decode(m.begin(1090), m.commit(1100)) == [Idle("7:1:0/44C")]
+    assert decode(m.begin(1090), m.commit(1100)) == [Idle(AT_1100)]
 
 
 # ---- keepalives ------------------------------------------------------------------------------------------------------
@@ -209,6 +213,96 @@ def test_types_and_origins_are_passed_over():
     assert [type(event) for event in events] == [Rows, Commit]
 
 
+# ---- partitions, names, notices --------------------------------------------------------------------------------------
+
+
+def test_an_old_row_that_may_not_be_whole_is_its_key_alone():
+    decoder = Decoder(LOG, START, lambda stream: msgspec.structs.replace(shape(stream), whole_olds=False))
+    rows, deleted, _ = decode(
+        *in_transaction(
+            m.update(ITEM, 2, m.ABSENT_TEXT, "1", old=(1, None, None)), m.delete(ITEM, old=(2, None, None))
+        ),
+        decoder=decoder,
+    )
+    assert (rows.rows, rows.olds) == ([[2, ABSENT, "1"]], [[1, ABSENT, ABSENT]])
+    assert deleted.rows == [[2, ABSENT, ABSENT]]
+
+
+@pytest.mark.parametrize("broken", [m.delete(ITEM, key=(None, 1, None)), m.update(ITEM, 1, "a", "1", key=(None, 1, 1))])
+def test_an_old_key_that_is_null_stops_before_it(broken):
+    with pytest.raises(DecodeError, match="replica identity"):
+        decode(m.begin(1090), ITEM_MESSAGE, broken)
+
+
+def test_a_relation_that_has_another_name_now_is_gone():
+    renamed = m.relation(ITEM, "other", ("id", 23, -1, True))
+    events = decode(*in_transaction(m.insert(ITEM, 1, "a", "1"), renamed, m.insert(ITEM, 2)))
+    assert [(event.op, event.relation.table) for event in events[:-1]] == [
+        (Op.INSERT, "item"),
+        (Op.TABLE_GONE, "item"),
+    ]
+
+
+def test_another_relation_under_the_name_has_not_the_rows_that_were_there():
+    swapped = (m.relation(OTHER, "item", ("id", 23, -1, True)), m.insert(OTHER, 9))
+    renamed = m.relation(ITEM, "item_old", ("id", 23, -1, True))
+    events = decode(*in_transaction(*swapped, renamed, m.insert(ITEM, 2)))
+    assert [(event.op, event.rows) for event in events[:-1]] == [(Op.ROWS_LOST, []), (Op.INSERT, [[9]])]
+
+
+def test_a_notice_is_told_where_it_stands_and_once():
+    decoder = Decoder(
+        LOG, START, resolve, read_notice={"lost item": (Op.ROWS_LOST, "item"), "lost new": (Op.TABLE_GONE, "new")}.get
+    )
+    events = decode(
+        *in_transaction(m.message("cdcd", "lost item"), m.message("cdcd", "lost new"), m.message("other", "lost item")),
+        m.begin(1190),
+        m.relation(OTHER, "item", ("id", 23, -1, True)),
+        m.insert(OTHER, 9),
+        m.commit(1200),
+        decoder=decoder,
+    )
+    assert [
+        (event.op, event.relation.table, len(event.relation.columns)) for event in events if isinstance(event, Rows)
+    ] == [
+        (Op.ROWS_LOST, "item", 3),
+        (Op.TABLE_GONE, "new", 0),
+        (Op.INSERT, "item", 1),
+    ]
+
+
+def test_truncated_tables_are_collected():
+    decoder = Decoder(LOG, START, resolve)
+    decode(*in_transaction(m.truncate(ITEM, OTHER)), decoder=decoder)
+    assert decoder.truncated == {"item"}
+
+
+# ---- what is sent again ----------------------------------------------------------------------------------------------
+
+
+def replaying(*messages: bytes, expected: Moment, decoder_start: int = 1100):
+    replay = Replay(1000, Position(7, 1, decoder_start, expected), PositionLost)
+    decoder = Decoder(LOG, decoder_start, resolve, replay=replay)
+    return decoder, decoder.feed(messages)
+
+
+EPOCH = Moment(1100, 946_684_800_000_000)
+
+
+def test_what_is_sent_again_is_compared_and_not_told():
+    move = m.update(ITEM, 2, m.ABSENT_TEXT, "1", key=(1, None, None))
+    decoder, events = replaying(*in_transaction(move, m.insert(ITEM, 1, "a", "1")), m.keepalive(1150), expected=EPOCH)
+    assert events == [Idle("7:1:0/47E:50:946684800000000")]
+    assert [(event.rows, event.olds) for event in decoder.replayed] == [([[2, ABSENT, "1"]], [[1, ABSENT, ABSENT]])]
+
+
+@pytest.mark.parametrize("last", [m.keepalive(1150), m.begin(1140)])
+def test_another_log_is_found_out_before_anything_of_it_is_told(last):
+    for expected in (Moment(1100, 5), Moment(1090, 946_684_800_000_000)):
+        with pytest.raises(PositionLost, match="set back"):
+            replaying(*in_transaction(m.insert(ITEM, 1, "a", "1")), last, expected=expected)
+
+
 # ---- for chunks ------------------------------------------------------------------------------------------------------
 
 
@@ -221,10 +315,10 @@ def test_transaction_ids_are_collected_as_soon_as_a_transaction_begins():
 def test_begins_and_our_messages_are_reported_only_on_demand():
     stream = (m.begin(1090, 41), m.message("cdcd", "here"), m.commit(1100))
     decoder = Decoder(LOG, START, resolve)
-    assert decode(*stream, decoder=decoder) == [Idle("7:1:0/44C")]
+    assert decode(*stream, decoder=decoder) == [Idle(AT_1100)]
     decoder = Decoder(LOG, START, resolve)
     decoder.tracing = True
-    assert decode(*stream, decoder=decoder) == [Begin(41), Marker("here"), Idle("7:1:0/44C")]
+    assert decode(*stream, decoder=decoder) == [Begin(41), Marker("here"), Idle(AT_1100)]
 
 
 def test_a_marker_stands_behind_the_commit_of_its_transaction():
@@ -242,7 +336,7 @@ def test_messages_of_others_and_outside_transactions_are_passed_over():
     ]
     assert decode(m.begin(1090), m.message("theirs", "x"), m.commit(1100), decoder=decoder) == [
         Begin(7),
-        Idle("7:1:0/44C"),
+        Idle(AT_1100),
     ]
 
 
@@ -267,6 +361,9 @@ BROKEN = {
     "begin inside a transaction": m.begin(1100),
     "truncate of the wrong length": m.truncate(ITEM) + b"\0",
     "message of the wrong length": m.message("cdcd", "x") + b"x",
+    "truncate of an unknown kind": m.wal(b"T" + struct.pack(">IBI", 1, 8, ITEM)),
+    "origin without an end": m.wal(b"O" + struct.pack(">Q", 5) + b"node"),
+    "type without a name": m.wal(b"Y" + struct.pack(">I", 99) + m.string("public")),
     "relation of the wrong length": ITEM_MESSAGE + b"\0",
 }
 
@@ -328,8 +425,3 @@ def test_mutated_streams_raise_only_decode_errors(mutations):
 def test_arbitrary_bytes_raise_only_decode_errors(stream):
     with suppress(DecodeError):
         Decoder(LOG, START, resolve).feed(stream)
-
-
-def test_a_relation_in_the_system_schema_has_an_empty_schema_in_the_message():
-    stream = parse_relation(m.relation(5, "pg_thing", schema="")[26:])
-    assert (stream.schema, stream.name, stream.columns) == ("pg_catalog", "pg_thing", ())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdcd.errors import PositionLost
-from cdcd_postgres.position import Log, Position, format_lsn, parse_history, parse_lsn, parse_position
+from cdcd_postgres.position import Log, Moment, Position, Replay, format_lsn, parse_history, parse_lsn, parse_position
 
 HISTORY = "1\t0/3000000\tno recovery target specified\n\n2\t1/A000\tbefore 2026-11-21 10:00:00+00\n"
 PROMOTED = Log(7, 3, parse_history(HISTORY))
@@ -37,3 +37,46 @@ def test_a_position_of_another_adapter_is_lost(token):
     with pytest.raises(PositionLost) as caught:
         parse_position(token)
     assert caught.value.remedy
+
+
+# ---- what is sent again ----------------------------------------------------------------------------------------------
+
+
+def test_a_token_carries_the_last_commit():
+    log = Log(7, 1)
+    assert log.token(1100, Moment(1100, 5)) == "7:1:0/44C:0:5"
+    assert parse_position(log.token(1100, Moment(1000, -5))) == Position(7, 1, 1100, Moment(1000, -5))
+    assert parse_position(log.token(1100)).commit is None
+
+
+SEEN = Moment(1100, 5)
+
+
+def replayed(confirmed_lsn: int, *moments: Moment, lsn: int = 1100, expected: Moment | None = SEEN) -> None:
+    replay = Replay(confirmed_lsn, Position(7, 1, lsn, expected), PositionLost)
+    for moment in moments:
+        replay.commit(moment)
+    replay.judge()
+
+
+def test_what_is_sent_again_must_end_with_the_commit_that_was_seen_last():
+    replayed(1000, Moment(1050, 1), SEEN)
+    replayed(1000, Moment(1050, 1), SEEN, lsn=1200)
+    for other in ([], [Moment(1100, 6)], [SEEN, Moment(1150, 6)], [Moment(1096, 5)]):
+        with pytest.raises(PositionLost, match="set back"):
+            replayed(1000, *other, lsn=1200)
+
+
+def test_nothing_is_sent_again_when_the_last_commit_was_confirmed():
+    replayed(1100, lsn=1200)
+    with pytest.raises(PositionLost, match="set back"):
+        replayed(1100, Moment(1150, 6), lsn=1200)
+
+
+def test_a_commit_cannot_reach_beyond_the_position():
+    with pytest.raises(PositionLost, match="inside"):
+        replayed(1000, Moment(1104, 5))
+
+
+def test_a_position_that_knows_no_commit_is_believed():
+    replayed(1000, Moment(1050, 1), expected=None)

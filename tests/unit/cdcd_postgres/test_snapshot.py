@@ -15,6 +15,7 @@ def test_a_snapshot_sees_what_ended_before_it():
     snapshot = parse_snapshot("100:105:100,103")
     assert [xid for xid in range(98, 108) if snapshot.sees(xid)] == [98, 99, 101, 102, 104]
     assert parse_snapshot("7:7:") == Snapshot(7, frozenset())
+    assert (snapshot.oldest, parse_snapshot("7:7:").oldest) == (100, 7)
 
 
 @given(st.integers(0, 5), st.integers(0, 2**32 - 1), st.integers(-1000, 1000))

@@ -136,6 +136,12 @@ def test_a_status_shows_every_worker_its_lag_and_its_last_error():
     )
 
 
+def test_a_status_shows_what_is_left_behind_and_the_way_on():
+    text = status._rendered(daemon(suspended=("product",)))
+    assert "suspended: product at entry 4, 5 entries behind [schema-changed]" in text
+    assert "cause: somebody dropped it" in text
+
+
 def test_an_error_that_is_over_says_so():
     assert "5 s ago, over" in status._rendered(daemon(deliver=worker(error=error())))
 

@@ -193,7 +193,7 @@ def test_waiting_rows_are_compiled_for_once(orders):
     orders.apps["shop"].write(insert("customers", id=5, number="C1", name="c"), insert("orders", id=1, **ORDER_ROW))
     orders.resolve()
     assert orders.waiting() == 0
-    assert len(orders.resolver._readers) <= 6
+    assert len(orders.resolver._reader.main.readers) <= 6
 
 
 # ---- children of records whose row stays --------------------------------------------------------------------

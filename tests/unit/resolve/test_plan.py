@@ -108,6 +108,11 @@ def test_a_table_that_is_bound_and_copied_is_needed_as_a_whole():
     assert need == TableNeed("partner", ("no",), (), captured=True, written=True)
 
 
+def test_columns_are_left_out_of_the_copy_of_their_own_table():
+    plan = plan_of(COPY + 'leave-out = ["depot.note", "public.carrier.a", "public.carrier.b"]\n')
+    assert [route.leave_out for route in plan.routes] == [frozenset({"a", "b"}), frozenset({"note"})]
+
+
 def test_routes_are_spelled_in_full_by_each_adapter():
     plan = build(load(CUSTOMER + COPY), lambda system, table: table if "." in table else f"{system}_{table}")
     assert [(r.source_table, r.target_table) for r in plan.routes] == [
@@ -115,6 +120,7 @@ def test_routes_are_spelled_in_full_by_each_adapter():
         ("erp_depot", "shop_warehouse"),
     ]
     assert list(plan.routes_from("erp")) == ["public.carrier", "erp_depot"]
+    assert [route.leave_out for route in plan.routes] == [frozenset(), frozenset()]
     assert plan.routes_from("shop") == {}
 
 

@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from cdcd.errors import NeedsOperator
 from cdcd.model import ABSENT, Op, Relation, Rows
 from cdcd.resolve import resolver as resolver_module
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
@@ -160,27 +159,6 @@ def test_the_message_of_a_held_row_holds_no_value(products):
     products.resolve()
     causes = products.state.connection.execute("SELECT cause FROM held").fetchall()
     assert "s3cret" not in str(causes)
-
-
-def test_a_truncate_stops_with_the_remedy_and_skips_nothing(products):
-    products.apps["erp"].write(insert("item", id=1, **ROW))
-    products.apps["erp"].truncate("item")
-    with pytest.raises(NeedsOperator, match="truncated in 'erp'") as stopped:
-        products.resolve()
-    assert "cdcd resync" in stopped.value.remedy
-    position = products.state.position
-    with pytest.raises(NeedsOperator):
-        products.resolve()
-    assert products.state.position == position
-
-
-def test_a_table_that_lost_a_column_stops_with_the_remedy(products):
-    known = products.apps["erp"].relations["item"]
-    less = Relation("item", known.columns[:-1], known.types[:-1], known.identity)
-    products.apps["erp"].log(Rows(less, Op.INSERT, [[1, "A", "one", "active", 5, "n"]]))
-    with pytest.raises(NeedsOperator, match="cannot be read from 'erp' any more") as stopped:
-        products.resolve()
-    assert "no column web" in stopped.value.cause
 
 
 def test_rows_of_a_system_that_the_configuration_lost_are_passed_over(make_line):

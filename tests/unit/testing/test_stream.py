@@ -76,7 +76,7 @@ def test_a_change_of_the_checkpoint_table_marks_our_own_transaction(read):
         ((insert((1,)),), "a value for every column"),
         ((Rows(RELATION, Op.INSERT, [[1, "a"]], [None]),), "old rows without an update"),
         ((Rows(RELATION, Op.UPDATE, [[1, "a"]], []),), "an old row for every row"),
-        ((Rows(RELATION, Op.TRUNCATE, [[1, "a"]]),), "a truncate with rows"),
+        ((Rows(RELATION, Op.TRUNCATE, [[1, "a"]]),), "TRUNCATE with rows"),
     ],
 )
 def test_a_stream_that_breaks_the_form_is_refused(read, events, message):

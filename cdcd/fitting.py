@@ -1,0 +1,83 @@
+"""Whether tables fit the configuration: what reading and delivering would find, found before the start. Pure.
+
+The same code compiles bindings and copies here and at work, so that neither knows a type that the other does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from cdcd.adapter import Finding
+from cdcd.copy_layout import CopyTable
+from cdcd.errors import CdcdError
+from cdcd.fold import RecordFolder
+from cdcd.model import Relation, TableShape
+from cdcd.resolve.mapping import RowMapper
+from cdcd.resolve.plan import BindingPlan, EntityPlan, Plan, Route
+from cdcd.resolve.suspension import CannotRead
+
+Shapes = Mapping[str, Mapping[str, TableShape]]
+"""By system and table. What is not there is passed over: its system's own check has said so."""
+
+
+def findings(plan: Plan, shapes: Shapes) -> list[Finding]:
+    """Everything that does not fit."""
+    found: list[Finding] = []
+    for entity in plan.entities.values():
+        for system, binding in entity.bindings.items():
+            tables = shapes.get(system, {})
+            if binding.table in tables and _has_columns(binding, tables[binding.table]):
+                found += _of_binding(plan, entity, binding, tables)
+    for route in plan.routes:
+        source = shapes.get(route.source, {}).get(route.source_table)
+        target = shapes.get(route.target, {}).get(route.target_table)
+        if source is not None and target is not None:
+            found += _of_copy(route, source, target)
+    return found
+
+
+def _has_columns(binding: BindingPlan, shape: TableShape) -> bool:
+    return all(shape.column(name) is not None for name in binding.needed_columns)
+
+
+def _of_binding(
+    plan: Plan, entity: EntityPlan, binding: BindingPlan, tables: Mapping[str, TableShape]
+) -> Iterator[Finding]:
+    try:
+        RowMapper(plan, entity, binding, relation_of(tables[binding.table]), lambda _binding, _row_id: None)
+    except CannotRead as refusal:
+        yield _finding(refusal, binding.system, binding.table)
+    misfit = RecordFolder(plan, entity, binding, tables).misfit
+    if misfit is not None:
+        yield _finding(misfit, binding.system, binding.table)
+
+
+def _of_copy(route: Route, source: TableShape, target: TableShape) -> Iterator[Finding]:
+    table = CopyTable(route, target)
+    relation = relation_of(source)
+    places = table.taken(relation.columns)
+    misfit = table.misfit([relation.columns[at] for at in places], [relation.types[at] for at in places])
+    if misfit is not None:
+        yield _finding(misfit, route.target, route.target_table)
+    elif not {*table.key} <= {*source.primary_key}:
+        yield Finding(
+            "warning",  # a PostgreSQL table may log other columns of deleted rows than its primary key
+            "key-not-logged",
+            route.target,
+            route.target_table,
+            f"deleted rows of {route.source_table} cannot be named by {', '.join(table.key)}, which is not in its own key",
+            "give both tables the same primary key (PostgreSQL: or set the table's REPLICA IDENTITY to it)",
+        )
+
+
+def relation_of(shape: TableShape) -> Relation:
+    """The relation that the log will have for rows of a table as it is."""
+    columns = [column for column in shape.columns if not column.generated]
+    names = [column.name for column in columns]
+    key: Iterable[str] = (name for name in shape.primary_key if name in names)
+    identity = tuple(names.index(name) for name in key)
+    return Relation(shape.table, tuple(names), tuple(column.type for column in columns), identity)
+
+
+def _finding(error: CdcdError, system: str, table: str) -> Finding:
+    return Finding("error", error.code, system, table, f"{error.what}: {error.cause}", error.remedy)

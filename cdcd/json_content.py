@@ -1,0 +1,99 @@
+"""JSON compared by its content: one text for each content, however a server prints it. Pure.
+
+Servers change JSON in storing it: jsonb and MySQL sort keys, drop repeated ones, keep 1.10 as 1.1 or 1e2 as 100. None of
+that changes the content as it is understood here: keys have no order, of repeated ones the last counts, and a number is
+its value, exactly, whatever its digits are.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.values import ValueType, misfit
+
+_PLAIN_DIGITS_MAX: Final = 40
+"""Numbers up to so many digits before or after the point are written plainly, others with an exponent."""
+_INTEGER_LIMITS: Final = (-(2**63), 2**64 - 1)
+_decoder: Final = msgspec.json.Decoder(float_hook=Decimal)
+_encoder: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+def canonical_json(text: str) -> str:
+    """Sorted keys, no spaces, numbers in one form, none rounded. Raises ValueRefused for what is not JSON."""
+    try:
+        return _encoder.encode(_with_plain_numbers(_decoder.decode(text))).decode()
+    except (ValueError, InvalidOperation, RecursionError):
+        raise misfit("json", "the text is not valid JSON, nests too deep or has a number without bounds") from None
+
+
+def json_of_doubles(text: str) -> str:
+    """The text, if all its numbers are kept by a server that has 64-bit integers and doubles. Raises ValueRefused."""
+    try:
+        content = _decoder.decode(text)
+    except (ValueError, InvalidOperation, RecursionError):
+        raise misfit("json", "the text is not valid JSON, nests too deep or has a number without bounds") from None
+    if not _keeps(content):
+        raise misfit(ValueType("json", ("double",)), "it has a number that no double is exactly the same as")
+    return text
+
+
+def _with_plain_numbers(content: Any) -> Any:
+    kind = type(content)
+    if kind is Decimal:
+        return _number(content)
+    if kind is dict:
+        return {key: _with_plain_numbers(value) for key, value in content.items()}
+    if kind is list:
+        return [_with_plain_numbers(value) for value in content]
+    if kind is int and not _INTEGER_LIMITS[0] <= content <= _INTEGER_LIMITS[1]:
+        return msgspec.Raw(_digits(str(content)).encode())
+    return content
+
+
+def _number(number: Decimal) -> Any:
+    if not number:
+        return 0
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int), "JSON has no NaN"
+    text = "".join(map(str, digits)).lstrip("0")
+    plain = text.rstrip("0")
+    exponent += len(text) - len(plain)
+    return msgspec.Raw((("-" if sign else "") + _written(plain, exponent)).encode())
+
+
+def _digits(text: str) -> str:
+    """A whole number in the one form."""
+    sign, digits = ("-", text[1:]) if text[0] == "-" else ("", text)
+    plain = digits.rstrip("0")
+    return sign + _written(plain, len(digits) - len(plain))
+
+
+def _written(digits: str, exponent: int) -> str:
+    """Digits without zeros at either end, times ten to the power of `exponent`."""
+    if exponent >= 0 and len(digits) + exponent <= _PLAIN_DIGITS_MAX:
+        return digits + "0" * exponent
+    if exponent < 0 and -exponent <= _PLAIN_DIGITS_MAX:
+        whole, fraction = digits[:exponent], digits[exponent:]
+        return f"{whole or '0'}.{fraction.rjust(-exponent, '0')}"
+    return f"{digits}e{exponent}" if exponent else digits
+
+
+def _keeps(content: Any) -> bool:
+    kind = type(content)
+    if kind is Decimal or kind is int:
+        return _keeps_number(content)
+    if kind is dict:
+        return all(map(_keeps, content.values()))
+    return all(map(_keeps, content)) if kind is list else True
+
+
+def _keeps_number(number: Decimal | int) -> bool:
+    if _INTEGER_LIMITS[0] <= number <= _INTEGER_LIMITS[1] and number == int(number):
+        return True
+    try:
+        return Decimal(repr(float(number))) == number
+    except OverflowError:
+        return False

@@ -1,0 +1,80 @@
+"""JSON compared by content."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdcd.conversions import column_to_field, field_to_column
+from cdcd.json_content import canonical_json
+from cdcd.values import ValueRefused, parse_type
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ('{ "b" : 1,\n"a": [ ] }', '{"a":[],"b":1}'),
+        ('{"a": {"d": 1, "c": 2}}', '{"a":{"c":2,"d":1}}'),
+        ('{"é": 1, "z": 2}', '{"z":2,"é":1}'),
+        ('"\\u00e9\\ud83d\\ude00\\/"', '"é😀/"'),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("1.10", "1.1"),
+        ("1.1e0", "1.1"),
+        ("100", "100"),
+        ("1E2", "100"),
+        ("100.0", "100"),
+        ("-0.0", "0"),
+        ("0.00120", "0.0012"),
+        ("1e-50", "1e-50"),
+        ("0.1000000000000000000000000000000000000001", "0.1000000000000000000000000000000000000001"),
+        ("10e399", "1e400"),
+        ("1" + "0" * 400, "1e400"),
+        ('{"a": 1, "a": 2}', '{"a":2}'),
+        (" null ", "null"),
+    ],
+)
+def test_json_of_equal_content_gives_equal_text(text, canonical):
+    inward = column_to_field(parse_type("json"), parse_type("json"), None)
+    assert inward(text) == canonical
+    assert inward(canonical) == canonical
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "NaN", '{"a":1,}', '"\\ud800"', "[" * 100_000 + "]" * 100_000, "1e" + "9" * 30, "9" * 5000]
+)
+def test_json_that_cannot_be_kept_digit_for_digit_is_refused(text):
+    with pytest.raises(ValueRefused, match="json"):
+        canonical_json(text)
+
+
+def test_json_in_a_record_is_canonical_already_and_is_written_as_it_is():
+    assert field_to_column(parse_type("json"), parse_type("json"), None) is None
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+).map(lambda tree: canonical_json(json.dumps(tree)))
+
+
+@given(tree=TREES)
+def test_canonical_json_means_the_same_as_what_it_was_made_of(tree):
+    shuffled = json.dumps(json.loads(tree), indent=1, sort_keys=False)
+    assert canonical_json(shuffled) == tree
+    assert json.loads(canonical_json(shuffled)) == json.loads(tree)
+
+
+@given(
+    digits=st.integers(-(10**45), 10**45).filter(bool),
+    exponent=st.integers(-60, 60),
+    zeros=st.integers(0, 5),
+)
+def test_equal_numbers_have_one_text_however_they_are_written(digits, exponent, zeros):
+    plain = canonical_json(f"{digits}e{exponent}")
+    assert canonical_json(f"{digits}{'0' * zeros}e{exponent - zeros}") == plain
+    assert canonical_json(f"{digits}.{'0' * (zeros + 1)}E{exponent:+}") == plain
+    assert canonical_json(plain) == plain
+    assert Decimal(plain) == Decimal(f"{digits}e{exponent}")
