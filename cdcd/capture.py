@@ -17,7 +17,11 @@ from cdcd.journal import Backfill, ChunkNote, Draft, Journal, Kind, encode_note
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Idle, Relation, Rows
 
 STAGE_ROWS: Final = 10_000
+STAGE_POLLS: Final = 4
+"""A poll is bounded in bytes, so that many of them bound what is held of an open transaction with long rows."""
 CHUNK_ROWS: Final = 2_000
+CHUNK_BYTES: Final = 4 * 2**20
+FIRST_CHUNK_ROWS: Final = 100
 IDLE_SECONDS: Final = 1.0
 
 
@@ -42,6 +46,7 @@ class Capture:
         self._tables = tables
         self._runs: list[Rows] = []
         self._open_rows = 0
+        self._open_polls = 0
         self._changes = 0
         self._mark: tuple[int, int] | None = None
         self._stage: int | None = None
@@ -50,6 +55,7 @@ class Capture:
         self._stored_at = time.monotonic()
         self._position = ""
         self._backfill: Backfill | None = None
+        self._chunk_rows = FIRST_CHUNK_ROWS
 
     def start(self) -> None:
         """Continue after the journalled position, or begin: then the start is durable before anything is read."""
@@ -91,6 +97,10 @@ class Capture:
                 assert chunk is None, "two chunks for one request"
                 chunk = event
                 drafts.append(self._chunk_draft(event))
+        if self._runs:
+            self._open_polls += 1
+            if self._open_polls >= STAGE_POLLS:
+                self._put_aside()
         return self._store(drafts, position, chunk)
 
     def _add(self, event: Rows) -> None:
@@ -101,11 +111,15 @@ class Capture:
         self._open_rows += len(event.rows) or 1
         self._changes += len(event.rows) or 1
         if self._open_rows >= STAGE_ROWS:
-            body = self._journal.encode(self._name, self._runs)
-            self._stage = self._journal.stage(self._name, self._stage, self._parts, body)
-            self._parts += 1
-            self._runs = []
-            self._open_rows = 0
+            self._put_aside()
+
+    def _put_aside(self) -> None:
+        """What has come of the open transaction leaves the memory (Invariant 11)."""
+        body = self._journal.encode(self._name, self._runs)
+        self._stage = self._journal.stage(self._name, self._stage, self._parts, body)
+        self._parts += 1
+        self._runs = []
+        self._open_rows = self._open_polls = 0
 
     def _read_mark(self, relation: Relation, event: Rows) -> None:
         """Our own checkpoint row in a transaction says that we wrote it, and which outbox units it carries."""
@@ -124,7 +138,7 @@ class Capture:
         self.counts.transactions += 1
         self.counts.changes += self._changes
         self._runs = []
-        self._open_rows = self._changes = self._parts = 0
+        self._open_rows = self._open_polls = self._changes = self._parts = 0
         self._mark = self._stage = None
         return draft
 
@@ -133,7 +147,13 @@ class Capture:
         note = encode_note(ChunkNote(self._backfill.table, self._backfill.run, chunk.done))
         self.counts.chunk_rows += len(chunk.rows.rows)
         body = self._journal.encode(self._name, [chunk.rows]) if chunk.rows.rows else b""
+        self._fit_chunks(len(chunk.rows.rows), len(body))
         return Draft(Kind.CHUNK, "", time.time_ns() // 1000, len(chunk.rows.rows), body, note=note)
+
+    def _fit_chunks(self, row_count: int, size_bytes: int) -> None:
+        """Ask for as many rows next time as will be about `CHUNK_BYTES`, growing step by step."""
+        fitting = CHUNK_BYTES * row_count // size_bytes if size_bytes else CHUNK_ROWS
+        self._chunk_rows = max(1, min(fitting, 4 * self._chunk_rows, CHUNK_ROWS))
 
     def _store(self, drafts: list[Draft], position: str | None, chunk: Chunk | None) -> bool:
         if self._idle_position is not None and not self._runs and self._stage is None:
@@ -163,7 +183,7 @@ class Capture:
             return
         self._backfill = next((b for b in self._journal.backfills(self._name) if not b.done), None)
         if self._backfill is not None:
-            self._source.request_chunk(self._backfill.table, self._backfill.last_key, CHUNK_ROWS)
+            self._source.request_chunk(self._backfill.table, self._backfill.last_key, self._chunk_rows)
 
     def keep_alive(self) -> None:
         """Tell the source again how far we are: for when nothing is polled (journal full)."""

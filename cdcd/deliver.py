@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
@@ -49,9 +49,16 @@ class Deliverer:
         journal: Journal,
         parked: ParkedRecords,
         applied: AppliedMark,
+        pulse: Callable[[], None] = lambda: None,
     ) -> None:
-        """`state` is only read; `journal` resolves the shapes of plain copies and takes retries as commands."""
+        """`state` is only read; `journal` resolves the shapes of plain copies and takes retries as commands.
+
+        `pulse` is called on the way of a long step.
+        """
         self.counts: Counter[str] = Counter()
+        self.handled = 0
+        """Rows that were taken in hand, whether or not their transaction came to its end."""
+        self._pulse = pulse
         self.parked = parked
         self._system = system
         self._plan = plan
@@ -182,6 +189,7 @@ class Deliverer:
                 for unit in row.units():
                     if unit.number == number:
                         large.add(unit)
+                self._take_in_hand(row.writes)
             self._supersede(large.cleared)
             error = self._try(large, batch)
             if error is not None:
@@ -227,7 +235,7 @@ class Deliverer:
     def _apply(self, groups: Groups, batch: Batch, first: int = 0, last: int | None = None) -> None:
         """One transaction of the target. Records that it turns out not to have are parked."""
         counts: Counter[str] = Counter()
-        applied = self._target.apply(_writes(groups.between(first, last), counts), batch)
+        applied = self._target.apply(self._writes(groups.between(first, last), counts), batch)
         missing = self._park_missing(groups, applied.missing, first, batch.through)
         self._unit_applied(batch.through)
         if len(self.parked):
@@ -236,6 +244,17 @@ class Deliverer:
                     continue
                 self.parked.release(subject for subject in group.subjects if subject not in missing)
         self.counts.update(counts)
+
+    def _writes(self, groups: Iterable[Grouped], counts: Counter[str]) -> Iterator[TableWrite]:
+        """The writes one after the other, counted."""
+        for group in groups:
+            counts[group.write.kind.name.lower()] += len(group.write.rows)
+            yield group.write
+            self._take_in_hand(len(group.write.rows))
+
+    def _take_in_hand(self, count: int) -> None:
+        self.handled += count
+        self._pulse()
 
     def _park_missing(self, groups: Groups, missing: Sequence[tuple[int, int]], first: int, unit: int) -> set[Subject]:
         """Park records that the target turned out not to have; return who they are."""
@@ -416,13 +435,6 @@ class Deliverer:
     def close(self) -> None:
         """Let go of the target. Safe to repeat."""
         self._target.close()
-
-
-def _writes(groups: Iterable[Grouped], counts: Counter[str]) -> Iterator[TableWrite]:
-    """The writes one after the other, counted."""
-    for group in groups:
-        counts[group.write.kind.name.lower()] += len(group.write.rows)
-        yield group.write
 
 
 def _units_joined(units: list[Unit]) -> list[Unit]:

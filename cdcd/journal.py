@@ -136,6 +136,8 @@ class Journal:
         self._connection = self.database.connection
         self._relation_ids: dict[tuple[str, Relation], int] = {}
         self._relations: dict[int, Relation] = {}
+        self.decoded_bytes = 0
+        """How much `rows` has decoded so far: who reads a large entry measures by it what it holds."""
 
     # ---- append ------------------------------------------------------------------------------------------
 
@@ -268,6 +270,7 @@ class Journal:
             yield from self._decode(entry.body)
 
     def _decode(self, body: bytes) -> Iterator[Rows]:
+        self.decoded_bytes += len(body)
         for relation_id, op, rows, olds in _decoder.decode(body):
             yield Rows(self.relation(relation_id), Op(op), rows, olds)
 

@@ -108,11 +108,21 @@ class OutboxWriter:
         unit.items.append(item)
         pile.open_writes += writes
         if pile.open_writes >= PART_WRITES:
-            self._store_closed(target, pile)
-            self._store(target, [unit], pile.open_writes, more=True)
-            pile.open = Unit(unit.number, committed_at_us, [])
-            pile.open_writes = 0
+            self._store_part(target, pile)
         return unit.number
+
+    def put_aside(self) -> None:
+        """Store what is collected, also of the unit of the present entry: a part of it."""
+        for target, pile in self._piles.items():
+            self._store_part(target, pile)
+
+    def _store_part(self, target: str, pile: _Pile) -> None:
+        self._store_closed(target, pile)
+        unit = pile.open
+        if unit is not None and pile.open_writes:
+            self._store(target, [unit], pile.open_writes, more=True)
+            pile.open = Unit(unit.number, unit.committed_at_us, [])
+            pile.open_writes = 0
 
     def end_unit(self) -> None:
         """The entry is done: what follows belongs to the next units."""

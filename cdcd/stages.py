@@ -7,7 +7,7 @@ meet files, adapters and switches. Each import happens in the stage that needs i
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cdcd import plugins
@@ -42,8 +42,17 @@ _DELIVER_COUNTERS: Final = {
 }
 
 
+def _no_pulse() -> None:
+    """Nobody listens."""
+
+
 class Stage(Protocol):
-    """One loop. Lifecycle: (`open` · (`step` | `tick` | `woken`)* · `close`)*, all in one thread."""
+    """One loop. Lifecycle: (`open` · (`step` | `tick` | `woken`)* · `close`)*, all in one thread.
+
+    A step may take minutes (a transaction of a million rows): on its way it calls `pulse` every moment.
+    """
+
+    pulse: Callable[[], None]
 
     def open(self) -> WorkerState:
         """Connect and start; return the state that was reached. Raises whatever the engine and adapters raise."""
@@ -116,6 +125,7 @@ class CaptureStage:
     """capture of one source. Reads nothing while the journal is full, and keeps the source's connection alive meanwhile."""
 
     def __init__(self, system: str, blueprint: Blueprint, directory: StateDirectory) -> None:
+        self.pulse = _no_pulse
         self._system = system
         self._blueprint = blueprint
         self._tables = [need for need in blueprint.systems[system].tables if need.captured]
@@ -258,6 +268,7 @@ class ResolveStage:
     """resolve. It needs no server."""
 
     def __init__(self, blueprint: Blueprint, directory: StateDirectory) -> None:
+        self.pulse = _no_pulse
         self._plan = blueprint.plan()
         self._path = directory.state
         self._journal = Journal(directory.journal)
@@ -270,7 +281,7 @@ class ResolveStage:
         """Continue at the state's position."""
         from cdcd.resolve.resolver import Resolver  # noqa: PLC0415
 
-        self._resolver = Resolver(self._plan, self._journal, State(self._path), self._applied)
+        self._resolver = Resolver(self._plan, self._journal, State(self._path), self._applied, self.pulse)
         self._resolver.start()
         return "running"
 
@@ -306,18 +317,21 @@ class ResolveStage:
         return WAIT_SECONDS
 
     def progress(self) -> int:
-        """The journal seq resolved."""
+        """The journal seq resolved, and every change decided about."""
+        return self._seq() + sum(self._counts().values())
+
+    def _seq(self) -> int:
         if self._resolver is not None:
             self._position = self._resolver.position
         return self._position
 
     def position(self) -> str:
         """The journal seq resolved."""
-        return str(self.progress())
+        return str(self._seq())
 
     def figures(self) -> ResolveFigures:
         """The journal seq resolved."""
-        return ResolveFigures(self.progress())
+        return ResolveFigures(self._seq())
 
     def counters(self) -> list[Counter]:
         """Changes by source, entity and what was decided about them."""
@@ -329,7 +343,7 @@ class ResolveStage:
     def close(self) -> None:
         """Let go of the resolver and its state; what was counted stays counted."""
         self._totals = self._counts()
-        self.progress()
+        self._seq()
         if self._resolver is not None:
             self._resolver.close()
         self._resolver = None
@@ -339,6 +353,7 @@ class DeliverStage:
     """deliver to one target; while it is paused, not even connected to it."""
 
     def __init__(self, system: str, blueprint: Blueprint, directory: StateDirectory) -> None:
+        self.pulse = _no_pulse
         self._system = system
         self._blueprint = blueprint
         self._plan = blueprint.plan()
@@ -351,6 +366,7 @@ class DeliverStage:
         self._deliverer: Deliverer | None = None
         self._retry_at = float("-inf")
         self._unit = self._applied.read()
+        self._handled = 0
         self._totals: dict[tuple[str, ...], int] = {}
         self._retries = 0
 
@@ -365,7 +381,14 @@ class DeliverStage:
         options = plugins.options(self._blueprint.config, self._blueprint.file, self._system, adapter)
         self._target = adapter.open_target(self._identity, options)
         deliverer = Deliverer(
-            self._system, self._plan, self._target, self._state, self._journal, self._parked, self._applied
+            self._system,
+            self._plan,
+            self._target,
+            self._state,
+            self._journal,
+            self._parked,
+            self._applied,
+            self.pulse,
         )
         deliverer.start()
         self._deliverer = deliverer
@@ -405,8 +428,11 @@ class DeliverStage:
         return WAIT_SECONDS if self._deliverer is None else min(WAIT_SECONDS, self._retry_at - time.monotonic())
 
     def progress(self) -> int:
-        """Units applied, and everything else counted."""
-        return self._applied_unit() + sum(self._counts().values())
+        """Units applied, rows taken in hand, and everything else counted."""
+        if self._deliverer is not None:
+            self._handled += self._deliverer.handled
+            self._deliverer.handled = 0
+        return self._applied_unit() + self._handled + sum(self._counts().values())
 
     def position(self) -> str:
         """The outbox unit applied."""
@@ -436,7 +462,7 @@ class DeliverStage:
 
     def close(self) -> None:
         """Disconnect; what was counted stays counted."""
-        self._applied_unit()
+        self.progress()
         self._totals = self._counts()
         if self._target is not None:
             self._target.close()

@@ -85,6 +85,7 @@ class Worker:
     def __init__(self, role: Role, stage: stages.Stage, wiring: Wiring, signals: Signals) -> None:
         self._role = role
         self._stage = stage
+        stage.pulse = self._report
         self._life = wiring.life
         self._bells = {name: Bell(fd) for name, fd in wiring.bells.items()}
         self._bell = self._bells[str(role)]

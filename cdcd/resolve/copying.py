@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from cdcd.journal import ChunkNote
@@ -32,7 +32,9 @@ class Copying:
         golden: GoldenRecords,
         seeds: Seeds,
         outbox: OutboxWriter,
+        pulse: Callable[[], None],
     ) -> None:
+        """`pulse` is called on the way of what takes long."""
         self.seeding: set[str] = set()
         self._plan = plan
         self._state = state
@@ -42,6 +44,7 @@ class Copying:
         self._golden = golden
         self._seeds = seeds
         self._outbox = outbox
+        self._pulse = pulse
         self._resyncs: dict[str, int] = {}
         self._snapshots: set[tuple[str, str]] = set()
 
@@ -93,6 +96,7 @@ class Copying:
         while settler.settle_page(moment):
             self._outbox.end_unit()
             self._golden.flush()
+            self._pulse()
         self.seeding.discard(name)
         self._state.connection.execute("UPDATE phases SET phase='live' WHERE entity=?", (name,))
         _log.info("live entity=%s seq=%d", name, moment.seq)
@@ -138,6 +142,7 @@ class Copying:
                     self._golden.put(decider.number, key, record)
             after = page[-1][0]
             self._outbox.end_unit()
+            self._pulse()
         self._state.connection.execute("DELETE FROM seen WHERE entity=? AND system=?", (decider.number, system))
         if self._resyncs.pop(at, None) is not None:
             self._state.put("resyncs", json.dumps(self._resyncs).encode())

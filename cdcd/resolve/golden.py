@@ -13,6 +13,9 @@ from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
 
 CACHE_RECORDS: Final = 10_000
+CACHE_BYTES: Final = 16 * 2**20
+"""What may be kept between steps: so many records, of so many bytes as they are stored."""
+PAGE_BYTES: Final = 4 * 2**20
 _LOOKUP_KEYS: Final = 400
 
 
@@ -56,6 +59,7 @@ class GoldenRecords:
         self._widths = widths
         self._cache: dict[tuple[int, bytes], Record | None] = {}
         self._dirty: dict[tuple[int, bytes], Record] = {}
+        self._cached_bytes = 0
 
     def preload(self, entity: int, keys: Iterable[bytes]) -> None:
         """Read many records with few statements, for a run of changes."""
@@ -71,6 +75,7 @@ class GoldenRecords:
                 cache[entity, key] = self._decoded(entity, body)
 
     def _decoded(self, entity: int, body: bytes) -> Record:
+        self._cached_bytes += len(body)
         record: Record = _decode(body)
         if len(record.values) < self._widths[entity]:
             _widen(record, self._widths[entity])
@@ -103,28 +108,44 @@ class GoldenRecords:
             yield key, record
 
     def page(self, entity: int, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
-        """Records of an entity in key order, a page at a time."""
+        """Records of an entity in key order, a page at a time: at most `limit`, and about `PAGE_BYTES`."""
         self.flush()
-        rows = self._connection.execute(
+        cursor = self._connection.execute(
             "SELECT key, body FROM golden WHERE entity=? AND key>? ORDER BY key LIMIT ?", (entity, after, limit)
-        ).fetchall()
+        )
+        rows = taken_to(cursor, PAGE_BYTES, 1)
         return [(key, self._cache.get((entity, key)) or self._decoded(entity, body)) for key, body in rows]
 
     def flush(self) -> None:
         """Write changed records into the state's open transaction."""
         if self._dirty:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO golden VALUES (?,?,?)",
-                [(entity, key, _encode(record)) for (entity, key), record in self._dirty.items()],
-            )
+            rows = [(entity, key, _encode(record)) for (entity, key), record in self._dirty.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO golden VALUES (?,?,?)", rows)
+            self._cached_bytes += sum([len(body) for _, _, body in rows])
             self._dirty.clear()
-        if len(self._cache) > CACHE_RECORDS:
-            self._cache.clear()
+        if len(self._cache) > CACHE_RECORDS or self._cached_bytes > CACHE_BYTES:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._cached_bytes = 0
 
     def discard(self) -> None:
         """Forget everything cached, after a step that failed."""
-        self._cache.clear()
+        self._forget()
         self._dirty.clear()
+
+
+def taken_to(cursor: Iterable[Sequence[Any]], size_bytes: int, body: int) -> list[Sequence[Any]]:
+    """Rows until their column number `body` has come to that many bytes; one at least where there is one."""
+    taken: list[Sequence[Any]] = []
+    left = size_bytes
+    for row in cursor:
+        taken.append(row)
+        left -= len(row[body])
+        if left <= 0:
+            break
+    return taken
 
 
 def widened(values: list[Any], width: int) -> list[Any]:

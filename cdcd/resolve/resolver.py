@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +33,8 @@ from cdcd.state import State
 
 STEP_ENTRIES: Final = 1_000
 OPEN_ROWS: Final = 10_000
-"""Rows after which what a step has changed leaves the memory for the state's open transaction."""
+OPEN_BYTES: Final = 8 * 2**20
+"""Rows, and journalled bytes, after which what a step has changed leaves the memory for the state's open transaction."""
 TRIM_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -42,14 +43,22 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 class Resolver:
     """Resolve of one daemon. Single-threaded; the only writer of the state database."""
 
-    def __init__(self, plan: Plan, journal: Journal, state: State, applied: Mapping[str, AppliedMark]) -> None:
-        """`applied` are the targets' marks, read for trimming only."""
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        state: State,
+        applied: Mapping[str, AppliedMark],
+        pulse: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`applied` are the targets' marks, read for trimming only. `pulse` is called on the way of a long step."""
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.news: set[str] = set()
         self._plan = plan
         self._journal = journal
         self._state = state
         self._applied = applied
+        self._pulse = pulse
         self._systems = plan.vocabulary.systems
         widths = {entity.number: len(entity.fields) for entity in plan.entities.values()}
         self._golden = GoldenRecords(state, widths)
@@ -65,7 +74,7 @@ class Resolver:
         for name, entity in plan.entities.items():
             if entity.parent is not None:
                 self._deciders[entity.parent].children.append(self._deciders[name])
-        self._copying = Copying(plan, state, self._deciders, self._golden, self._seeds, self._outbox)
+        self._copying = Copying(plan, state, self._deciders, self._golden, self._seeds, self._outbox, pulse)
         self._reader = RowReader(
             plan,
             journal,
@@ -83,6 +92,7 @@ class Resolver:
         self._ripe: set[str] = set()
         self._scopes: dict[str, Scope] = {}
         self._open_rows = 0
+        self._opened_bytes = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
         self._conflicts: list[tuple[Any, ...]] = []
@@ -203,9 +213,12 @@ class Resolver:
         for rows in self._journal.rows(entry):
             self._reader.read(entry.source, rows, written)
             self._open_rows += len(rows.rows)
-            if self._open_rows >= OPEN_ROWS:
+            if self._open_rows >= OPEN_ROWS or self._journal.decoded_bytes - self._opened_bytes >= OPEN_BYTES:
                 self._write_changed()
+                self._outbox.put_aside()
                 self._open_rows = 0
+                self._opened_bytes = self._journal.decoded_bytes
+            self._pulse()
 
     def _report(self, c: Conflict) -> None:
         at = (self._moment.seq, self._moment.committed_at_us)
@@ -338,6 +351,7 @@ class Resolver:
                         self._tell_truth(name, number, key)
                 after = page[-1][0]
                 self._outbox.end_unit()
+                self._pulse()
 
     def _retry(self, system: str, records: list[list[Any]]) -> None:
         names = {entity.number: name for name, entity in self._plan.entities.items()}

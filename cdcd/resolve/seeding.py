@@ -15,7 +15,7 @@ import msgspec
 from cdcd.model import ABSENT
 from cdcd.outbox import RecordWrite
 from cdcd.resolve.decide import Conflict, EntityDecider, Moment
-from cdcd.resolve.golden import GoldenRecords, Record, widened
+from cdcd.resolve.golden import PAGE_BYTES, GoldenRecords, Record, widened
 from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
 
@@ -71,10 +71,15 @@ class Seeds:
             "SELECT key, system, body FROM seeds WHERE entity=? AND key IN"
             " (SELECT DISTINCT key FROM seeds WHERE entity=? ORDER BY key LIMIT ?) ORDER BY key",
             (entity, entity, limit),
-        ).fetchall()
+        )
         page: dict[bytes, dict[int, list[Any]]] = {}
+        left = PAGE_BYTES
         for key, system, body in rows:
+            if left <= 0 and key not in page:
+                break
+            left -= len(body)
             page.setdefault(key, {})[system] = widened(_decode(body), self._widths[entity])
+        rows.close()
         if page:
             self._connection.execute("DELETE FROM seeds WHERE entity=? AND key<=?", (entity, next(reversed(page))))
         return list(page.items())

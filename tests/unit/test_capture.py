@@ -31,6 +31,7 @@ class ScriptedSource:
         self.arrived: list[list[Event]] = []
         self.confirmed: list[tuple[str, str | None]] = []
         self.requested: list[tuple[str, Row | None]] = []
+        self.limits: list[int] = []
         self.started_after: list[str | None] = []
 
     def check(self, tables: Sequence[TableNeed]) -> Sequence[Finding]:
@@ -51,6 +52,7 @@ class ScriptedSource:
 
     def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
         self.requested.append((table, after_key))
+        self.limits.append(row_limit)
 
     def status(self) -> SourceStatus:
         return SourceStatus("", 0, 0)
@@ -143,6 +145,18 @@ def test_a_large_transaction_is_put_aside_in_parts(
     assert journal.read(0)[0].changes == 6
 
 
+def test_long_rows_of_an_open_transaction_are_put_aside_after_a_few_polls(
+    journal: Journal, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "STAGE_POLLS", 2)
+    capture = started(journal, source)
+    source.arrived = [[rows("a")], [rows("b")], [rows("c")], [Commit("p1", 5)]]
+    assert [capture.step() for _ in range(4)] == [False, False, False, True]
+    assert capture._runs == []
+    assert contents(journal) == [["a", "b", "c"]]
+    assert journal.database.connection.execute("SELECT count(*) FROM stages").fetchone() == (1,)
+
+
 def test_parts_of_a_transaction_left_by_a_crash_are_forgotten_and_read_again(
     journal: Journal, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
 ):
@@ -211,6 +225,22 @@ def test_tables_are_copied_in_order_chunk_by_chunk(journal: Journal, source: Scr
     notes = [decode_chunk_note(entry.note) for entry in entries if entry.note is not None]
     assert [(note.table, note.done) for note in notes] == [("item", False), ("item", True)]
     assert capture.counts.chunk_rows == 3
+
+
+def test_chunks_have_as_many_rows_as_fit_and_begin_small(
+    journal: Journal, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1000)
+    capture = started(journal, source, "item")
+    long, short = "x" * 400, "y"
+    for values in ([short] * 10, [long] * 5, [long * 10], []):
+        source.arrived.append([Chunk(rows(*values), [1], done=not values)])
+    while capture.step():
+        pass
+    first = module.FIRST_CHUNK_ROWS
+    assert source.limits[0] == first
+    assert first < source.limits[1] <= 4 * first
+    assert source.limits[2:] == [2, 1]
 
 
 def test_a_copy_goes_on_after_a_crash_where_its_last_journalled_chunk_ended(journal: Journal, source: ScriptedSource):

@@ -90,6 +90,18 @@ def test_a_unit_that_ends_with_a_part_is_still_ended(state, small_parts):
     assert shape(state) == [(1, True, [(1, 10)]), (1, True, [(1, 10)]), (1, False, [(1, 0)])]
 
 
+def test_what_is_put_aside_is_a_part_of_its_unit(state):
+    with state.transaction():
+        writer = OutboxWriter(state)
+        writer.add("shop", item(1), 5)
+        writer.put_aside()
+        writer.put_aside()
+        writer.add("shop", item(2), 5)
+        writer.end_unit()
+        writer.flush()
+    assert shape(state) == [(1, True, [(1, 1)]), (1, False, [(1, 1)])]
+
+
 def test_a_run_of_rows_counts_with_its_rows(state, small_parts):
     with state.transaction():
         writer = OutboxWriter(state)

@@ -26,6 +26,7 @@ class ScriptedStage:
         self.state: WorkerState = "running"
         self.done = 0
         self.wait = 0.0
+        self.pulse: Callable[[], None] = lambda: None
         self._end = end
 
     def open(self) -> WorkerState:
@@ -42,6 +43,10 @@ class ScriptedStage:
         if isinstance(what, CdcdError):
             raise what
         self.log.append(what)
+        if what == "long work":
+            for _ in range(3):
+                self.done += 1
+                self.pulse()
         self.done += 1
         return what == "work"
 
@@ -213,6 +218,12 @@ def test_a_paused_worker_does_not_listen_to_its_bell(bench: Bench):
     reports = bench.run("nothing", "nothing")
     assert "woken" not in bench.stage.log
     assert states(reports) == ["starting", "paused"]
+
+
+def test_a_long_step_reports_what_it_has_done_on_its_way(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(w, "REPORT_SECONDS", 0.0)
+    progress = [report.progress for report in bench.run("long work") if report.state == "running"]
+    assert progress[:4] == [0, 1, 2, 3]
 
 
 def test_many_quick_steps_make_few_reports(bench: Bench):

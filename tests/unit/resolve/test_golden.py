@@ -104,6 +104,33 @@ def test_the_cache_is_emptied_when_it_is_large(state, monkeypatch):
     assert crosswalk.key_of(1, encode_key([49])) == b"x"
 
 
+def test_the_cache_is_emptied_when_its_records_are_long(state, monkeypatch):
+    monkeypatch.setattr(golden_module, "CACHE_BYTES", 100)
+    golden = records(state)
+    with state.transaction():
+        golden.put(3, encode_key([1]), record("x" * 60, 1))
+        golden.flush()
+        assert len(golden._cache) == 1
+        golden.put(3, encode_key([2]), record("x" * 60, 2))
+        golden.flush()
+    assert len(golden._cache) == 0
+
+
+def test_a_page_of_long_records_is_short_and_none_is_left_out(state, monkeypatch):
+    monkeypatch.setattr(golden_module, "PAGE_BYTES", 100)
+    golden = records(state)
+    with state.transaction():
+        for n in range(5):
+            golden.put(3, encode_key([n]), record("x" * 60, n))
+        found, after, sizes = [], b"", []
+        while page := golden.page(3, after, 1000):
+            found += [key for key, _ in page]
+            sizes.append(len(page))
+            after = page[-1][0]
+    assert found == [encode_key([n]) for n in range(5)]
+    assert sizes == [2, 2, 1]
+
+
 def test_records_from_before_a_field_was_added_have_it_untold(state):
     stored(state, (["A"], record("a", 1, origins=[0, 0], shadows={1: ["a", 1]})))
     for read in (

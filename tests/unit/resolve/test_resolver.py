@@ -93,6 +93,22 @@ def test_what_was_resolved_is_not_resolved_again_after_a_restart(products):
     assert len(products.told("shop")) == 1
 
 
+def test_a_transaction_of_long_rows_leaves_the_memory_on_the_way(products, monkeypatch):
+    monkeypatch.setattr(resolver_module, "OPEN_BYTES", 1)
+    rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(20)]
+    kept = []
+    flush = products.resolver._golden.flush
+    monkeypatch.setattr(
+        products.resolver._golden, "flush", lambda: (kept.append(len(products.resolver._golden._dirty)), flush())
+    )
+    put_aside = products.resolver._outbox.put_aside
+    monkeypatch.setattr(products.resolver._outbox, "put_aside", lambda: (kept.append(0), put_aside()))
+    products.apps["erp"].write(*rows)
+    products.resolve()
+    assert kept.count(0) >= 1
+    assert len(products.told("shop")) == 20
+
+
 def test_a_huge_transaction_leaves_the_memory_on_the_way(products, monkeypatch):
     monkeypatch.setattr(resolver_module, "OPEN_ROWS", 10)
     rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(100)]
