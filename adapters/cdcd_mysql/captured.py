@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import msgspec
@@ -42,6 +43,8 @@ class Shape(msgspec.Struct, frozen=True):
     encoded_count: bytes
     """The number of columns as rows events begin with it: a length-encoded integer."""
     bitmap_size: int
+    needed_bits: int = 0
+    """The columns that an INSERT must have in its row image, as bits of its bitmap."""
 
 
 class ServerCharsets(msgspec.Struct, frozen=True):
@@ -64,11 +67,20 @@ class CapturedTables:
     """Finds the shape of a captured table by the bytes of its TABLE_MAP, which are parsed once."""
 
     def __init__(
-        self, database: str, tables: Iterable[str], charsets: ServerCharsets, hints: Hints, *, ignore_case: bool
+        self,
+        database: str,
+        tables: Iterable[str],
+        charsets: ServerCharsets,
+        hints: Hints,
+        *,
+        ignore_case: bool,
+        needed: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
+        """`needed` are the columns that are read of a table: all of them where the collection is empty."""
         self._ignore_case = ignore_case
         self._charsets = charsets
         self._hints = hints
+        self._needed = needed
         self._spelled = {self._fold(table_name(spelled, database)): spelled for spelled in [CHECKPOINT_TABLE, *tables]}
         self._shapes: dict[bytes, Shape | None] = {}
         names = sorted({name.database.encode() for name in self._spelled})
@@ -116,7 +128,12 @@ class CapturedTables:
         if spelled is None:
             return None
         table = decode_table_map(Reader(table_map), is_mariadb=self._charsets.is_mariadb)
-        return make_shape(spelled, table, self._charsets, self._hints(spelled))
+        shape = make_shape(spelled, table, self._charsets, self._hints(spelled))
+        if spelled not in self._needed:
+            return shape
+        columns = self._needed[spelled] or shape.relation.columns
+        bits = sum(1 << place for place, name in enumerate(shape.relation.columns) if name in columns)
+        return msgspec.structs.replace(shape, needed_bits=bits)
 
 
 def make_shape(spelled: str, table: TableMap, charsets: ServerCharsets, hints: Mapping[str, str]) -> Shape:

@@ -34,6 +34,16 @@ def unknown_event(name: str, where: str) -> DecodeError:
     )
 
 
+def incomplete_insert(table: str) -> DecodeError:
+    """What an INSERT leaves to its column's default is nowhere in the log."""
+    return DecodeError(
+        f"a row was inserted into {table} without all its values in the log",
+        cause="the session that wrote it had set binlog_row_image to MINIMAL or NOBLOB",
+        remedy="have applications leave binlog_row_image at FULL, then take a new snapshot",
+        code="insert-incomplete",
+    )
+
+
 def unknown_prepared(where: str) -> DecodeError:
     """XA COMMIT of a transaction whose rows are not known."""
     return DecodeError(

@@ -13,6 +13,7 @@ import msgspec
 
 from cdcd.errors import DecodeError
 from cdcd.model import Op, Row
+from cdcd_mysql import refusals
 from cdcd_mysql.binlog import EventType
 from cdcd_mysql.captured import Shape
 from cdcd_mysql.compression import uncompress
@@ -52,6 +53,8 @@ def decode_rows(
         raise DecodeError(f"rows of table {shape.relation.table} have another number of columns than its description")
     place += len(shape.encoded_count)
     present = data[place : (place := place + shape.bitmap_size)]
+    if kind.op is Op.INSERT and shape.needed_bits & ~int.from_bytes(present, "little"):
+        raise refusals.incomplete_insert(shape.relation.table)
     after = data[place : (place := place + shape.bitmap_size)] if kind.op is Op.UPDATE else b""
     if kind.is_compressed:
         data = uncompress(data[place:end])

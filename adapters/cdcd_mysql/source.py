@@ -47,6 +47,7 @@ class MySqlSource:
         self._identity = identity
         self._options = options
         self._tables = [need.table for need in tables if need.captured]
+        self._needed = {n.table: {*n.key, *n.columns} if n.columns else () for n in tables if n.captured}
         self._watch = preflight.LossWatch(identity, options, tables)
         self._session: Session | None = None
         self._server: Server | None = None
@@ -218,6 +219,7 @@ class MySqlSource:
             ServerCharsets(server.is_mariadb, _collations(session, server)),
             self._hints,
             ignore_case=server.ignores_case,
+            needed=self._needed,
         )
 
     @property

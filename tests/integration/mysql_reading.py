@@ -33,9 +33,9 @@ def opened():
     """Opens sources, and closes them at the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_source(harness, after=None, tables=("t",), **options):
+        def open_source(harness, after=None, tables=("t",), needs=None, **options):
             chosen = msgspec.structs.replace(harness.options, **options)
-            needs = [TableNeed(table) for table in tables]
+            needs = needs or [TableNeed(table) for table in tables]
             source = harness.adapter.open_source(harness.identity, chosen, needs)
             stack.callback(source.close)
             return StreamReader(source, after)

@@ -6,6 +6,7 @@ import threading
 import msgspec
 import pytest
 
+from cdcd.adapter import TableNeed
 from cdcd.errors import DecodeError, NotReady, PositionLost
 from cdcd.model import ABSENT, Commit, Op, Rows
 from cdcd.testing.stream import named_rows
@@ -50,7 +51,7 @@ def test_values_that_the_row_image_leaves_out_are_absent(harness, opened, image)
     reader = opened(harness)
     harness.sql(
         f"SET SESSION binlog_row_image = {image}",
-        "INSERT INTO t (a, b, v) VALUES (1, 'k', 'x'), (2, 'k', 'x')",
+        "INSERT INTO t VALUES (1, 'k', 'x', 'long'), (2, 'k', 'x', 'long')",
         "UPDATE t SET v = 'y'",
         "UPDATE t SET a = 3 WHERE a = 1",
         "UPDATE t SET n = NULL, v = NULL",
@@ -74,6 +75,16 @@ def test_values_that_the_row_image_leaves_out_are_absent(harness, opened, image)
     moved = [change.old for change in changes if change.old is not None]
     assert [(old["a"], old["b"]) for old in moved] == [(1, "k")]
     assert changes[5].row["v"] is None
+
+
+def test_an_insert_without_all_its_values_in_the_log_stops_before_it(harness, opened):
+    harness.sql("CREATE TABLE t (id int PRIMARY KEY, v varchar(100) DEFAULT 'x', unread int DEFAULT 7)")
+    reader = opened(harness)
+    harness.sql("SET SESSION binlog_row_image = MINIMAL", "INSERT INTO t (id, v) VALUES (1, 'a')")
+    assert read_error(reader).code == "insert-incomplete"
+    reader.source.close()
+    some = opened(harness, reader.position, needs=[TableNeed("t", ("id",), ("v",))])
+    assert [row["id"] for _, row in read_changes(some, 1)] == [1]
 
 
 def test_compressed_rows_of_mariadb_are_read(mariadb_only, harness, opened):
