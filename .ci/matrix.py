@@ -139,6 +139,9 @@ def main(arguments: Sequence[str]) -> int:
     only = [argument.removeprefix("--only=") for argument in arguments if argument.startswith("--only=")]
     rest = [argument for argument in arguments if not argument.startswith("--only=")]
     chosen = [server for server in SERVERS if not only or any(name in server.name for name in only)]
+    if not chosen:
+        print(f"no such server: {', '.join(only)}; there are {', '.join(server.name for server in SERVERS)}")
+        return 2
     results = [run(server, rest) for server in chosen]
     print("\n" + "\n".join(table(results)))
     return 1 if any(row.failed for row in results) or all(row.note for row in results) else 0

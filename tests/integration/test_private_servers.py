@@ -135,8 +135,9 @@ def test_a_source_can_read_the_log_of_either_server(server):
     if isinstance(server, PostgresServer):
         assert execute(server, "SHOW wal_level") == [("logical",)]
     else:
-        settings = "SELECT @@log_bin, @@binlog_format, @@binlog_row_image, @@binlog_row_metadata, @@gtid_strict_mode"
-        assert execute(server, settings) == [(1, "ROW", "FULL", "FULL", 1)]
+        gtids, on = ("gtid_strict_mode", 1) if isinstance(server, MariaDBServer) else ("gtid_mode", "ON")
+        settings = f"SELECT @@log_bin, @@binlog_format, @@binlog_row_image, @@binlog_row_metadata, @@{gtids}"
+        assert execute(server, settings) == [(1, "ROW", "FULL", "FULL", on)]
 
 
 def test_a_postgres_user_with_a_password_must_give_it(server):

@@ -154,3 +154,14 @@ def test_records_whose_target_column_is_gone_are_parked_until_it_is_back(line: L
     prices_flow(line, 1)
     line.shop("ALTER TABLE products ADD COLUMN cents integer")
     wait_until(lambda: line.shop("SELECT cents FROM products WHERE sku = 'A'") == [(900,)], "it is told anew")
+
+
+def test_an_erp_table_that_is_swapped_holds_up_its_entity_and_a_resync_reads_the_new_one(line: Line):
+    line.erp("CREATE TABLE item_new (LIKE item INCLUDING ALL); INSERT INTO item_new SELECT * FROM item")
+    line.erp("UPDATE item_new SET name = 'swapped' WHERE code = 'A'")
+    line.erp("ALTER TABLE item RENAME TO item_old; ALTER TABLE item_new RENAME TO item")
+    suspended(line, "product", "rows-lost")
+    prices_flow(line, 1)
+    assert line.cli("resync", "product").returncode == 0
+    line.wait_in_step()
+    assert line.shop("SELECT title FROM products WHERE sku = 'A'") == [("swapped",)]
