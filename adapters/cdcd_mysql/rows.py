@@ -300,6 +300,7 @@ class _Image:
         source.depth -= 1
         source.line("else:")
         source.depth += 1
+        source.line("pass")  # columns of no bytes that nobody wants leave the block empty
         values = head | dict(self._plain(rest))
         source.settle()
         finish(values)
@@ -332,6 +333,7 @@ class _Image:
             source.depth -= 1
             source.line("else:")
             source.depth += 1
+            source.line("pass")
             value = self._read(place, field)
             source.settle()
             if place in self._wanted and value != name:

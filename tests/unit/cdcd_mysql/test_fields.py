@@ -71,3 +71,15 @@ def test_compressed_text_that_is_none_stays_bytes(raw, value):
 
 def test_a_hint_says_the_fraction_of_an_old_time():
     assert decode(FieldType.TIME, 0, bytes.fromhex("01cce055"), hint="time(1,2038-01-19 03:14:07)") == "-00:00:01.1"
+
+
+def test_a_column_of_no_bytes_that_nobody_wants_leaves_the_code_whole():
+    """Found by fuzzing: a description with a SET of size 0, in the old image of an update."""
+    columns = [
+        MappedColumn("id", FieldType.LONG, 0, nullable=False),
+        MappedColumn("none", FieldType.SET, 0, nullable=True),
+    ]
+    decoder = RowDecoder(columns, [None, None], ["", ""], [0])
+    image = b"\0" + (7).to_bytes(4, "little")
+    rows, olds = decoder.updates(image + image, 0, 2 * len(image), b"\x03", b"\x01")
+    assert ([row[0] for row in rows], olds) == ([7], None)
