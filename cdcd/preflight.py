@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cdcd.adapter import Adapter
 
 PREFLIGHT_SECONDS: Final = 300
-KILLED_TIMES_MAX: Final = 3
+KILLED_TIMES_MAX: Final = 10
 HELD_UP_ONLY: Final = frozenset(
     [
         "column-missing",
@@ -82,8 +82,8 @@ def check(path: Path) -> Outcome:
     for name in config.systems:
         identity = Identity(config.daemon.name, name, lineage)
         try:
-            findings += _check_system(blueprint, identity)
-            shapes[name] = _describe(blueprint, identity)
+            found, shapes[name] = _check_system(blueprint, identity)
+            findings += found
         except Unavailable as error:
             unreachable[name] = error_note(error)
         except NeedsOperator as error:
@@ -92,26 +92,18 @@ def check(path: Path) -> Outcome:
     return Outcome(blueprint, _unique(findings), unreachable)
 
 
-def _check_system(blueprint: b.Blueprint, identity: Identity) -> Sequence[Finding]:
+def _check_system(blueprint: b.Blueprint, identity: Identity) -> tuple[Sequence[Finding], Mapping[str, TableShape]]:
+    """What a system's adapter finds, and its tables as they are."""
     system = blueprint.systems[identity.system]
     adapter = plugins.load(system.reference, extra=system.adapter)
     options = plugins.options(blueprint.config, blueprint.file, identity.system, adapter)
     findings: list[Finding] = []
     if system.is_source:
         findings += _check_source(adapter, identity, options, system)
-    if system.is_target:
-        with closing(adapter.open_target(identity, options)) as target:
-            findings += target.check([need for need in system.tables if need.written])
-    return findings
-
-
-def _describe(blueprint: b.Blueprint, identity: Identity) -> Mapping[str, TableShape]:
-    """All tables of a system as they are."""
-    system = blueprint.systems[identity.system]
-    adapter = plugins.load(system.reference, extra=system.adapter)
-    options = plugins.options(blueprint.config, blueprint.file, identity.system, adapter)
     with closing(adapter.open_target(identity, options)) as target:
-        return target.describe([need.table for need in system.tables])
+        if system.is_target:
+            findings += target.check([need for need in system.tables if need.written])
+        return findings, target.describe([need.table for need in system.tables])
 
 
 def _check_source(
