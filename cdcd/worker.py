@@ -85,7 +85,7 @@ class Worker:
     def __init__(self, role: Role, stage: stages.Stage, wiring: Wiring, signals: Signals) -> None:
         self._role = role
         self._stage = stage
-        stage.pulse = self._report
+        stage.pulse = self._pulse
         self._life = wiring.life
         self._bells = {name: Bell(fd) for name, fd in wiring.bells.items()}
         self._bell = self._bells[str(role)]
@@ -183,6 +183,11 @@ class Worker:
         news = self._reported != (self._state, self._stage.progress())
         due = self._reported_at + (REPORT_SECONDS if news else HEARTBEAT_SECONDS)
         return max(0.0, due - time.monotonic())
+
+    def _pulse(self) -> None:
+        """Called for every run of rows of a step: nothing is computed until a report could be due."""
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self._report()
 
     def _report(self) -> None:
         now = (self._state, self._stage.progress())
