@@ -97,9 +97,6 @@ class CopyFolder:
         parked: ParkedRecords | None = None,
     ) -> None:
         """Fold a run of rows onto what is pending for their keys. `partial`: some value somewhere may be ABSENT."""
-        if op == Op.TRUNCATE:
-            self.clear()
-            return
         if not rows:
             return
         layout = self.table.layout(relation)

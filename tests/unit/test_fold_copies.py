@@ -322,7 +322,7 @@ def test_a_truncate_clears_the_table_and_drops_what_came_before():
     add(copy, Op.INSERT, [1, "A", "x"])
     add(copy, Op.DELETE, [2, "A", "x"])
     add(copy, Op.UPDATE, [8, "A", ABSENT], olds=[[7, ABSENT, ABSENT]])
-    copy.add(Op.TRUNCATE, Relation("item", (), (), ()), [], None, partial=False)
+    copy.clear()
     add(copy, Op.INSERT, [3, "B", "y"])
     folded = take(copy)
     assert written(folded) == [("CLEAR", (), []), ("UPSERT", ("id", "code", "text"), [[3, "B", "y"]])]
