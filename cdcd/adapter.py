@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from cdcd.model import Batch, Event, Row, TableShape, TableWrite
+from cdcd.reader import Reader
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class TableNeed(msgspec.Struct, frozen=True):
     """What the configuration needs of one table: `columns` must exist; `key` names one row uniquely.
 
     `captured` tables are read from the log, `written` ones are delivered to. An empty `key` means the primary key;
-    empty `columns` means all there are.
+    empty `columns` means all there are. A table of which other rows are only looked up is neither: it is read by SELECT.
     """
 
     table: str
@@ -134,10 +135,10 @@ class Target(Protocol):
         """Shapes of those of `tables` that exist."""
         ...
 
-    def open(self) -> int:
+    def open(self, *, xref_table: str = "") -> int:
         """Take over as the one writer: create the checkpoint table and row if missing, raise the fence epoch by one.
 
-        Returns the last unit applied (0 when none). Raises NeedsOperator when the row was written under another
+        Where `xref_table` says how `model.XREF_TABLE` is spelled in full, that is created too. Returns the last unit applied (0 when none). Raises NeedsOperator when the row was written under another
         lineage.
         """
         ...
@@ -149,11 +150,12 @@ class Target(Protocol):
 
         The checkpoint row is written first (it marks the transaction in the log) and only where daemon, epoch and
         lineage are ours, else Fenced and nothing is written (Invariant 4). It stores `after` and `through`.
-        Applying the same again gives the same rows (idempotent). An UPDATE of a row that is not there is not an
+        Applying the same again gives the same rows (idempotent), apart from what is `added`. An UPDATE of a row that is not there is not an
         error: it is returned in `Applied.missing`. A lookup that finds nothing: the row of a DELETE is taken for
         deleted, any other is Refused with `rows` naming it. Data that the server refuses is Refused, with nothing
         written; deadlocks, timeouts and lost connections are Unavailable, and whether the transaction was committed
-        is then told by the checkpoint alone.
+        is then told by the checkpoint alone. Several rows with one key are Refused, in lookups and where a write has no
+        unique key.
         """
         ...
 
@@ -178,4 +180,8 @@ class Adapter(Protocol):
 
     def open_target(self, identity: Identity, options: msgspec.Struct) -> Target:
         """Make a target. Connects lazily."""
+        ...
+
+    def open_reader(self, identity: Identity, options: msgspec.Struct) -> Reader:
+        """Make something that looks at tables and writes nothing. Connects lazily."""
         ...

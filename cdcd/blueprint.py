@@ -82,7 +82,8 @@ class Blueprint(msgspec.Struct, frozen=True):
 
     def plan(self) -> Plan:
         """Compile the configuration, with the numbers that state has used so far."""
-        from cdcd.resolve.plan import Vocabulary, build  # noqa: PLC0415 - captures do without it
+        from cdcd.resolve.plan import Vocabulary  # noqa: PLC0415 - captures do without it
+        from cdcd.resolve.planning import build  # noqa: PLC0415
 
         known = msgspec.msgpack.decode(self.vocabulary, type=Vocabulary) if self.vocabulary else None
         return build(self.config, lambda system, table: self.table_names[system][table], known)
@@ -91,7 +92,8 @@ class Blueprint(msgspec.Struct, frozen=True):
 def draw(config: Config, file: str) -> Blueprint:
     """Look up adapters and table names, and compile the configuration once. Raises ConfigError."""
     from cdcd import plugins  # noqa: PLC0415 - workers are handed the result
-    from cdcd.resolve.plan import build, copies_of  # noqa: PLC0415
+    from cdcd.resolve.plan import copies_of  # noqa: PLC0415
+    from cdcd.resolve.planning import build  # noqa: PLC0415
 
     entries = {name: plugins.find(config, file, name) for name in config.systems}
     names: dict[str, dict[str, str]] = {name: {} for name in config.systems}

@@ -6,9 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdcd import config as c
+from cdcd import config_map_files, config_ownership, config_parts, config_transforms
 from cdcd.conditions import compile_condition
 from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
@@ -17,7 +17,7 @@ from cdcd.values import parse_type
 
 def load(path: Path) -> c.Config:
     """Read the configuration at `path` and check it as a whole. Raises ConfigError: file, key, value, rule, way out."""
-    config = c.read(path)
+    config = config_map_files.with_map_files(c.read(path), path.parent)
     check(config, str(path))
     return config
 
@@ -39,6 +39,7 @@ def _problems(config: c.Config) -> Iterator[str]:
         yield from _entity(config, name, entity)
     for index, copy in enumerate(config.replicate):
         yield from _replicate(config, f"replicate[{index}]", copy)
+    yield from config_ownership.problems(config)
     yield from _tables_written_twice(config)
 
 
@@ -103,6 +104,20 @@ def _entity(config: c.Config, name: str, entity: c.Entity) -> Iterator[str]:
     for system, binding in entity.bindings.items():
         yield from _known(f"{at}.in", "system", system, config.systems)
         yield from _binding(f"{at}.in.{system}", entity, binding)
+        yield from _owners_of_what_is_only_read(f"{at}.in.{system}", system, entity.fields, binding)
+        for child_name, where in binding.children.items():
+            fields = entity.children[child_name].fields if child_name in entity.children else {}
+            yield from _owners_of_what_is_only_read(f"{at}.in.{system}.children.{child_name}", system, fields, where)
+
+
+def _owners_of_what_is_only_read(
+    at: str, system: str, fields: dict[str, c.Field], binding: c.Binding | c.ChildBinding
+) -> Iterator[str]:
+    """What cannot be written in a system must be its own: nobody could put it right there."""
+    yield from config_transforms.columns_bound_twice(f"{at}.columns", system, fields, binding.columns)
+    for name in config_parts.read_only_fields(binding):
+        if name in fields and fields[name].owner != system:
+            yield f"{at}.columns.{name}: can only be read here, so its owner must be {system!r}, not {fields[name].owner!r}"
 
 
 def _fields(config: c.Config, at: str, entity: c.Entity, fields: dict[str, c.Field], key: list[str]) -> Iterator[str]:
@@ -114,9 +129,9 @@ def _fields(config: c.Config, at: str, entity: c.Entity, fields: dict[str, c.Fie
             continue
         if kind.kind == "ref":
             yield from _known(f"{at}.fields.{name}.type", "entity", kind.arguments[0], config.entities)
-        if field.owner is not None:
+        if field.owner is not None and field.owner not in config_ownership.SHARED:
             yield from _known(f"{at}.fields.{name}.owner", "system of this entity", field.owner, entity.bindings)
-        elif not entity.ownership and name not in key:
+        elif field.owner is None and not entity.ownership and name not in key:
             yield f"{at}.fields.{name}: has no owner; add owner = … or [[{at}.ownership]] rules"
 
 
@@ -133,10 +148,11 @@ def _conditions(at: str, entity: c.Entity) -> Iterator[str]:
 
 
 def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
-    yield from _columns(f"{at}.columns", entity.fields, binding.columns)
+    yield from _columns(f"{at}.columns", entity.fields, entity.key, binding.columns)
+    yield from config_parts.problems(at, entity.fields, entity.key, binding)
     yield from _keys_stand_for_themselves(f"{at}.columns", entity.key, binding.columns)
     for field in entity.key:
-        if field not in binding.columns and field not in binding.key:
+        if field not in binding.columns and field not in binding.key and not binding.xref:
             yield f'{at}.columns: key field {field!r} is not bound; add {field} = "column"'
     for field in binding.key:
         yield from _known(f"{at}.key", "key field", field, entity.key)
@@ -147,7 +163,12 @@ def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
         if child not in entity.children:
             yield from _known(f"{at}.children", "child collection", child, entity.children)
             continue
-        yield from _columns(f"{at}.children.{child}.columns", entity.children[child].fields, where.columns)
+        yield from _columns(
+            f"{at}.children.{child}.columns", entity.children[child].fields, entity.children[child].key, where.columns
+        )
+        yield from config_parts.problems(
+            f"{at}.children.{child}", entity.children[child].fields, entity.children[child].key, where
+        )
         yield from _keys_stand_for_themselves(
             f"{at}.children.{child}.columns", entity.children[child].key, where.columns
         )
@@ -181,23 +202,12 @@ def _members(at: str, field: c.Field, values: Iterable[str]) -> Iterator[str]:
             yield from _known(at, "member of the enum", value, kind.arguments)
 
 
-def _columns(at: str, fields: dict[str, c.Field], columns: dict[str, str | c.Column]) -> Iterator[str]:
+def _columns(at: str, fields: dict[str, c.Field], key: list[str], columns: dict[str, str | c.Column]) -> Iterator[str]:
     for field, column in columns.items():
         yield from _known(at, "field", field, fields)
-        if field not in fields or isinstance(column, str):
-            continue
-        if column.map is not None and len(set(column.map.values())) != len(column.map):
-            yield f"{at}.{field}.map: two column values map to one field value, so it cannot be reversed"
-        if column.map is not None:
-            yield from _members(f"{at}.{field}.map", fields[field], column.map.values())
-        if column.scale is not None and not fields[field].type.startswith("decimal"):
-            yield f"{at}.{field}.scale: only decimal fields scale, {field!r} is {fields[field].type}"
-        yield from _unfit(f"{at}.{field}", fields[field], column.unfit)
-        if column.time_zone is not None:
-            try:
-                ZoneInfo(column.time_zone)
-            except (ZoneInfoNotFoundError, ValueError):
-                yield f"{at}.{field}.time-zone: unknown zone {column.time_zone!r}; use an IANA name such as Europe/Berlin"
+        if field in fields and isinstance(column, c.Column):
+            yield from _unfit(f"{at}.{field}", fields[field], column.unfit)
+    yield from config_transforms.problems(at, fields, key, columns)
 
 
 def _unfit(at: str, field: c.Field, unfit: c.Unfit) -> Iterator[str]:

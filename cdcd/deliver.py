@@ -74,7 +74,7 @@ class Deliverer:
 
     def start(self) -> None:
         """Take over the target and learn where it stands. Raises NeedsOperator when its checkpoint is ahead of us."""
-        self._unit = self._target.open()
+        self._unit = self._target.open(xref_table=self._plan.xref_table(self._system))
         newest = self._state.units
         if self._unit > newest:
             raise NeedsOperator(
@@ -235,35 +235,44 @@ class Deliverer:
     def _apply(self, groups: Groups, batch: Batch, first: int = 0, last: int | None = None) -> None:
         """One transaction of the target. Records that it turns out not to have are parked."""
         counts: Counter[str] = Counter()
-        applied = self._target.apply(self._writes(groups.between(first, last), counts), batch)
-        missing = self._park_missing(groups, applied.missing, first, batch.through)
+        places: list[tuple[int, int]] = []
+        applied = self._target.apply(self._writes(groups.between(first, last), counts, places), batch)
+        lacking = [(*places[write], row) for write, row in applied.missing]
+        missing = self._park_missing(groups, lacking, first, batch.through)
         self._unit_applied(batch.through)
         if len(self.parked):
             for group in groups.between(first, last):
                 if group.prepares:
                     continue
-                self.parked.release(subject for subject in group.subjects if subject not in missing)
+                self.parked.release((subject for subject in group.subjects if subject not in missing), batch.after)
         self.counts.update(counts)
 
-    def _writes(self, groups: Iterable[Grouped], counts: Counter[str]) -> Iterator[TableWrite]:
-        """The writes one after the other, counted."""
-        for group in groups:
+    def _writes(
+        self, groups: Iterable[Grouped], counts: Counter[str], places: list[tuple[int, int]]
+    ) -> Iterator[TableWrite]:
+        """The writes one after the other, counted by record. `places` gets for each its group, and its place in that."""
+        for number, group in enumerate(groups):
             counts[group.write.kind.name.lower()] += len(group.write.rows)
-            yield group.write
+            for place, write in enumerate(group.writes()):
+                places.append((number, place))
+                yield write
             self._take_in_hand(len(group.write.rows))
 
     def _take_in_hand(self, count: int) -> None:
         self.handled += count
         self._pulse()
 
-    def _park_missing(self, groups: Groups, missing: Sequence[tuple[int, int]], first: int, unit: int) -> set[Subject]:
-        """Park records that the target turned out not to have; return who they are."""
+    def _park_missing(
+        self, groups: Groups, missing: Sequence[tuple[int, int, int]], first: int, unit: int
+    ) -> set[Subject]:
+        """Park records that the target turned out not to have (group, write in it, row); return who they are."""
         found: set[Subject] = set()
         places = groupby(sorted(missing), key=itemgetter(0))
-        for write, rows in places:
-            group = groups.at(first + write)
+        for number, rows in places:
+            group = groups.at(first + number)
             if not group.missing_is_fine:
-                lacking = [(group.subjects[row], group.kept(row)) for _, row in rows]
+                records = dict.fromkeys(group.number_of(write, row) for _, write, row in rows)
+                lacking = [(group.subjects[record], group.kept(record)) for record in records]
                 self._park(lacking, unit, self._row_missing())
                 found.update(subject for subject, _ in lacking)
         return found
@@ -325,7 +334,7 @@ class Deliverer:
 
     def _isolate_rows(self, group: Grouped, batch: Batch, error: Refused, unmoved: set[Subject]) -> None:
         """Write the rows of a group that was refused: those that the target names are parked, others by halving."""
-        named = {row for write, row in error.rows if write == 0}
+        named = {group.number_of(write, row) for write, row in error.rows}
         self._isolate_some(group, range(len(group.subjects)), named, batch, error, unmoved)
 
     def _isolate_some(
@@ -347,9 +356,10 @@ class Deliverer:
             parts = [list(numbers[: len(numbers) // 2]), list(numbers[len(numbers) // 2 :])]
         for part in filter(None, parts):
             try:
-                self._apply(ListedGroups([group.only(part)]), batch)
+                some = group.only(part)
+                self._apply(ListedGroups([some]), batch)
             except Refused as again:
-                found = {part[row] for write, row in again.rows if write == 0}
+                found = {part[some.number_of(write, row)] for write, row in again.rows}
                 self._isolate_some(group, part, found, batch, again, unmoved)
 
     def _park(
@@ -357,7 +367,7 @@ class Deliverer:
     ) -> None:
         cause = f"{error.what}: {error.cause}" if error.cause else error.what
         listed = list(rows)
-        self.parked.park(listed, unit, error.code, cause)
+        self.parked.park(listed, unit, error.code, cause, min(unit, self._unit + 1))
         if log:
             self.counts["parked"] += len(listed)
             _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, len(listed), error.code, unit)
@@ -393,6 +403,8 @@ class Deliverer:
         if records:
             self._journal.command(Command("retry", {"system": self._system, "records": [list(s) for s in records]}))
             self.counts["retries"] += len(records)
+        if due:
+            self.parked.put_off(due)
         rows = [(parked.subject, parked.row) for parked in due if parked.row is not None]
         if rows:
             self.counts["retries"] += len(rows)

@@ -11,9 +11,10 @@ from cdcd.adapter import Finding
 from cdcd.copy_layout import CopyTable
 from cdcd.errors import CdcdError
 from cdcd.fold import RecordFolder
-from cdcd.model import Relation, TableShape
+from cdcd.model import XREF_SHAPE, Relation, TableShape
+from cdcd.resolve.gathered_binding import wide_columns
 from cdcd.resolve.mapping import RowMapper
-from cdcd.resolve.plan import BindingPlan, EntityPlan, Plan, Route
+from cdcd.resolve.plan import MAIN, BindingPlan, EntityPlan, Plan, Route
 from cdcd.resolve.suspension import CannotRead
 
 Shapes = Mapping[str, Mapping[str, TableShape]]
@@ -26,8 +27,10 @@ def findings(plan: Plan, shapes: Shapes) -> list[Finding]:
     for entity in plan.entities.values():
         for system, binding in entity.bindings.items():
             tables = shapes.get(system, {})
-            if binding.table in tables and _has_columns(binding, tables[binding.table]):
-                found += _of_binding(plan, entity, binding, tables)
+            if binding.is_gathered:
+                found += _of_gathered(plan, entity, binding, tables)
+            elif binding.table in tables and _has_columns(binding, tables[binding.table]):
+                found += _of_binding(plan, entity, binding, relation_of(tables[binding.table]), tables)
     for route in plan.routes:
         source = shapes.get(route.source, {}).get(route.source_table)
         target = shapes.get(route.target, {}).get(route.target_table)
@@ -40,11 +43,39 @@ def _has_columns(binding: BindingPlan, shape: TableShape) -> bool:
     return all(shape.column(name) is not None for name in binding.needed_columns)
 
 
-def _of_binding(
+def _of_gathered(
     plan: Plan, entity: EntityPlan, binding: BindingPlan, tables: Mapping[str, TableShape]
 ) -> Iterator[Finding]:
+    """A binding of several tables, where all of them have what it needs."""
+    read = binding.as_read(entity.key)
+    names = {MAIN: binding.table, **{part.name: part.table for part in read.parts}}
+    written = {**tables, XREF_SHAPE.table: XREF_SHAPE, binding.xref_table: XREF_SHAPE}
+    shapes = {name: written[table] for name, table in names.items() if table in written}
+    if len(shapes) == len(names) and all(
+        shape.column(column) is not None for name, shape in shapes.items() for column in read.read_from(name)
+    ):
+        yield from _of_binding(plan, entity, binding, _wide_relation(read, shapes), written)
+
+
+def _wide_relation(binding: BindingPlan, shapes: Mapping[str, TableShape]) -> Relation:
+    """The relation that the rows will have that are put together from several tables."""
+    columns: dict[str, str] = {}
+    for wide in wide_columns(binding):
+        found = next((shapes[part].column(name) for part, name in wide.places), None)
+        total = "integer" if wide.count is not None else "decimal"
+        columns[wide.name] = total if found is None else found.type
+    main = shapes[MAIN]
+    ids = {f"{name} (id)": column.type for name in main.primary_key if (column := main.column(name)) is not None}
+    names = (*columns, *ids)
+    identity = tuple(range(len(columns), len(names)))
+    return Relation(binding.table, names, (*columns.values(), *ids.values()), identity)
+
+
+def _of_binding(
+    plan: Plan, entity: EntityPlan, binding: BindingPlan, relation: Relation, tables: Mapping[str, TableShape]
+) -> Iterator[Finding]:
     try:
-        RowMapper(plan, entity, binding, relation_of(tables[binding.table]), lambda _binding, _row_id: None)
+        RowMapper(plan, entity, binding.as_read(entity.key), relation, lambda _binding, _row_id: None)
     except CannotRead as refusal:
         yield _finding(refusal, binding.system, binding.table)
     misfit = RecordFolder(plan, entity, binding, tables).misfit

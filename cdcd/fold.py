@@ -6,20 +6,27 @@ deletes come last and in reverse, or first where a refused batch is tried the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from cdcd.conversions import Convert, field_to_column
+from cdcd.column_groups import has_own_columns
+from cdcd.conversions import Convert, to_column
 from cdcd.errors import Refused
+from cdcd.fold_additions import Additions
 from cdcd.fold_copies import CopyFolder
+from cdcd.fold_late import late_slots, split
+from cdcd.fold_parts import PartsFolder
+from cdcd.fold_paths import BindingPaths, value_of
+from cdcd.fold_renames import Renames
+from cdcd.fold_shapes import PartsCompiler
 from cdcd.folded import Folded, Grouped, Unwritable
 from cdcd.model import Lookup, Op, Relation, Row, TableShape, TableWrite, WriteKind
-from cdcd.outbox import Item, RecordWrite, Unit
+from cdcd.outbox import CHANGES, Item, RecordWrite, Unit
 from cdcd.parked import ParkedRecords, Subject
-from cdcd.resolve.keys import decode_key
+from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.masks import mask_of, slots_of
 from cdcd.resolve.plan import BindingPlan, ColumnPlan, EntityPlan, Plan
 from cdcd.values import ValueRefused, parse_type
@@ -31,6 +38,7 @@ _KINDS: Final = {
 }
 Shape: TypeAlias = tuple[int, int, int]
 """What distinguishes the items of one entity: kind, mask and initial mask."""
+_KEY_ONLY: Final[Shape] = (RecordWrite.UPDATE, 0, 0)
 
 
 class _Writer(msgspec.Struct, frozen=True):
@@ -88,12 +96,21 @@ class RecordFolder:
         self._binding = binding
         self._shapes = shapes
         self._pending: dict[bytes, Item | _Merged] = {}
-        self._columns = {bound.slot: bound.column for bound in binding.columns}
+        self._columns = {b.slot: b.column for b in binding.columns if binding.written_mask >> b.slot & 1}
         self._converts: dict[int, Convert] = {}
+        self._nulls: dict[int, Any] = {}
         self._lookups: dict[int, Lookup] = {}
         self._parent_lookup: Lookup | None = None
         self._parent_convert: Convert | None = None
         self._writers: dict[Shape, _Writer] = {}
+        self._parts: PartsFolder | None = None
+        self._committed_at_us = 0
+        self._times: dict[bytes, int] = {}
+        self._additions = Additions(entity, binding, shapes)
+        self._renames = Renames(entity.number, BindingPaths(plan, entity, binding, shapes))
+        self._cleared_for: dict[bytes, Item] = {}
+        """Deletes of records whose key another one got afterwards."""
+        self._late = 0
         self.misfit: Refused | None = None
         """Why no record can be written to the table as it is: they are parked until it fits."""
         try:
@@ -103,15 +120,42 @@ class RecordFolder:
 
     def _compile(self) -> None:
         """Compare the binding with the table. Raises Refused where they do not fit."""
-        columns, parent = self._binding.columns, self.entity.parent
+        if self._binding.is_gathered or self._binding.new or not has_own_columns(self._binding):
+            compiler = PartsCompiler(BindingPaths(self._plan, self.entity, self._binding, self._shapes))
+            compiler.check()
+            self._parts = PartsFolder(self.entity.number, compiler)
+            return
+        columns, parent = [b for b in self._binding.columns if b.slot in self._columns], self.entity.parent
         self._converts = {b.slot: c for b in columns if (c := self._converter(b)) is not None}
+        self._nulls = {b.slot: null for b in columns if (null := self._null(b)) is not None}
         self._lookups = {b.slot: found for b in columns if (found := self._lookup_for(b)) is not None}
+        self._late = late_slots(self._plan, self.entity, self._binding, self._shapes) & self._binding.written_mask
         self._parent_lookup = self._parent()
         self._parent_convert = None if parent is None else self._key_converter(self._plan.entities[parent])
+
+    @property
+    def has_late(self) -> bool:
+        """Whether references to rows of the same batch are set after all rows are there."""
+        return self._late != 0
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether records lie in several tables."""
+        return self._parts is not None
 
     def add(self, item: Item) -> None:
         """Fold one item onto what is pending for its record."""
         key = item[2]
+        if self._parts is not None:
+            self._times[key] = self._committed_at_us
+        if item[1] == RecordWrite.ADD:
+            self._add_difference(item)
+            return
+        if item[1] == RecordWrite.REKEY:
+            self._rename(item)
+            return
+        if item[1] not in CHANGES:
+            self._additions.drop(key)
         known = self._pending.get(key)
         if known is None or item[1] == RecordWrite.DELETE:
             self._pending[key] = item
@@ -124,6 +168,37 @@ class RecordFolder:
             known = self._pending[key] = _Merged.of(known)
         known.fold(item)
 
+    def _rename(self, item: Item) -> None:
+        """What is pending of the record is written by its present key: it gets that before."""
+        old, new = encode_key(item[4]), item[2]
+        in_the_way = self._pending.pop(new, None)
+        if isinstance(in_the_way, list) and in_the_way[1] == RecordWrite.DELETE:
+            self._cleared_for[new] = in_the_way
+        self._renames.add(item)
+        self._additions.rename(old, new)
+        pending = self._pending.pop(old, None)
+        if isinstance(pending, _Merged):
+            pending.key = new
+            self._pending[new] = pending
+        elif pending is not None:
+            self._pending[new] = [*pending[:2], new, *pending[3:]]
+
+    def _take_renames(self, folded: Folded) -> None:
+        """Renames come first, and before them the deletes of what had the keys that they take."""
+        if not self._renames:
+            return
+        pending, self._pending = self._pending, dict(self._cleared_for)
+        cleared = Folded(unwritable=folded.unwritable)
+        self._take_pending(cleared)
+        self._pending, self._cleared_for = pending, {}
+        folded.changes += cleared.deletes
+        folded.changes += self._renames.take(folded, self.tells_whole)
+
+    def _add_difference(self, item: Item) -> None:
+        pending = self._pending.get(item[2])
+        if not (isinstance(pending, list) and pending[1] == RecordWrite.DELETE):
+            self._additions.add(item)
+
     def tells_whole(self, key: bytes) -> bool:
         """Whether what is pending for a record says all of it, so that changes after it need not wait."""
         pending = self._pending.get(key)
@@ -135,12 +210,55 @@ class RecordFolder:
         """Move what is pending into `folded`, grouped by shape."""
         number = self.entity.number
         if self.misfit is not None:
-            folded.unwritable += [Unwritable((number, key), self.misfit) for key in self._pending]
+            told = dict.fromkeys([*self._pending, *self._additions.keys(), *self._renames.keys()])
+            folded.unwritable += [Unwritable((number, key), self.misfit) for key in told]
             self._pending = {}
+            self._additions.clear()
+            self._renames.clear()
             return
-        groups: dict[Shape, tuple[Callable[[Item], Row], Grouped, list[Subject]]] = {}
-        for key, pending in self._pending.items():
+        self._take_renames(folded)
+        before = len(folded.changes)
+        self._take_pending(folded)
+        if self._additions:
+            self._additions.take(self._key_writer, folded, before)
+
+    def _take_pending(self, folded: Folded) -> None:
+        if self._parts is not None:
+            self._parts.take(self._items(), folded)
+            self._pending, self._times = {}, {}
+        else:
+            self._take_plain(folded)
+
+    def _key_writer(self) -> tuple[Callable[[Item], Row], TableWrite]:
+        """How the row of a record is found."""
+        if self._parts is not None:
+            return self._parts.key_writer()
+        writer = self._writers.get(_KEY_ONLY) or self._writer(_KEY_ONLY)
+        return writer.row, writer.group().write
+
+    def _take_plain(self, folded: Folded) -> None:
+        late = self._late
+        items: list[Item] = []
+        afterwards: list[Item] = []
+        for pending in self._pending.values():
             item = pending if isinstance(pending, list) else pending.item()
+            if late and item[3] & late and item[1] != RecordWrite.DELETE:
+                now, later = split(item, late)
+                items += [] if now is None else [now]
+                afterwards.append(later)
+            else:
+                items.append(item)
+        self._pending = {}
+        made = self._groups(items, folded)
+        folded.changes += [group for group in made if group.write.kind != WriteKind.DELETE]
+        folded.last += self._groups(afterwards, folded)
+        folded.deletes[:0] = [group for group in made if group.write.kind == WriteKind.DELETE]
+
+    def _groups(self, items: list[Item], folded: Folded) -> list[Grouped]:
+        """Items grouped by shape, one write each."""
+        number = self.entity.number
+        groups: dict[Shape, tuple[Callable[[Item], Row], Grouped, list[Subject]]] = {}
+        for item in items:
             shape = (item[1], item[3], item[5])
             found = groups.get(shape)
             if found is None:
@@ -152,20 +270,27 @@ class RecordFolder:
             try:
                 group.write.rows.append(row_of(item))
             except ValueRefused as refused:
-                folded.unwritable.append(Unwritable((number, key), refused))
+                folded.unwritable.append(Unwritable((number, item[2]), refused))
             else:
-                subjects.append((number, key))
-        self._pending = {}
-        made = [group for _, group, _ in groups.values() if group.subjects]
-        folded.changes += [group for group in made if group.write.kind != WriteKind.DELETE]
-        folded.deletes[:0] = [group for group in made if group.write.kind == WriteKind.DELETE]
+                subjects.append((number, item[2]))
+        return [group for _, group, _ in groups.values() if group.subjects]
+
+    def note_commit_time(self, committed_at_us: int) -> None:
+        """When the changes that are added now were committed."""
+        self._committed_at_us = committed_at_us
+
+    def _items(self) -> Iterator[tuple[bytes, Item, int]]:
+        """What is pending, each with the commit time of its last change."""
+        for key, pending in self._pending.items():
+            item = pending if isinstance(pending, list) else pending.item()
+            yield key, item, self._times.get(key, self._committed_at_us)
 
     # ---- compiled once per shape -----------------------------------------------------------------------------
 
     def _writer(self, shape: Shape) -> _Writer:
         """A row is put together from key parts, values and initial values, in that order, then picked by column."""
         kind, mask, initial = shape
-        archived = self._binding.archive if kind == RecordWrite.DELETE else None
+        archived = self._binding.instead_of_delete if kind == RecordWrite.DELETE else None
         told = slots_of(mask) if archived is None else tuple(archived)
         new = slots_of(initial)
         parts = self.entity.key_width
@@ -175,14 +300,13 @@ class RecordFolder:
         writable = [slot for slot in told if slot in self._columns and slot not in self.entity.key]
         only_new = [slot for slot in new if slot in self._columns and slot not in self.entity.key]
         slots = (*self.entity.key, *writable, *only_new)
-        converts = [(index, self._converts.get(slot)) for index, slot in enumerate(slots)]
+        ways = [(index, self._converts.get(slot), self._nulls.get(slot)) for index, slot in enumerate(slots)]
         picked: list[Any] = [at[slot] for slot in slots]
         if self._parent_lookup is not None:
-            converts = [(0, self._parent_convert), *((index + 1, convert) for index, convert in converts)]
+            ways = [(0, self._parent_convert, None), *((index + 1, convert, null) for index, convert, null in ways)]
             picked = [0 if parts - own == 1 else slice(0, parts - own), *picked]
-        row = _row_maker(
-            parts, picked, [(i, c) for i, c in converts if c], None if archived is None else [*archived.values()]
-        )
+        ways = [way for way in ways if way[1:] != (None, None)]
+        row = _row_maker(parts, picked, ways, None if archived is None else [*archived.values()])
         write_kind = WriteKind.UPDATE if archived is not None else _KINDS[RecordWrite(kind)]
         writer = _Writer(lambda: self._group(write_kind, writable, only_new, archived is not None), row)
         self._writers[shape] = writer
@@ -205,9 +329,21 @@ class RecordFolder:
             return self._key_converter(self._plan.entities[field.refers_to])
         return self._convert_to(self.entity, self._binding, bound)
 
+    def _null(self, bound: ColumnPlan) -> Any:
+        """What a column gets for a field without a value, where that is not NULL."""
+        field = self.entity.fields[bound.slot]
+        if bound.transform is None or (field.refers_to is not None and not bound.holds_key):
+            return None
+        column = self._shape(self._binding).column(bound.column)
+        assert column is not None
+        return to_column(self._plan.plain_type(field.type), parse_type(column.type), bound.transform).null
+
     def _key_converter(self, other: EntityPlan) -> Convert | None:
         """From a key of `other` to the values of its key columns here, by which a lookup finds the row."""
         binding = other.bindings[self._binding.system]
+        if binding.is_gathered:
+            value = value_of(BindingPaths(self._plan, other, binding, self._shapes).main())
+            return (lambda part: value((part,))) if other.key_width == 1 else value
         converts = [self._convert_to(other, binding, binding.bound(slot)) for slot in other.key]
         if not any(converts):
             return None
@@ -224,7 +360,7 @@ class RecordFolder:
         if column is None:
             raise self._unfit(binding, "target-column-missing", f"it has no column {bound.column}", "add it there")
         try:
-            return field_to_column(self._plan.plain_type(field.type), parse_type(column.type), bound.transform)
+            return to_column(self._plan.plain_type(field.type), parse_type(column.type), bound.transform).convert
         except ValueError as error:
             remedy = "change the field's type or give the column a transform"
             raise self._unfit(binding, "target-type-mismatch", f"column {bound.column}: {error}", remedy) from error
@@ -251,6 +387,8 @@ class RecordFolder:
 
     def _lookup(self, column: str, other: EntityPlan) -> Lookup:
         binding = other.bindings[self._binding.system]
+        if binding.is_gathered:
+            return BindingPaths(self._plan, other, binding, self._shapes).main().lookup(column)
         shape = self._shape(binding)
         row_id = binding.id_column or (shape.primary_key[0] if len(shape.primary_key) == 1 else None)
         if row_id is None:
@@ -260,17 +398,22 @@ class RecordFolder:
 
 
 def _row_maker(
-    key_width: int, picked: list[Any], converts: list[tuple[int, Convert]], archived: list[Any] | None
+    key_width: int, picked: list[Any], ways: list[tuple[int, Convert | None, Any]], archived: list[Any] | None
 ) -> Callable[[Item], Row]:
-    """The function that makes a row of an item. `picked` are places (a slice: several parts as one list)."""
+    """The function that makes a row of an item. `picked` are places (a slice: several parts as one list).
+
+    `ways` are places, how values become the columns', and what NULL becomes.
+    """
     pick = itemgetter(*picked) if len(picked) > 1 else lambda source: (source[picked[0]],)
 
     def make(item: Item) -> Row:
         values = item[4] if archived is None else archived
         row = list(pick([*decode_key(item[2], key_width), *values, *item[6]]))
-        for at, convert in converts:
+        for at, convert, null in ways:
             value = row[at]
-            if value is not None:
+            if value is None:
+                row[at] = null
+            elif convert is not None:
                 row[at] = convert(value)
         return row
 
@@ -281,7 +424,7 @@ def waits(item: Item, folder: RecordFolder, parked: ParkedRecords | None) -> boo
     """Whether a change of a parked record must wait behind it: unless `folder` holds one that tells the whole record."""
     subject = (item[0], item[2])
     assert parked is not None
-    return item[1] == RecordWrite.UPDATE and subject in parked and not folder.tells_whole(item[2])
+    return item[1] in CHANGES and subject in parked and not folder.tells_whole(item[2])
 
 
 class Folder:
@@ -297,6 +440,7 @@ class Folder:
             for entity in plan.entities.values()
             if system in entity.bindings
         }
+        self.gathered = [record for record in self.records.values() if record.is_gathered]
         self.copies = {
             -1 - route.number: CopyFolder(route, shapes.get(route.target_table))
             for route in plan.routes
@@ -312,6 +456,8 @@ class Folder:
         records = self.records
         some_parked = parked is not None and len(parked) > 0
         for unit in units:
+            for gathered in self.gathered:
+                gathered.note_commit_time(unit.committed_at_us)
             for item in unit.items:
                 number = item[0]
                 if number < 0:

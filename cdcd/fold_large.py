@@ -19,7 +19,7 @@ from cdcd.fold import Folder, RecordFolder, waits
 from cdcd.fold_copies import CopyFolder, filled
 from cdcd.folded import Folded, Grouped, Groups, Unwritable
 from cdcd.model import ABSENT, Op, Relation, Row
-from cdcd.outbox import Item, RecordWrite, Unit
+from cdcd.outbox import CHANGES, Item, RecordWrite, Unit
 from cdcd.parked import ParkedRecords, Subject
 from cdcd.resolve.keys import encode_key
 from cdcd.spill import Page, Spill, Spilled
@@ -29,7 +29,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
 _TOUCHED: Final = 0
 """In the place of an operation: the row that had this key has got another one."""
-_Part = Literal["clear", "moves", "removed", "changes", "deletes"]
+_Part = Literal["clear", "moves", "removed", "changes", "last", "deletes"]
 
 
 class _Section(msgspec.Struct):
@@ -73,6 +73,8 @@ class LargeFold:
     def add(self, unit: Unit) -> None:
         """Put a part of the unit aside."""
         spilled: list[Spilled] = []
+        for _, record in self._records.values():
+            record.note_commit_time(unit.committed_at_us)
         for item in unit.items:
             if item[0] < 0:
                 self._spill.add(spilled)
@@ -80,15 +82,31 @@ class LargeFold:
                 self._add_copied(item, partial=unit.partial)
                 continue
             known = self._records.get(item[0])
-            if known is not None and not self._must_wait(known[0], known[1], item, spilled):
+            if known is not None and item[1] == RecordWrite.REKEY:
+                self._spill.add(spilled)
+                spilled.clear()
+                self._rename(known[0], item)
+            elif known is not None and not self._must_wait(known[0], known[1], item, spilled):
                 section = known[0]
                 self._item_count += 1
                 section.has_deletes = section.has_deletes or item[1] == RecordWrite.DELETE
                 spilled.append((section.number, item[2], self._item_count, _encode(item)))
         self._spill.add(spilled)
 
+    def _rename(self, section: _Section, item: Item) -> None:
+        """Renames come first, in their order, with the deletes of what has the keys; what was said before goes along."""
+        old, new = encode_key(item[4]), item[2]
+        in_the_way = [_decode(body) for body in self._spill.of_key(section.number, new)][-1:]
+        self._spill.drop_key(section.number, new)
+        whole = any(_decode(body)[1] == RecordWrite.FULL for body in self._spill.of_key(section.number, old))
+        self._spill.move(section.number, old, new)
+        first = [found for found in in_the_way if found[1] == RecordWrite.DELETE]
+        for move in (*first, [*item[:5], int(whole), []]):
+            section.move_count += 1
+            self._spill.add([(section.moves, section.move_count.to_bytes(8, "big"), 0, _encode(move))])
+
     def _must_wait(self, section: _Section, record: RecordFolder, item: Item, spilled: list[Spilled]) -> bool:
-        if not len(self._parked) or item[1] != RecordWrite.UPDATE or (item[0], item[2]) not in self._parked:
+        if not len(self._parked) or item[1] not in CHANGES or (item[0], item[2]) not in self._parked:
             return False
         self._spill.add(spilled)
         spilled.clear()
@@ -142,7 +160,9 @@ class LargeFold:
                 parts: tuple[_Part, ...] = ("moves", "removed", "changes") if copy.in_order else ("changes",)
                 steps += [(section, part) for part in parts]
         records = [section for section, _ in self._records.values()]
-        steps += [(section, "changes") for section in records]
+        for section in records:
+            steps += [(section, "moves"), (section, "changes")] if section.move_count else [(section, "changes")]
+        steps += [(section, "last") for section, record in self._records.values() if record.has_late]
         deletes: list[tuple[_Section, _Part]] = [(s, "deletes") for s in reversed(records) if s.has_deletes]
         return _SpilledGroups(deletes + steps if deletes_first else steps + deletes, self.pages, self.groups)
 
@@ -156,7 +176,7 @@ class LargeFold:
         """The writes of one page."""
         folder = section.folder
         if isinstance(folder, RecordFolder):
-            folded = self._folded_records(folder, page)
+            folded = self._folded_records(folder, part, page)
         elif part == "clear":
             return [folder.clearing()]
         elif part == "moves":
@@ -166,14 +186,18 @@ class LargeFold:
         if folded.unwritable and (section.number, page.after) not in self._told:
             self._told.add((section.number, page.after))
             self._unwritable(folded.unwritable)
-        found: list[Grouped] = getattr(folded, part)
+        found: list[Grouped] = folded.changes if part == "moves" else getattr(folded, part)
         return found
 
-    def _folded_records(self, folder: RecordFolder, page: Page) -> Folded:
-        for _, body in page.items:
-            folder.add(_decode(body))
+    def _folded_records(self, folder: RecordFolder, part: _Part, page: Page) -> Folded:
+        """Changes are told by the key that the record has at last."""
+        for key, body in page.items:
+            item = _decode(body)
+            folder.add(item if part == "moves" else [*item[:2], key, *item[3:]])
         folded = Folded()
         folder.take(folded)
+        if part == "moves":
+            folded.changes = folded.deletes + folded.changes
         return folded
 
     def _folded_copies(self, folder: CopyFolder, page: Page) -> Folded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -32,8 +32,24 @@ class KeptRow(msgspec.Struct, frozen=True, array_like=True):
         return _encode(self)
 
 
+class PartRows(msgspec.Struct, gc=False):
+    """Rows of a further table that belong to rows of a write: to those with these `numbers`."""
+
+    write: TableWrite
+    numbers: list[int]
+
+    def only(self, numbers: Mapping[int, int]) -> PartRows:
+        """The same with the rows that belong to some, which have other numbers now."""
+        kept = [place for place, number in enumerate(self.numbers) if number in numbers]
+        rows = self.write.rows
+        write = msgspec.structs.replace(self.write, rows=[rows[place] for place in kept])
+        return PartRows(write, [numbers[self.numbers[place]] for place in kept])
+
+
 class Grouped(msgspec.Struct, gc=False):
     """A table write and the subjects of its rows.
+
+    Records in several tables have rows `before` and `after` it, which are written in the same transaction.
 
     `missing_is_fine` for rows that may be gone already (archiving). Of plain copies `types` are the source's types of
     the columns, and `sources` the rows in them: the same as the write's where nothing had to be converted. `olds` are
@@ -46,11 +62,31 @@ class Grouped(msgspec.Struct, gc=False):
     types: tuple[str, ...] = ()
     sources: Sequence[Row] = ()
     olds: Sequence[Row] = ()
+    before: Sequence[PartRows] = ()
+    after: Sequence[PartRows] = ()
+
+    def writes(self) -> list[TableWrite]:
+        """All writes in order."""
+        if not self.before and not self.after:
+            return [self.write]
+        return [write for write, _ in self._numbered()]
+
+    def _numbered(self) -> Iterator[tuple[TableWrite, Sequence[int]]]:
+        yield from ((part.write, part.numbers) for part in self.before if part.numbers)
+        yield self.write, range(len(self.subjects))
+        yield from ((part.write, part.numbers) for part in self.after if part.numbers)
+
+    def number_of(self, write: int, row: int) -> int:
+        """The number of the record that a row of one of the `writes` belongs to."""
+        if not self.before and not self.after:
+            return row
+        return next(islice(self._numbered(), write, None))[1][row]
 
     @property
     def prepares(self) -> bool:
-        """Whether this is only done for the sake of the rows in later writes."""
-        return self.write.kind in (WriteKind.CLEAR, WriteKind.REKEY)
+        """Whether this is only done for the sake of the rows of plain copies in later writes."""
+        is_copy = not self.subjects or self.subjects[0][0] < 0
+        return self.write.kind == WriteKind.CLEAR or (self.write.kind == WriteKind.REKEY and is_copy)
 
     def kept(self, index: int) -> bytes | None:
         """What must be kept of a row to try it again: nothing of a record, which resolve can tell anew."""
@@ -62,6 +98,7 @@ class Grouped(msgspec.Struct, gc=False):
     def only(self, numbers: Sequence[int]) -> Grouped:
         """The same with some of the rows."""
         rows = self.write.rows
+        renumbered = {number: place for place, number in enumerate(numbers)}
         return Grouped(
             msgspec.structs.replace(self.write, rows=[rows[n] for n in numbers]),
             [self.subjects[n] for n in numbers],
@@ -69,6 +106,8 @@ class Grouped(msgspec.Struct, gc=False):
             self.types,
             [self.sources[n] for n in numbers] if self.sources else (),
             [self.olds[n] for n in numbers] if self.olds else (),
+            [part.only(renumbered) for part in self.before],
+            [part.only(renumbered) for part in self.after],
         )
 
 
@@ -134,12 +173,14 @@ class Folded(msgspec.Struct):
     """A batch ready to be written, and what cannot be.
 
     `emptied` are the tables of plain copies to clear, `removed` the rows of plain copies to delete, `changes` upserts and
-    updates, in dependency order, `deletes` of records, in reverse. `cleared` are the numbers of the copies in `emptied`.
+    updates, in dependency order, `last` the references that are set when all rows are there, `deletes` of records, in
+    reverse. `cleared` are the numbers of the copies in `emptied`.
     """
 
     emptied: list[Grouped] = []
     removed: list[Grouped] = []
     changes: list[Grouped] = []
+    last: list[Grouped] = []
     deletes: list[Grouped] = []
     unwritable: list[Unwritable] = []
     cleared: list[int] = []
@@ -153,8 +194,8 @@ class Folded(msgspec.Struct):
         """All groups in the order of writing."""
         before = self.emptied + self.removed
         if deletes_first:
-            return ListedGroups(self.deletes + before + self.changes)
-        return ListedGroups(before + self.changes + self.deletes)
+            return ListedGroups(self.deletes + before + self.changes + self.last)
+        return ListedGroups(before + self.changes + self.last + self.deletes)
 
 
 def joined(groups: Iterable[Grouped]) -> list[Grouped]:

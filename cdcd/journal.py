@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS entries (
     committed_at_us INTEGER NOT NULL, journaled_at_us INTEGER NOT NULL, changes INTEGER NOT NULL,
     mark_after INTEGER, mark_through INTEGER, note BLOB, stage INTEGER, body BLOB, checksum INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS entries_by_stage ON entries (stage) WHERE stage IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_by_mark ON entries (source, mark_through) WHERE mark_through IS NOT NULL;
 CREATE TABLE IF NOT EXISTS stages (
     stage INTEGER NOT NULL, part INTEGER NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (stage, part)) STRICT;
@@ -106,6 +107,19 @@ class Entry(msgspec.Struct, gc=False):
     note: bytes | None
     stage: int | None
     body: bytes | None
+    journaled_at_us: int = 0
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an entry came from. Times are the source's commit, and when it was journalled."""
+
+    seq: int
+    source: str
+    kind: Kind
+    position: str
+    committed_at_us: int
+    journaled_at_us: int
+    note: bytes | None
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -131,8 +145,8 @@ def decode_chunk_note(note: bytes) -> ChunkNote:
 class Journal:
     """The journal of one state directory, as one process sees it."""
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
-        self.database = Database(path, SCHEMA, durable=durable)
+    def __init__(self, path: Path, *, durable: bool = True, read_only: bool = False) -> None:
+        self.database = Database(path, SCHEMA, durable=durable, read_only=read_only)
         self._connection = self.database.connection
         self._relation_ids: dict[tuple[str, Relation], int] = {}
         self._relations: dict[int, Relation] = {}
@@ -235,19 +249,32 @@ class Journal:
     def read(self, after: int, limit: int = 1000) -> list[Entry]:
         """Entries with seq > `after` in order: at most `limit`, and at most a few MiB but always one if there is one."""
         rows = self._connection.execute(
-            "SELECT seq, source, kind, committed_at_us, changes, mark_after, mark_through, note, stage, body, checksum"
-            " FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, source, kind, committed_at_us, changes, mark_after, mark_through, note, stage, body, checksum,"
+            " journaled_at_us FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
             (after, limit),
         )
         found: list[Entry] = []
         size_bytes = 0
-        for seq, source, kind, committed_at_us, changes, mark_after, mark_through, note, stage, body, checksum in rows:
+        for (
+            seq,
+            source,
+            kind,
+            committed_us,
+            changes,
+            mark_after,
+            mark_through,
+            note,
+            stage,
+            body,
+            checksum,
+            at_us,
+        ) in rows:
             assert seq > after, f"journal returned {seq}, asked for later than {after}"
             if body is not None:
                 _verify(body, checksum, seq)
                 size_bytes += len(body)
             mark = None if mark_through is None else (mark_after, mark_through)
-            found.append(Entry(seq, source, Kind(kind), committed_at_us, changes, mark, note, stage, body))
+            found.append(Entry(seq, source, Kind(kind), committed_us, changes, mark, note, stage, body, at_us))
             if size_bytes > READ_BYTES or stage is not None:
                 break
         return found
@@ -309,6 +336,23 @@ class Journal:
             "SELECT seq, committed_at_us, journaled_at_us FROM entries WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)
         ).fetchone()
         return row
+
+    def origin(self, seq: int) -> Origin | None:
+        """Where an entry came from, None when it is not kept any more."""
+        return self._origin("WHERE seq=?", (seq,))
+
+    def carrier(self, system: str, unit: int) -> Origin | None:
+        """The transaction in that system's own log that carried a unit there; None when none is kept (or journalled yet)."""
+        nearest = "(SELECT seq FROM entries WHERE source=? AND mark_through>=? ORDER BY mark_through LIMIT 1)"
+        return self._origin(f"WHERE seq={nearest} AND mark_after<?", (system, unit, unit))
+
+    def _origin(self, where: str, parameters: tuple[object, ...]) -> Origin | None:
+        columns = "seq, source, kind, position, committed_at_us, journaled_at_us, note"
+        row = self._connection.execute(f"SELECT {columns} FROM entries {where}", parameters).fetchone()
+        if row is None:
+            return None
+        seq, source, kind, position, committed_at_us, journaled_at_us, note = row
+        return Origin(seq, source, Kind(kind), position, committed_at_us, journaled_at_us, note)
 
     def last_seq(self) -> int:
         """The newest seq ever given, 0 for an empty journal."""

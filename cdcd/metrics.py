@@ -29,6 +29,11 @@ COUNTERS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "Changes by what was decided about them (written, equal, echo, not owner, held, …).",
         ("source", "entity", "decision"),
     ),
+    "record_events": (
+        "cdcd_events",
+        "What accepted changes meant for records: created, updated, deleted, restored.",
+        ("system", "entity", "event"),
+    ),
     "delivered_writes": ("cdcd_events_applied", "Rows written to the target.", ("target", "op")),
     "applied_transactions": ("cdcd_apply_transactions", "Transactions committed in the target.", ("target",)),
     "parked_records": ("cdcd_events_parked", "Times a record was parked because the target refused it.", ("target",)),
@@ -99,10 +104,9 @@ def _resolve(status: DaemonStatus) -> Iterator[Metric]:
         "cdcd_resolve_lag_seconds", "Age of the oldest journal entry not resolved; 0 when none.", resolve.lag_seconds
     )
     yield _gauge("cdcd_resolve_lag_events", "Journal entries not resolved.", resolve.lag_events)
-    yield _gauge(
-        "cdcd_conflicts", "Changes held for a person, and records found in one system only.", resolve.conflicts
-    )
+    yield _gauge("cdcd_conflicts", "Conflicts that wait for a person (cdcd conflicts list).", resolve.conflicts)
     yield _gauge("cdcd_held_events", "Rows that could not be understood.", resolve.held)
+    yield _gauge("cdcd_waiting_rows", "Rows that refer to rows which nobody has shown yet.", resolve.waiting)
     families = [entity for entity in resolve.phases if "." not in entity]
     left_behind = {found.subject for found in resolve.suspended}
     yield _by(

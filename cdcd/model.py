@@ -19,6 +19,12 @@ Columns: daemon, system (the primary key), lineage (text), epoch, batch_after, b
 add more. `batch_through` is the last unit applied.
 """
 
+XREF_TABLE: Final = "cdcd_xref"
+"""The table in a target that keeps the business keys of records whose own table has no column for them.
+
+Columns, all texts: entity and key (together the primary key), and id: that of the record's row.
+"""
+
 ABSENT: Final = msgspec.msgpack.Ext(1, b"")
 """Stands in a row for a value the log did not carry (unchanged TOAST, minimal row image). Compare with `is`."""
 
@@ -114,22 +120,46 @@ class WriteKind(enum.IntEnum):
     CLEAR = 5
 
 
-class Lookup(msgspec.Struct, frozen=True):
-    """`column` of a write holds a business key; the target must store the id of the row that has it.
+class Where(msgspec.Struct, frozen=True):
+    """What a row must hold to count: in `column` one of `values`, where None is NULL."""
 
-    The value is a scalar when `key` is one column, else a list in `key`'s order; NULL stays NULL.
+    column: str
+    values: tuple[Value, ...]
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """`column` of a write holds a business key; the target must store the id of the row of `table` that has it.
+
+    The value is a scalar when `key` is one column, else a list in `key`'s order; NULL stays NULL. Where `nested` has a
+    lookup of a key column, that part of the value is itself a key (a scalar or a list), and that lookup gives the value
+    that the column must have. A part that is NULL, or finds nothing, finds nothing. `where` says which rows count.
+
+    Several rows with the key are Refused, unless `first_by` orders them: by these columns (and whether they descend;
+    NULL comes last), then by `id`; the first counts. A row whose `id` is NULL does not count.
     """
 
     column: str
     table: str
     key: tuple[str, ...]
     id: str
+    where: tuple[Where, ...] = ()
+    nested: tuple[Lookup, ...] = ()
+    first_by: tuple[tuple[str, bool], ...] | None = None
 
 
 class TableWrite(msgspec.Struct, gc=False):
     """Rows for one table, of one kind, with one set of columns: what a set-based statement writes.
 
     `key` columns come first in `columns`; no two rows have the same key. Columns in `insert_only` are written only where the row is new.
+    Values of columns in `added`, which only an UPDATE has, are added to what the row holds; NULL counts as 0.
+    Only rows as `where` says have a key: an UPSERT must also write these columns.
+
+    `numbers_new`: the key is one column, an id, and found by its lookup. Rows that are not found are new to an UPSERT, and
+    the server gives them their id; an UPDATE reports them as missing. `locked` names a column with a lookup: the rows that
+    it finds are locked first, so that of two writers who do that only one makes the row.
+
+    What the lookups of a write's key have found, or the server has given, later writes of the batch with an equal lookup
+    (apart from `column`) may take for it, deletes among deletes: a row may be deleted after the one it is found by.
     """
 
     table: str
@@ -139,6 +169,10 @@ class TableWrite(msgspec.Struct, gc=False):
     rows: list[Row]
     insert_only: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+    where: tuple[Where, ...] = ()
+    numbers_new: bool = False
+    locked: str = ""
+    added: tuple[str, ...] = ()
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -169,3 +203,12 @@ class TableShape(msgspec.Struct, frozen=True):
     def column(self, name: str) -> ColumnShape | None:
         """The column of that name, if the table has it."""
         return next((column for column in self.columns if column.name == name), None)
+
+
+XREF_SHAPE: Final = TableShape(
+    XREF_TABLE,
+    tuple(ColumnShape(name, "text", nullable=False) for name in ("entity", "key", "id")),
+    ("entity", "key"),
+    (("entity", "key"),),
+)
+"""How `XREF_TABLE` will look where it is not there yet."""

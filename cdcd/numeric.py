@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from typing import Any, Final
 
 from cdcd.temporal import Convert
@@ -25,6 +25,8 @@ _FLOAT32_DIGITS_SURE: Final = 6
 """Every number of so many digits survives in a normal 32-bit float (FLT_DIG), so only denormal ones can be shorter."""
 _FLOAT32_DIGITS: Final = 9
 """With so many digits every 32-bit float is told apart."""
+_EXACT: Final = Context(prec=200_000, traps=[Inexact])
+"""More digits than any server's numbers have (PostgreSQL: 147,455)."""
 _INTEGER_LIMITS: Final = (-(2**63), 2**64 - 1)
 """What a canonical integer can be (see `cdcd.values`), stated by its type or not."""
 
@@ -96,6 +98,27 @@ def strip_zeros(text: str) -> str:
     """Decimal text without zeros after its last digit behind the point."""
     stripped = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if stripped == "-0" else stripped
+
+
+def added(value: Any, difference: Any, kind: ValueType) -> Any:
+    """The canonical sum of two canonical integers or decimals of that type, exactly; NULL counts as 0."""
+    if kind.kind != "decimal":
+        return (value or 0) + (difference or 0)
+    total = _EXACT.add(Decimal(value or 0), Decimal(difference or 0))
+    text = decimal_text(total or abs(total))
+    return text if kind.number(1) is not None else strip_zeros(text)
+
+
+def negated(value: Any, kind: ValueType) -> Any:
+    """The same number with the other sign."""
+    if not value:
+        return value
+    return -value if kind.kind != "decimal" else added(None, decimal_text(Decimal(value).copy_negate()), kind)
+
+
+def is_zero(value: Any) -> bool:
+    """Whether adding it changes nothing."""
+    return not value or (isinstance(value, str) and not Decimal(value))
 
 
 def same_decimal(source: ValueType, target: ValueType) -> Convert | None:

@@ -1,4 +1,4 @@
-"""The operator's verbs, as the running daemon carries them out: `pause`, `resume`, `resync`, `rewind`.
+"""The operator's verbs, as the running daemon carries them out: `pause`, `resume`, `resync`, `rewind`, `conflicts`.
 
 Each leaves its trace in the journal: a switch that outlives restarts, or a command that resolve meets in order.
 """
@@ -54,6 +54,7 @@ class Operations:
             "resync": self._resync,
             "rewind-plan": self._rewind_plan,
             "rewind": self._rewind,
+            "conflicts": self._conflicts,
         }
 
     def knows(self, command: str) -> bool:
@@ -127,6 +128,19 @@ class Operations:
         first_seq, _, oldest_us = self._journal.first_after(0) or (1, 0, now_us())
         after = max(self._journal.seq_at(since_us), first_seq - 1)
         return Rewind(system, since_us, oldest_us, max(0, self._journal.last_seq() - after))
+
+    def _conflicts(self, arguments: dict[str, Any]) -> Answer:
+        """A person's verdicts: about conflicts as numbers, the key as hexadecimal (see `resolve.verdicts.Named`)."""
+        try:
+            named = msgspec.convert(arguments.get("conflicts"), list[tuple[int, str, int, int | None, int]])
+            listed = [(entity, bytes.fromhex(key), *rest) for entity, key, *rest in named]
+        except (msgspec.ValidationError, ValueError) as error:
+            raise RequestError("the conflicts are not understood", cause=str(error)) from error
+        accept = arguments.get("accept") is True
+        seq = self._journal.command(Command("conflicts", {"accept": accept, "conflicts": listed}))
+        _log.warning("conflicts decided by an operator", extra={"accept": accept, "count": len(listed), "seq": seq})
+        self._ring()
+        return Answer(ok=True, result={"seq": seq, "count": len(listed)})
 
     def _system(self, arguments: dict[str, Any], known: Iterable[str], what: str) -> str:
         return _named(what, arguments.get("system"), known)

@@ -27,12 +27,21 @@ READ_BYTES: Final = 2 * 2**20
 
 
 class RecordWrite(enum.IntEnum):
-    """FULL: the record must exist afterwards. UPDATE: it exists, fields change. DELETE: it must be gone."""
+    """FULL: the record must exist afterwards. UPDATE: it exists, fields change. DELETE: it must be gone.
+
+    ADD: it exists, and the values are differences that are added to what its row holds. REKEY: it has another key, the
+    values are the parts of the one before; the mask is 0.
+    """
 
     FULL = 1
     UPDATE = 2
     DELETE = 3
+    ADD = 4
+    REKEY = 5
 
+
+CHANGES: Final = frozenset({RecordWrite.UPDATE, RecordWrite.ADD})
+"""What wants a record that exists, and says only some of it."""
 
 Item: TypeAlias = list[Any]
 
@@ -231,6 +240,14 @@ def oldest_waiting_us(state: State, target: str, after_unit: int) -> int | None:
         "SELECT committed_at_us FROM outbox WHERE target=? AND through>? ORDER BY id LIMIT 1", (target, after_unit)
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def read_applied(directory: Path, target: str) -> int:
+    """The last unit that a target has applied, as far as it has told us; changes nothing."""
+    try:
+        return int.from_bytes((directory / f"applied-{target}").read_bytes()[:8], "little")
+    except FileNotFoundError:
+        return 0
 
 
 class AppliedMark:

@@ -1,7 +1,8 @@
 """Parked records of one target: what it refused, by record, durable before the checkpoint moves past it (Invariant 9).
 
 Of an entity's record only the name is kept: its golden record is the truth, and a retry asks resolve to tell it
-again. Of a plain copy the row itself is kept, because nothing else has it.
+again. Of a plain copy the row itself is kept, because nothing else has it. Of records that were parked and are no more,
+a number is remembered for their history.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,14 +22,19 @@ RETRY_LAST_SECONDS: Final = 600.0
 _DOUBLINGS: Final = 20
 _PART_RECORDS: Final = 1_000
 _DUE_BYTES: Final = 4 * 2**20
+PAST_MAX: Final = 100_000
 KNOWN_MAX: Final = 10_000
 """Up to so many subjects are known without asking the file; more would be too many to hold."""
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS parked (
     subject INTEGER NOT NULL, key BLOB NOT NULL, unit INTEGER NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL,
     since_us INTEGER NOT NULL, attempts INTEGER NOT NULL, retry_at_us INTEGER NOT NULL, waiting INTEGER NOT NULL,
-    row BLOB, attempt INTEGER NOT NULL, PRIMARY KEY (subject, key)) STRICT, WITHOUT ROWID;
+    row BLOB, attempt INTEGER NOT NULL, first_unit INTEGER NOT NULL, PRIMARY KEY (subject, key)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS parked_by_retry ON parked (retry_at_us);
+CREATE TABLE IF NOT EXISTS past (
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL, key BLOB NOT NULL, first_unit INTEGER NOT NULL,
+    last_unit INTEGER NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL, since_us INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS past_by_subject ON past (subject, key);
 """
 
 Subject = tuple[int, bytes]
@@ -46,6 +52,32 @@ class Parked(msgspec.Struct, frozen=True):
     attempts: int
     waiting: int
     row: bytes | None
+
+
+class Parking(msgspec.Struct, frozen=True):
+    """A record was parked with what units from `first_unit` on told of it; through `last_unit`, None while it still is."""
+
+    first_unit: int
+    last_unit: int | None
+    code: str
+    cause: str
+    since_us: int
+
+
+def parkings(path: Path, subject: Subject) -> list[Parking]:
+    """How a record was parked, the present parking last. Reads the file of one target, which need not be there yet."""
+    if not path.exists():
+        return []
+    database = Database(path, SCHEMA, read_only=True)
+    try:
+        rows = database.connection.execute(
+            "SELECT first_unit, last_unit, code, cause, since_us FROM (SELECT * FROM past WHERE subject=? AND key=? ORDER BY id)"
+            " UNION ALL SELECT first_unit, NULL, code, cause, since_us FROM parked WHERE subject=? AND key=?",
+            (*subject, *subject),
+        )
+        return [Parking(*row) for row in rows]
+    finally:
+        database.close()
 
 
 class ParkedRecords:
@@ -79,24 +111,34 @@ class ParkedRecords:
         """What is parked from here on was tried anew: a record counts one attempt, however often its reason is told."""
         self._attempt += 1
 
-    def park(self, subjects: Iterable[tuple[Subject, bytes | None]], unit: int, code: str, cause: str) -> None:
+    def park(
+        self,
+        subjects: Iterable[tuple[Subject, bytes | None]],
+        unit: int,
+        code: str,
+        cause: str,
+        first_unit: int | None = None,
+    ) -> None:
         """Park records; one that is parked already keeps its age and waits longer for its next try.
 
-        Those that were parked by this very attempt only have their reason told better.
+        Those that were parked by this very attempt only have their reason told better. `first_unit` is the first that may
+        have told of them what is parked now (by default `unit`, the last).
         """
         remaining = iter(subjects)
         while part := list(islice(remaining, _PART_RECORDS)):
-            self._park(part, unit, code, cause)
+            self._park(part, unit, code, cause, unit if first_unit is None else first_unit)
 
-    def _park(self, part: list[tuple[Subject, bytes | None]], unit: int, code: str, cause: str) -> None:
+    def _park(
+        self, part: list[tuple[Subject, bytes | None]], unit: int, code: str, cause: str, first_unit: int
+    ) -> None:
         now_us = time.time_ns() // 1000
         first_us, last_us = int(RETRY_FIRST_SECONDS * 1e6), int(RETRY_LAST_SECONDS * 1e6)
         attempt = self._attempt
         with self.database.transaction() as connection:
             self._count += connection.executemany(
                 "INSERT OR IGNORE INTO parked (subject, key, unit, code, cause, since_us, attempts, retry_at_us, waiting,"
-                " attempt) VALUES (?,?,?,?,?,?,1,?,0,?)",
-                [(*subject, unit, code, cause, now_us, now_us, attempt) for subject, _ in part],
+                " attempt, first_unit) VALUES (?,?,?,?,?,?,1,?,0,?,?)",
+                [(*subject, unit, code, cause, now_us, now_us, attempt, first_unit) for subject, _ in part],
             ).rowcount
             connection.executemany(
                 f"UPDATE parked SET unit=?, code=?, cause=?, attempts=attempts + (attempt <> {attempt}), retry_at_us={now_us}"
@@ -109,8 +151,8 @@ class ParkedRecords:
             if len(self._known) > KNOWN_MAX:
                 self._known = None
 
-    def release(self, subjects: Iterable[Subject]) -> None:
-        """These are delivered, or superseded."""
+    def release(self, subjects: Iterable[Subject], last_unit: int = 0) -> None:
+        """These are delivered, or superseded; what units through `last_unit` told of them never was."""
         if self._known is not None:
             gone: Iterable[Subject] = [subject for subject in subjects if subject in self._known]
             if not gone:
@@ -118,10 +160,21 @@ class ParkedRecords:
             self._known.difference_update(gone)
         else:
             gone = subjects
+        remaining = iter(gone)
         with self.database.transaction() as connection:
-            self._count -= connection.executemany("DELETE FROM parked WHERE subject=? AND key=?", gone).rowcount
+            while part := list(islice(remaining, _PART_RECORDS)):
+                self._remember(connection, part, last_unit)
+                self._count -= connection.executemany("DELETE FROM parked WHERE subject=? AND key=?", part).rowcount
         if self._known is None and self._count <= KNOWN_MAX // 2:
             self._load()
+
+    def _remember(self, connection: Any, part: list[Subject], last_unit: int) -> None:
+        connection.executemany(
+            "INSERT INTO past (subject, key, first_unit, last_unit, code, cause, since_us) SELECT subject, key, first_unit, ?,"
+            " code, cause, since_us FROM parked WHERE subject=? AND key=? AND subject >= 0 AND first_unit <= ?",
+            [(last_unit, *subject, last_unit) for subject in part],
+        )
+        connection.execute("DELETE FROM past WHERE id <= (SELECT max(id) FROM past) - ?", (PAST_MAX,))
 
     def release_all(self, number: int) -> None:
         """Everything of one plain copy (see `Subject`) is superseded."""
@@ -144,16 +197,21 @@ class ParkedRecords:
         return None if found is None else found[0]
 
     def due(self, limit: int = 500) -> list[Parked]:
-        """Records whose next try is due; their next turn is put off as if it failed, so that each is tried once."""
+        """Records whose next try is due."""
         now_us = time.time_ns() // 1000
-        found = self._select("WHERE retry_at_us <= ? ORDER BY retry_at_us LIMIT ?", (now_us, limit))
-        if found:
-            with self.database.transaction() as connection:
-                connection.executemany(
-                    "UPDATE parked SET retry_at_us=? WHERE subject=? AND key=?",
-                    [(now_us + int(RETRY_LAST_SECONDS * 1e6), *parked.subject) for parked in found],
-                )
-        return found
+        return self._select("WHERE retry_at_us <= ? ORDER BY retry_at_us LIMIT ?", (now_us, limit))
+
+    def put_off(self, tried: Iterable[Parked]) -> None:
+        """The next turn of records that are being tried is as late as if it failed, so that each is tried once.
+
+        Whoever asks for a try elsewhere does so before: one that is asked for twice is better than one that is forgotten.
+        """
+        retry_at_us = time.time_ns() // 1000 + int(RETRY_LAST_SECONDS * 1e6)
+        with self.database.transaction() as connection:
+            connection.executemany(
+                "UPDATE parked SET retry_at_us=? WHERE subject=? AND key=?",
+                [(retry_at_us, *parked.subject) for parked in tried],
+            )
 
     def due_in_seconds(self) -> float | None:
         """Seconds until the next try, None when nothing is parked."""

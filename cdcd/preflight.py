@@ -89,6 +89,7 @@ def check(path: Path) -> Outcome:
         except NeedsOperator as error:
             findings.append(Finding("error", error.code, name, "", _sentence(error), error.remedy))
     findings += fitting.findings(blueprint.plan(), shapes)
+    findings += _copied_anew(directory, blueprint)
     return Outcome(blueprint, _unique(findings), unreachable)
 
 
@@ -136,6 +137,26 @@ def _lineage(directory: StateDirectory) -> str:
 
     with closing(State(directory.state)) as state:
         return state.lineage
+
+
+def _copied_anew(directory: StateDirectory, blueprint: b.Blueprint) -> Iterator[Finding]:
+    """What was read otherwise until now, so that the start would have it copied anew."""
+    if not directory.state.exists():
+        return
+    from cdcd.resolve import recopying  # noqa: PLC0415
+    from cdcd.state import State  # noqa: PLC0415
+
+    with closing(State(directory.state, read_only=True)) as state:
+        known = msgspec.structs.replace(blueprint, vocabulary=state.get("vocabulary") or b"")
+        try:
+            recopies = recopying.wanted(known.plan(), state)
+        except NeedsOperator as error:
+            yield Finding("error", error.code, "", "entities", _sentence(error), error.remedy)
+            return
+    for recopy in recopies:
+        reasons = "; ".join(recopy.reasons)
+        what = f"will be copied anew at the start, while changes flow: {reasons}"
+        yield Finding("warning", "copied-anew", "", recopy.subject, what, "'cdcd plan' shows what that would change")
 
 
 def _unique(findings: Sequence[Finding]) -> tuple[Finding, ...]:

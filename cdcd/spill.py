@@ -71,6 +71,16 @@ class Spill:
             )
             return [body for (body,) in found]
 
+    def move(self, section: int, old: bytes, new: bytes) -> None:
+        """Put what is aside under one key under another, which must have nothing."""
+        with self._errors():
+            self._connection.execute("UPDATE items SET key=? WHERE section=? AND key=?", (new, section, old))
+
+    def drop_key(self, section: int, key: bytes) -> None:
+        """Forget what was put aside under one key."""
+        with self._errors():
+            self._connection.execute("DELETE FROM items WHERE section=? AND key=?", (section, key))
+
     def drop(self, sections: Sequence[int]) -> None:
         """Forget what was put aside under these sections."""
         with self._errors():

@@ -291,11 +291,13 @@ class ResolveStage:
         return self._resolver.step()
 
     def news(self) -> list[str]:
-        """The deliveries of targets that were given units."""
-        if self._resolver is None or not self._resolver.news:
+        """The deliveries of targets that were given units; the captures of tables that the start wants copied anew."""
+        if self._resolver is None or not (self._resolver.news or self._resolver.copies_asked_of):
             return []
         found = [str(Role("deliver", target)) for target in self._resolver.news]
+        found += [str(Role("capture", system)) for system in self._resolver.copies_asked_of]
         self._resolver.news.clear()
+        self._resolver.copies_asked_of = frozenset()
         return found
 
     def tick(self) -> WorkerState:
@@ -334,11 +336,15 @@ class ResolveStage:
         return ResolveFigures(self._seq())
 
     def counters(self) -> list[Counter]:
-        """Changes by source, entity and what was decided about them."""
-        return [Counter("resolved_changes", labels, value) for labels, value in self._counts().items()]
+        """Changes by source, entity and what was decided about them; and what accepted ones meant for records."""
+        return [Counter(labels[0], labels[1:], value) for labels, value in self._counts().items()]
 
     def _counts(self) -> dict[tuple[str, ...], int]:
-        return _added(self._totals, {} if self._resolver is None else self._resolver.counts)
+        if self._resolver is None:
+            return dict(self._totals)
+        now = {("resolved_changes", *labels): value for labels, value in self._resolver.counts.items()}
+        now |= {("record_events", *labels): value for labels, value in self._resolver.happened.items()}
+        return _added(self._totals, now)
 
     def close(self) -> None:
         """Let go of the resolver and its state; what was counted stays counted."""

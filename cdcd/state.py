@@ -4,12 +4,16 @@ golden      the one true record of every entity and key
 crosswalk   a row's id in one system -> the record's key
 seeds       while an entity is first copied: what each system holds, until all have spoken
 outbox      what each target must still be told (see cdcd.outbox)
-conflicts   changes that were held for a person, and records found in one system only
+conflicts   what changes lost against their owners, and what waits for a person (see cdcd.conflicts)
+levels      totals to be looked at again when a unit has been read back (see cdcd.resolve.totals)
+renamed     old keys of renamed records, which what refers to them may still hold
 held        changes that could not be understood, by record
 waiting     rows that refer to a row nobody has shown yet
 suspended   entities that cannot be read on, and where they stopped
-phases, snapshots, seen   progress of first copies and resyncs
-meta        position, unit counter, lineage, vocabulary
+trail, trail_keys   what was decided about every change, and by which key to find it (see cdcd.resolve.trail)
+gathered_…  rows that records in several tables are put together from, their links, totals over them, what is there
+phases, snapshots, seen   progress of first copies (an entity begins with the copies `run` and later) and resyncs
+meta        position, unit counter, lineage, vocabulary, how everything was read (see cdcd.resolve.reconfiguration)
 """
 
 from __future__ import annotations
@@ -41,7 +45,12 @@ CREATE INDEX IF NOT EXISTS outbox_by_target ON outbox (target, id);
 CREATE TABLE IF NOT EXISTS conflicts (
     id INTEGER PRIMARY KEY AUTOINCREMENT, entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
     slot INTEGER, kind TEXT NOT NULL, seq INTEGER NOT NULL, at_us INTEGER NOT NULL, value BLOB) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS conflicts_by_field ON conflicts (entity, key, system, kind, coalesce(slot, -1));
+CREATE UNIQUE INDEX IF NOT EXISTS conflicts_by_field ON conflicts (entity, key, system, coalesce(slot, -1));
+CREATE TABLE IF NOT EXISTS levels (
+    system INTEGER NOT NULL, entity INTEGER NOT NULL, key BLOB NOT NULL, unit INTEGER NOT NULL,
+    PRIMARY KEY (system, entity, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS renamed (
+    entity INTEGER NOT NULL, old BLOB NOT NULL, new BLOB NOT NULL, PRIMARY KEY (entity, old)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS held (
     entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL,
     cause TEXT NOT NULL, at_us INTEGER NOT NULL, PRIMARY KEY (entity, key, system)) STRICT, WITHOUT ROWID;
@@ -49,32 +58,66 @@ CREATE TABLE IF NOT EXISTS waiting (
     binding INTEGER NOT NULL, row BLOB NOT NULL, for_binding INTEGER NOT NULL, for_id BLOB NOT NULL, seq INTEGER NOT NULL,
     relation BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (binding, row)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_for ON waiting (for_binding, for_id);
+CREATE TABLE IF NOT EXISTS gathered_tables (
+    number INTEGER PRIMARY KEY, family TEXT NOT NULL, system TEXT NOT NULL, "table" TEXT NOT NULL, columns TEXT NOT NULL,
+    shape TEXT NOT NULL, UNIQUE (family, system, "table")) STRICT;
+CREATE TABLE IF NOT EXISTS gathered_bindings (
+    binding INTEGER PRIMARY KEY, compiled BLOB NOT NULL, awaited TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS gathered_rows (
+    "table" INTEGER NOT NULL, id BLOB NOT NULL, run INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY ("table", id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gathered_links (
+    link INTEGER NOT NULL, value TEXT NOT NULL, id BLOB NOT NULL, PRIMARY KEY (link, value, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gathered_shares (
+    total INTEGER NOT NULL, id BLOB NOT NULL, link TEXT NOT NULL, amounts BLOB NOT NULL,
+    PRIMARY KEY (total, id)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gathered_totals (
+    total INTEGER NOT NULL, link TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (total, link)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gathered_present (
+    binding INTEGER NOT NULL, id BLOB NOT NULL, row_id BLOB NOT NULL, key BLOB, held_for BLOB,
+    PRIMARY KEY (binding, id)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS gathered_present_keys ON gathered_present (binding, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS gathered_present_held ON gathered_present (binding, held_for) WHERE held_for IS NOT NULL;
+CREATE INDEX IF NOT EXISTS gathered_present_rows ON gathered_present (binding, row_id);
+CREATE TABLE IF NOT EXISTS gathered_pending (
+    binding INTEGER NOT NULL, part TEXT NOT NULL, id BLOB NOT NULL,
+    PRIMARY KEY (binding, part, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS suspended (subject TEXT PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS phases (entity TEXT PRIMARY KEY, phase TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trail (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS trail_keys (id INTEGER PRIMARY KEY, through_seq INTEGER NOT NULL, digests BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS phases (
+    entity TEXT PRIMARY KEY, phase TEXT NOT NULL, run INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshots (
     system TEXT NOT NULL, "table" TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (system, "table")) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen (
     entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
     PRIMARY KEY (entity, system, key)) STRICT, WITHOUT ROWID;
 """
+OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
+"""The kinds of conflicts that a person should decide about."""
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What status shows of the state database."""
+    """What status shows of the state database. `conflicts` are those that wait for a person.
+
+    `waiting` rows refer to rows that nobody has shown, the oldest since journal entry `waiting_since_seq`.
+    """
 
     position: int
     phases: dict[str, str]
     conflicts: int
     held: int
+    waiting: int = 0
+    waiting_since_seq: int | None = None
 
 
 class State:
     """The state database as one process sees it. Only resolve writes."""
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
-        self.database = Database(path, SCHEMA, durable=durable)
+    def __init__(self, path: Path, *, durable: bool = True, read_only: bool = False) -> None:
+        self.database = Database(path, SCHEMA, durable=durable, read_only=read_only)
         self.connection = self.database.connection
-        if self.get("lineage") is None:
+        if not read_only and self.get("lineage") is None:
             with self.database.transaction() as connection:
                 connection.execute("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex.encode(),))
 
@@ -126,11 +169,13 @@ class State:
     def summary(self) -> Summary:
         """Counts for status and metrics."""
         execute = self.connection.execute
+        marks = ",".join("?" * len(OPEN_CONFLICTS))
         return Summary(
             self.position,
             dict(execute("SELECT entity, phase FROM phases")),
-            execute("SELECT count(*) FROM conflicts").fetchone()[0],
+            execute(f"SELECT count(*) FROM conflicts WHERE kind IN ({marks})", OPEN_CONFLICTS).fetchone()[0],
             execute("SELECT count(*) FROM held").fetchone()[0],
+            *execute("SELECT count(*), min(seq) FROM waiting").fetchone(),
         )
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class SuspendedStatus(msgspec.Struct, frozen=True):
 
 
 class ResolveStatus(msgspec.Struct, frozen=True):
-    """From the journal to the outbox. `lag_events` are journal entries."""
+    """From the journal to the outbox. `lag_events` are journal entries. `waiting` rows refer to rows that nobody has shown."""
 
     worker: WorkerStatus
     seq: int
@@ -79,6 +79,8 @@ class ResolveStatus(msgspec.Struct, frozen=True):
     conflicts: int
     held: int
     suspended: tuple[SuspendedStatus, ...] = ()
+    waiting: int = 0
+    waiting_since_seq: int | None = None
 
 
 class DeliverStatus(msgspec.Struct, frozen=True):
@@ -218,6 +220,8 @@ class Observer:
                 )
                 for found in suspension.load(self.state).values()
             ),
+            summary.waiting,
+            summary.waiting_since_seq,
         )
 
     def _deliver(

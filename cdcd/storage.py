@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from cdcd.errors import CdcdError, NeedsOperator
 
@@ -24,16 +27,35 @@ class StorageError(CdcdError):
 class Database:
     """One SQLite file. Writers of several processes take turns by a lock on `<file>.lock`, which the kernel hands over."""
 
-    def __init__(self, path: Path, schema: str, *, durable: bool = True) -> None:
-        """Open or create the file. `durable=False` leaves out fsync: for simulations only."""
+    def __init__(self, path: Path, schema: str, *, durable: bool = True, read_only: bool = False) -> None:
+        """Open or create the file. `durable=False` leaves out fsync: for simulations only.
+
+        `read_only` changes nothing, waits for nobody, and wants a file that is there.
+        """
         self.path = path
-        self._lock = path.with_name(path.name + ".lock").open("a")
+        self._lock = (Path(os.devnull) if read_only else path.with_name(path.name + ".lock")).open("a")
+        name = f"file:{quote(str(path))}?mode=ro" if read_only else path
         try:
-            self.connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
-            self._prepare(schema, durable=durable)
+            self.connection = sqlite3.connect(name, uri=read_only, isolation_level=None, cached_statements=256)
+            if read_only:
+                self._refuse_older(schema)
+            else:
+                self._prepare(schema, durable=durable)
         except sqlite3.DatabaseError as error:
             self._lock.close()
             raise storage_error(path, error) from error
+
+    def _refuse_older(self, schema: str) -> None:
+        there = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        missing = set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema)) - there
+        if missing:
+            self.close()
+            raise NeedsOperator(
+                f"{self.path} was written by an older version",
+                code="storage-older",
+                cause=f"it has no table {', '.join(sorted(missing))}",
+                remedy="start the daemon, which adds what is missing",
+            )
 
     def _prepare(self, schema: str, *, durable: bool) -> None:
         execute = self.connection.execute

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from cdcd.values import ValueType, misfit
@@ -152,15 +152,22 @@ def datetime_to_date(_source: ValueType, target: ValueType) -> Convert:
     return convert
 
 
-def to_instant(zone: ZoneInfo) -> Convert:
-    """Local wall-clock time to UTC. A time that the zone skips or has twice is refused: it names no one moment."""
+def to_instant(zone: ZoneInfo, doubled_hour: Literal["refuse", "earlier", "later"] = "refuse") -> Convert:
+    """Local wall-clock time to UTC. A time that the zone skips names no moment and is refused.
+
+    So is one that the zone has twice, unless it is said which of the two is meant.
+    """
+    fold = 1 if doubled_hour == "later" else 0
 
     def convert(text: str) -> str:
         whole, dot, fraction = text.partition(".")
         local = _wall_clock(whole).replace(tzinfo=zone)
-        if local.utcoffset() != local.replace(fold=1).utcoffset():
+        first, second = local.utcoffset(), local.replace(fold=1).utcoffset()
+        assert first is not None
+        assert second is not None
+        if first < second or (first > second and doubled_hour == "refuse"):
             raise misfit("instant", f"the local time is skipped or repeated in {zone.key}")
-        return f"{_moved(local, UTC)}{dot}{fraction}Z"
+        return f"{_moved(local.replace(fold=fold), UTC)}{dot}{fraction}Z"
 
     return convert
 

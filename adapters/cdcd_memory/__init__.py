@@ -8,6 +8,7 @@ import msgspec
 
 from cdcd.adapter import Identity, TableNeed
 from cdcd_memory.options import MemoryOptions
+from cdcd_memory.reader import MemoryReader
 from cdcd_memory.server import MemoryServer
 from cdcd_memory.source import MemorySource
 from cdcd_memory.target import MemoryTarget
@@ -34,6 +35,11 @@ class MemoryAdapter:
         """See the contract."""
         assert isinstance(options, MemoryOptions)
         return MemoryTarget(MemoryServer.named(options.server), identity)
+
+    def open_reader(self, identity: Identity, options: msgspec.Struct) -> MemoryReader:  # noqa: ARG002
+        """See the contract."""
+        assert isinstance(options, MemoryOptions)
+        return MemoryReader(MemoryServer.named(options.server))
 
 
 adapter = MemoryAdapter()

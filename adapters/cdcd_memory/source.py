@@ -10,9 +10,9 @@ from contextlib import suppress
 import msgspec
 
 from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
-from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Op, Row, Rows
+from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Chunk, Commit, Event, Idle, Op, Row, Rows
 from cdcd_memory.server import Entry, MemoryServer
-from cdcd_memory.target import check_tables
+from cdcd_memory.target import XREF_COLUMNS, check_tables
 
 ROWS_PER_POLL = 500
 
@@ -39,6 +39,8 @@ class MemorySource:
         self._server.faults("start")
         with self._server.lock:
             self._generation = self._server.connect(None)
+            for name in (self._tables - self._server.tables.keys()) & {XREF_TABLE}:
+                self._server.create_table(name, XREF_COLUMNS, ("entity", "key"))
             if after is None:
                 self._server.slots[self._slot] = self._server.head
                 after = self._server.position(self._server.head)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from cdcd.adapter import Applied, Finding, Identity, TableNeed
 from cdcd.errors import Fenced, NeedsOperator, Refused
-from cdcd.model import CHECKPOINT_TABLE, Batch, ColumnShape, Row, TableShape, TableWrite, Value, WriteKind
+from cdcd.found_ids import FoundIds
+from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Batch, ColumnShape, Row, TableShape, TableWrite, Value, WriteKind
+from cdcd.numeric import added
+from cdcd.values import parse_type
+from cdcd_memory.lookups import Named, matching, resolved
 from cdcd_memory.server import MemoryServer, MemoryTransaction
 from cdcd_memory.types import Violation
 
@@ -22,7 +27,7 @@ CHECKPOINT_COLUMNS = tuple(
         ("batch_through", "integer"),
     )
 )
-Named = dict[str, Value]
+XREF_COLUMNS = tuple(ColumnShape(name, "text(255)", nullable=False) for name in ("entity", "key", "id"))
 
 
 class MemoryTarget:
@@ -42,10 +47,12 @@ class MemoryTarget:
         self._server.connect(self._generation)
         return {name: self._server.tables[name].shape for name in tables if name in self._server.tables}
 
-    def open(self) -> int:
+    def open(self, *, xref_table: str = "") -> int:
         """See the contract."""
         self._server.faults("open")
         self._generation = self._server.connect(None)
+        if xref_table and xref_table not in self._server.tables:
+            self._server.create_table(xref_table, XREF_COLUMNS, ("entity", "key"))
         if CHECKPOINT_TABLE not in self._server.tables:
             self._server.create_table(CHECKPOINT_TABLE, CHECKPOINT_COLUMNS, CHECKPOINT_KEY)
         with self._server.begin() as transaction:
@@ -77,8 +84,9 @@ class MemoryTarget:
             if row is None or row[2:4] != [self._identity.lineage, self._epoch]:
                 raise Fenced(f"another daemon took over {self._identity.system}", remedy="stop one of the two")
             transaction.update(CHECKPOINT_TABLE, row, {"batch_after": batch.after, "batch_through": batch.through})
+            found = FoundIds()
             for number, write in enumerate(writes):
-                missing += [(number, place) for place in _apply(transaction, number, write)]
+                missing += [(number, place) for place in _apply(transaction, number, write, found)]
             self._server.faults("apply:before-commit")
         self._server.faults("apply:after-commit")
         return Applied(tuple(missing))
@@ -92,7 +100,7 @@ class MemoryTarget:
         return table.find(CHECKPOINT_KEY, (self._identity.daemon, self._identity.system))
 
 
-def _apply(transaction: MemoryTransaction, number: int, write: TableWrite) -> list[int]:
+def _apply(transaction: MemoryTransaction, number: int, write: TableWrite, found: FoundIds) -> list[int]:
     """Do one write; return the places of UPDATE and REKEY rows that do not exist."""
     if write.kind is WriteKind.CLEAR:
         for doomed in [*transaction.table(write.table).rows.values()]:
@@ -101,25 +109,43 @@ def _apply(transaction: MemoryTransaction, number: int, write: TableWrite) -> li
     if write.kind is WriteKind.REKEY:
         return _rekey(transaction, number, write)
     missing: list[int] = []
-    table = transaction.table(write.table)
-    for place, row in _resolved(transaction, number, write):
-        old = table.find(write.key, tuple(row[name] for name in write.key))
+    given: dict[Any, Value] = {}
+    for place, row, key in resolved(transaction, number, write, found):
         try:
-            if write.kind is WriteKind.DELETE:
-                if old is not None:
-                    transaction.delete(write.table, old)
-            elif old is not None:
-                changes = {name: value for name, value in row.items() if name not in write.insert_only}
-                transaction.update(write.table, old, changes)
-            elif write.kind is WriteKind.UPSERT:
-                transaction.insert(write.table, row)
-            else:
-                missing.append(place)
+            is_new = _write_row(transaction, number, place, write, row)
         except Violation as violation:
             raise Refused(
                 f"table {write.table} refuses a row", cause=str(violation), rows=((number, place),)
             ) from violation
+        if is_new and write.kind is WriteKind.UPDATE:
+            missing.append(place)
+        elif write.numbers_new and row.get(write.key[0]) is not None:
+            given[key] = row[write.key[0]]
+    if write.numbers_new:
+        found.keep(write, next(lookup for lookup in write.lookups if lookup.column == write.key[0]), given)
     return missing
+
+
+def _write_row(transaction: MemoryTransaction, number: int, place: int, write: TableWrite, row: Named) -> bool:
+    """Write one row; return whether it did not exist. A new row's id is put into `row`."""
+    table = transaction.table(write.table)
+    old = matching(table, write.key, tuple(row[name] for name in write.key), write.where)
+    if write.kind is WriteKind.DELETE:
+        for doomed in old:
+            transaction.delete(write.table, doomed)
+    elif len(old) > 1:
+        raise Refused(f"several rows of {write.table} have one key", rows=((number, place),), code="key-ambiguous")
+    elif old:
+        fixed = {*write.insert_only, *write.key}
+        changes = {name: value for name, value in row.items() if name not in fixed}
+        for name in write.added:
+            column = table.index[name]
+            changes[name] = added(old[0][column], row[name], parse_type(table.shape.columns[column].type))
+        transaction.update(write.table, old[0], changes)
+    elif write.kind is WriteKind.UPSERT:
+        new = {name: value for name, value in row.items() if not (write.numbers_new and name == write.key[0])}
+        row |= zip(write.key, table.values(transaction.insert(write.table, new), write.key), strict=True)
+    return not old
 
 
 def _rekey(transaction: MemoryTransaction, number: int, write: TableWrite) -> list[int]:
@@ -138,34 +164,15 @@ def _rekey(transaction: MemoryTransaction, number: int, write: TableWrite) -> li
     return missing
 
 
-def _resolved(transaction: MemoryTransaction, number: int, write: TableWrite) -> Iterator[tuple[int, Named]]:
-    """The rows with their lookups replaced by ids, without those of a DELETE whose lookup finds nothing."""
-    rows = [dict(zip(write.columns, row, strict=True)) for row in write.rows]
-    absent: set[int] = set()
-    for lookup in write.lookups:
-        table = transaction.table(lookup.table)
-        for place, row in enumerate(rows):
-            value = row[lookup.column]
-            if value is not None:
-                key = tuple(value) if isinstance(value, list) else (value,)
-                found = table.find(lookup.key, key)
-                row[lookup.column] = None if found is None else table.values(found, (lookup.id,))[0]
-                absent |= {place} if found is None else set()
-    if absent and write.kind is not WriteKind.DELETE:
-        places = tuple((number, place) for place in sorted(absent))
-        raise Refused(
-            f"table {write.table}: a row refers to one that is not there", rows=places, code="reference-missing"
-        )
-    return ((place, row) for place, row in enumerate(rows) if place not in absent)
-
-
 def check_tables(server: MemoryServer, system: str, tables: Sequence[TableNeed]) -> list[Finding]:
     """Findings about tables, columns and keys that are not there."""
     server.connect(None)
     found: list[Finding] = []
     for need in tables:
         table = server.tables.get(need.table)
-        if table is None:
+        if table is None and need.table == XREF_TABLE:
+            problems = []
+        elif table is None:
             problems = [("table-missing", "does not exist", "create the table, or correct the configuration")]
         else:
             absent = [name for name in (*need.columns, *need.key) if name not in table.index]

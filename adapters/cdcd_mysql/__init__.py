@@ -8,6 +8,7 @@ import msgspec
 
 from cdcd.adapter import Identity, TableNeed
 from cdcd_mysql.options import Options
+from cdcd_mysql.reader import MySqlReader
 from cdcd_mysql.source import MySqlSource
 from cdcd_mysql.target import MySqlTarget
 
@@ -32,6 +33,11 @@ class MySqlAdapter:
         """See the contract."""
         assert isinstance(options, Options)
         return MySqlTarget(identity, options)
+
+    def open_reader(self, identity: Identity, options: msgspec.Struct) -> MySqlReader:  # noqa: ARG002
+        """See the contract."""
+        assert isinstance(options, Options)
+        return MySqlReader(options)
 
 
 adapter = MySqlAdapter()

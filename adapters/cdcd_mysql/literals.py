@@ -13,6 +13,8 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+import msgspec
+
 from cdcd.model import Value
 from cdcd.numeric import nearest_float32, shortest_float32
 from cdcd.values import parse_type
@@ -38,6 +40,8 @@ _RANGES: Final = {
 }
 _INSTANT_MIN: Final = "1970-01-01 00:00:01"
 _ZERO_INSTANT: Final = "0000-00-00 00:00:00"
+_DIFFERENCE_MAX: Final = 2**64 - 1
+_DIGITS_MAX: Final = 65
 _YEARS: Final = frozenset({0, *range(1901, 2156)})
 """The server completes other numbers: 5 would be stored as 2005."""
 _BEYOND_BMP: Final = re.compile("[\U00010000-\U0010ffff]")
@@ -73,6 +77,13 @@ def encode_column(column: LiveColumn, values: Sequence[Value]) -> list[str]:
         except UnfitError as error:
             raise UnfitError(error.code, f"column {column.name}: {error.cause}", place) from None
     raise AssertionError("a value that did not fit now does")
+
+
+def of_differences(column: LiveColumn) -> LiveColumn:
+    """The column as it takes differences: negative ones too, and as large as any such number may be."""
+    if column.data_type in INTEGER_BITS:
+        return msgspec.structs.replace(column, type=f"integer({-_DIFFERENCE_MAX},{_DIFFERENCE_MAX})")
+    return msgspec.structs.replace(column, precision=_DIGITS_MAX) if column.data_type == "decimal" else column
 
 
 def literal(column: LiveColumn, value: Value) -> str:

@@ -57,10 +57,11 @@ def check_target(
     """Everything that writing to `tables` needs."""
     context = CheckContext(session, server, identity, options)
     written = [need for need in tables if need.written]
+    looked_up = [need for need in tables if not need.written and not need.captured]
     findings = [
         *_version(context),
         *_writable_server(context),
-        *check_target_privileges(context, written),
+        *check_target_privileges(context, [*written, *looked_up]),
         *check_checkpoint_table(context),
     ]
     for need in written:
@@ -68,6 +69,8 @@ def check_target(
         findings += check_table(context, need, table)
         if table is not None and table.is_base:
             findings += check_written(context, need, table)
+    for need in looked_up:
+        findings += check_table(context, need, read_table(session, server, need.table, options.database))
     return findings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from cdcd.adapter import Finding, TableNeed
-from cdcd.model import CHECKPOINT_TABLE
+from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE
 from cdcd_mysql.captured import TableName
 from cdcd_mysql.preflight_context import CheckContext
 from cdcd_mysql.schema import read_table
@@ -119,17 +119,24 @@ def check_source_privileges(context: CheckContext, tables: Sequence[TableNeed]) 
     yield from account.missing(lacking, "*.*")
     for need in tables:
         name = context.name(need)
-        yield from account.missing(account.lacking(name, ("SELECT",)), quote_table(name))
+        if name.table != XREF_TABLE:
+            yield from account.missing(account.lacking(name, ("SELECT",)), quote_table(name))
     if not context.server.has_gtids:
         yield from account.own_table(TableName(context.options.database, BARRIER_TABLE), ("INSERT", "UPDATE"))
 
 
 def check_target_privileges(context: CheckContext, tables: Sequence[TableNeed]) -> Iterator[Finding]:
-    """For the checkpoint and the rows."""
+    """For the checkpoint and the rows; of tables that are only looked up, to read them."""
     account = _account(context)
     checkpoint = TableName(context.options.database, CHECKPOINT_TABLE)
     yield from account.own_table(checkpoint, ("SELECT", "INSERT", "UPDATE"))
     for need in tables:
         name, columns = context.name(need), {*need.key, *need.columns} if need.columns else ()
+        if name.table == XREF_TABLE:
+            yield from account.own_table(name, ("SELECT", "INSERT", "UPDATE", "DELETE"))
+            continue
+        if not need.written:
+            yield from account.missing(account.lacking(name, ("SELECT",), columns), quote_table(name))
+            continue
         lacking = account.lacking(name, ("SELECT", "INSERT", "UPDATE", "DELETE"), columns)
         yield from account.missing(lacking, quote_table(name))

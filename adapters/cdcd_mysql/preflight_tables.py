@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from cdcd.adapter import Finding, TableNeed
-from cdcd.model import CHECKPOINT_TABLE
+from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE
 from cdcd_mysql.captured import TableName
 from cdcd_mysql.preflight_context import CheckContext
 from cdcd_mysql.schema import LiveColumn, LiveTable, read_table
@@ -26,7 +26,8 @@ _LOGGED_CASCADES_FROM: Final = (9, 6, 0)
 def check_table(context: CheckContext, need: TableNeed, table: LiveTable | None) -> Iterator[Finding]:
     """Existence, kind, columns."""
     if table is None:
-        yield _missing_table(context, need)
+        if context.name(need).table != XREF_TABLE:
+            yield _missing_table(context, need)
         return
     name = quote_table(table.name)
     for column in dict.fromkeys((*need.key, *need.columns)):

@@ -31,11 +31,15 @@ _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 class Result(NamedTuple):
-    """What one statement gave. `affected` counts the rows found, changed or not (CLIENT_FOUND_ROWS)."""
+    """What one statement gave. `affected` counts the rows found, changed or not (CLIENT_FOUND_ROWS).
+
+    `inserted_id` is the automatic number that an INSERT of one row has taken.
+    """
 
     affected: int
     warnings: int
     rows: Sequence[tuple[Any, ...]]
+    inserted_id: int = 0
 
 
 class Session:
@@ -85,7 +89,8 @@ class Session:
 
 
 def _result(cursor: Cursor) -> Result:
-    return Result(cursor.rowcount, cursor.warning_count or 0, cursor.fetchall() if cursor.description else ())
+    rows = cursor.fetchall() if cursor.description else ()
+    return Result(cursor.rowcount, cursor.warning_count or 0, rows, cursor.lastrowid or 0)
 
 
 def connect(options: Options, *, raw: bool = False) -> Connection[Cursor]:

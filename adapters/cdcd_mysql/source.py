@@ -18,7 +18,9 @@ from cdcd_mysql import preflight
 from cdcd_mysql.assembler import Assembler
 from cdcd_mysql.captured import CapturedTables, ServerCharsets
 from cdcd_mysql.dump import DumpRequest
+from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
+from cdcd_mysql.own_tables import create_xref_tables
 from cdcd_mysql.positions import (
     FIRST_OFFSET,
     OFFSET_MAX,
@@ -93,6 +95,8 @@ class MySqlSource:
         """See the contract."""
         session, server = self._connected()
         self._watch.look(session, server, now=True)
+        with translated("create our tables"):
+            create_xref_tables(session, self._tables, self._options.database)
         if after is None:
             return self._start_now(session, server)
         position = parse_position(after)

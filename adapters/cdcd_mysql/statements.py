@@ -12,6 +12,12 @@ from typing import Final
 from cdcd.model import CHECKPOINT_TABLE
 from cdcd_mysql.captured import TableName
 
+CREATE_XREF_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
+  entity VARCHAR(64) NOT NULL,
+  `key` VARCHAR(700) NOT NULL,
+  id VARCHAR(255) NOT NULL,
+  PRIMARY KEY (entity, `key`)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
 CREATE_CHECKPOINT_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
   daemon VARCHAR(64) NOT NULL,
   `system` VARCHAR(64) NOT NULL,
@@ -72,6 +78,24 @@ def key_condition(names: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
 def equals(names: Sequence[str], literals: Sequence[str]) -> str:
     """A condition for one key."""
     return " AND ".join(f"{quote_name(name)} = {value}" for name, value in zip(names, literals, strict=True))
+
+
+def one_of(name: str, literals: Sequence[str], *, or_null: bool, of: str = "") -> str:
+    """A condition for a column of table `of`: that it is one of `literals`, or NULL."""
+    column = (f"{of}." if of else "") + quote_name(name)
+    alternatives = [f"{column} IN ({','.join(literals)})"] if literals else []
+    return f"({' OR '.join([*alternatives, *([f'{column} IS NULL'] if or_null else [])])})"
+
+
+def ordered_sql(order: Sequence[tuple[str, bool]]) -> str:
+    """An ORDER BY of columns that descend or not; NULL comes last."""
+    parts = [f"{quote_name(n)} IS NULL, {quote_name(n)}{' DESC' if descends else ''}" for n, descends in order]
+    return f" ORDER BY {', '.join(parts)}" if parts else ""
+
+
+def lock_sql(table: TableName, column: str, literals: Iterable[str]) -> str:
+    """Lock the rows with these ids."""
+    return f"SELECT 1 FROM {quote_table(table)} WHERE {quote_name(column)} IN ({','.join(literals)}) FOR UPDATE"
 
 
 def insert_sql(table: TableName, columns: Sequence[str], rows: Iterable[str]) -> str:

@@ -10,10 +10,11 @@ import pymysql
 
 from cdcd.adapter import Applied, Finding, Identity, TableNeed
 from cdcd.errors import Fenced, NeedsOperator, NotReady, Unavailable
-from cdcd.model import Batch, TableShape, TableWrite
+from cdcd.model import CHECKPOINT_TABLE, Batch, TableShape, TableWrite
 from cdcd_mysql import preflight
 from cdcd_mysql.errors import DUPLICATE_KEY, core_error, error_number, translated
 from cdcd_mysql.options import Options
+from cdcd_mysql.own_tables import create_table, create_xref_tables
 from cdcd_mysql.schema import LiveTable, read_tables
 from cdcd_mysql.session import Result, Server, Session, inspect
 from cdcd_mysql.statements import CREATE_CHECKPOINT_SQL, checkpoint_table, quote_text
@@ -75,14 +76,15 @@ class MySqlTarget:
 
     # ---- the checkpoint -----------------------------------------------------------------------------------------------------
 
-    def open(self) -> int:
+    def open(self, *, xref_table: str = "") -> int:
         """See the contract."""
         self.close()
         plain = Session(self._options)
         try:
             self._server = inspect(plain)
             with translated("create the checkpoint table"):
-                self._create_checkpoint(plain)
+                create_table(plain, CHECKPOINT_TABLE, self._options.database, CREATE_CHECKPOINT_SQL)
+                create_xref_tables(plain, [xref_table], self._options.database)
             with translated("take over the checkpoint"):
                 through = self._take_over(plain)
         finally:
@@ -101,15 +103,6 @@ class MySqlTarget:
         with translated("open the target"):
             self._session.run(_SETTINGS_SQL)
         return through
-
-    def _create_checkpoint(self, session: Session) -> None:
-        """Only when it is missing: CREATE TABLE commits, and is logged even where the table exists."""
-        count = session.run(
-            "SELECT count(*) FROM information_schema.tables"
-            f" WHERE table_schema = {quote_text(self._options.database)} AND table_name = 'cdcd_checkpoint'"
-        ).rows[0][0]
-        if not count:
-            session.run(CREATE_CHECKPOINT_SQL.format(table=self._checkpoint))
 
     def _take_over(self, session: Session) -> int:
         session.run("START TRANSACTION")

@@ -16,12 +16,13 @@ from typing import Final
 import msgspec
 import pymysql
 
-from cdcd.errors import Refused
-from cdcd.model import Row, TableWrite, WriteKind
+from cdcd.errors import NotReady, Refused
+from cdcd.found_ids import FoundIds, hashable, tables_of
+from cdcd.model import Row, TableWrite, Value, WriteKind
 from cdcd_mysql.errors import core_error, failed_row, translated
 from cdcd_mysql.jobs import Job, ambiguous, column_of, is_joinable, join_condition, segments, without_null_keys
-from cdcd_mysql.literals import UnfitError, encode_column
-from cdcd_mysql.lookups import Lookups
+from cdcd_mysql.literals import UnfitError, encode_column, of_differences
+from cdcd_mysql.lookups import Lookups, Resolved, where_sql
 from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveTable
 from cdcd_mysql.session import Result, Server, Session
@@ -31,6 +32,7 @@ from cdcd_mysql.statements import (
     insert_sql,
     key_condition,
     on_duplicate_sql,
+    quote_name,
     quote_table,
     select_sql,
     update_joined_sql,
@@ -83,7 +85,8 @@ class BatchWriter:
         self._describe = describe
         self._tables = describe(())
         self._pace = Pace.BULK
-        self._lookups = Lookups(session, self._tables)
+        self._lookups = Lookups(session, self._tables, FoundIds())
+        self._found_before = FoundIds()
         self._recent: list[tuple[int, TableWrite]] = []
         self._recent_rows = 0
         self._missing_before = 0
@@ -110,6 +113,7 @@ class BatchWriter:
         for index, write in enumerate(writes):
             if not self._recent:
                 self._missing_before = len(self.missing)
+                self._found_before = self._lookups.of_writes.copy()
                 self._add(_Step(f"SAVEPOINT {_SAVEPOINT}"))
             self._recent.append((index, write))
             self._recent_rows += len(write.rows)
@@ -133,7 +137,7 @@ class BatchWriter:
     def _write_again(self) -> None:
         """Undo the recent writes, and do them row by row."""
         del self.missing[self._missing_before :]
-        self._lookups = Lookups(self._session, self._tables)
+        self._lookups = Lookups(self._session, self._tables, self._found_before)
         self._steps, self._size = self._unsent, 0
         self.flush()
         with translated("undo a part of the transaction"):
@@ -205,10 +209,13 @@ class BatchWriter:
 
     def write(self, index: int, write: TableWrite) -> None:
         """Do one write; what was sent before is done first."""
-        self._tables = self._describe([write.table, *(lookup.table for lookup in write.lookups)])
+        self._tables = self._describe([write.table, *tables_of(write.lookups)])
         if write.kind is WriteKind.CLEAR:
             self._lookups.forget(write.table)
             self._add(_Step(f"DELETE FROM {quote_table(self._tables[write.table].name)}", write.table, index))
+            return
+        if write.numbers_new and write.kind is not WriteKind.DELETE:
+            self._write_numbered(index, write)
             return
         job = self._job(index, write)
         self._lookups.forget(write.table)
@@ -218,24 +225,76 @@ class BatchWriter:
         if write.kind is WriteKind.DELETE:
             self._delete(job)
             return
+        self._upsert(job)
+
+    def _upsert(self, job: Job) -> None:
+        """Update the rows that exist, and insert the others if it is an upsert."""
         for segment in segments(job):
             if self._is_direct(segment):
                 self._upsert_directly(segment)
             elif self._pace is Pace.ONE_BY_ONE:
                 for number in range(len(segment.rows)):
                     self._write_singly(segment.only([number]))
-            elif len(segment.rows) <= _SMALL_ROWS or not is_joinable(segment):
+            elif len(segment.rows) <= _SMALL_ROWS or not is_joinable(segment) or job.write.added:
                 self._write_singly(segment)
             else:
                 sizes = [sum(map(len, segment.key(n))) + 40 for n in range(len(segment.rows))]
                 for numbers in self._portions(sizes, _STATEMENT_ROWS_MAX):
                     self._write_in_bulk(segment.only(numbers))
 
+    def _write_numbered(self, index: int, write: TableWrite) -> None:
+        """Rows whose id is found are updated, the others get one."""
+        rows, places, new = self._resolved(index, write)
+        kept = [n for n, name in enumerate(write.columns) if name not in write.insert_only]
+        known = msgspec.structs.replace(
+            write, kind=WriteKind.UPDATE, columns=tuple(write.columns[n] for n in kept), insert_only=()
+        )
+        self._lookups.forget(write.table)
+        self._upsert(self._job_of(index, known, [[row[n] for n in kept] for row in rows], places))
+        if write.kind is WriteKind.UPDATE:
+            self.missing += [(index, place) for place in new]
+        elif new:
+            self._insert_numbered(index, write, new)
+
+    def _insert_numbered(self, index: int, write: TableWrite, new: Mapping[int, Row]) -> None:
+        """Insert rows one by one, each with the number that the server gives it."""
+        column = column_of(self._tables[write.table], write.key[0])
+        if not column.is_automatic:
+            raise NotReady(
+                f"rows of table {write.table} cannot be made",
+                cause=f"the server does not number {column.name}",
+                remedy="make the column AUTO_INCREMENT",
+                code="id-given",
+            )
+        bare = msgspec.structs.replace(write, key=(), columns=write.columns[1:])
+        job = self._job_of(index, bare, [row[1:] for row in new.values()], list(new))
+        lookup = next(lookup for lookup in write.lookups if lookup.column == column.name)
+        given: dict[object, Value] = {}
+        for number, row in enumerate(job.literals):
+
+            def check(result: Result, place: int = job.places[number]) -> None:
+                given[hashable(write.rows[place][0])] = result.inserted_id
+
+            self._step(job, insert_sql(job.table.name, job.names, [f"({','.join(row)})"]), [number], check)
+        self.flush()
+        self._lookups.of_writes.keep(write, lookup, {**self._lookups.of_writes.of(write, lookup), **given})
+
     def _job(self, index: int, write: TableWrite) -> Job:
+        rows, places, _ = self._resolved(index, write)
+        return self._job_of(index, write, rows, places)
+
+    def _resolved(self, index: int, write: TableWrite) -> Resolved:
+        if not write.lookups:
+            return write.rows, range(len(write.rows)), {}
+        self.flush()
+        return self._lookups.resolve(index, write)
+
+    def _job_of(self, index: int, write: TableWrite, rows: Sequence[Row], places: Sequence[int]) -> Job:
+        """`rows` are at `places` in the write."""
         table = self._tables[write.table]
         names = write.key * 2 if write.kind is WriteKind.REKEY else write.columns
         columns = [column_of(table, name) for name in names]
-        rows, places = self._resolve(index, write)
+        columns = [of_differences(c) if c.name in write.added else c for c in columns] if write.added else columns
         rows, places = without_null_keys(index, write, rows, places)
         kept = [n for n, column in enumerate(columns) if not column.is_generated]
         values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
@@ -251,40 +310,17 @@ class BatchWriter:
                     code=error.code,
                     rows=((index, place),),
                 ) from None
-        return Job(
-            index, write, table, tuple(columns[n] for n in kept), places, rows, list(zip(*literals, strict=True))
-        )
-
-    def _resolve(self, index: int, write: TableWrite) -> tuple[Sequence[Row], Sequence[int]]:
-        """The rows with ids in the place of business keys. Raises Refused with all rows whose key is not found."""
-        places: Sequence[int] = range(len(write.rows))
-        if not write.lookups:
-            return write.rows, places
-        self.flush()
-        rows = [list(row) for row in write.rows]
-        unknown: set[int] = set()
-        for lookup in write.lookups:
-            column = write.columns.index(lookup.column)
-            found = self._lookups.ids(lookup, [row[column] for row in rows])
-            for place, (row, identifier) in enumerate(zip(rows, found, strict=True)):
-                if identifier is None and row[column] is not None:
-                    unknown.add(place)
-                row[column] = identifier
-        if unknown and write.kind is not WriteKind.DELETE:
-            raise Refused(
-                f"could not write to table {write.table}",
-                cause=f"{len(unknown)} rows refer to rows that do not exist in the target",
-                code="reference-missing",
-                rows=tuple((index, place) for place in sorted(unknown)),
-            )
-        places = [place for place in places if place not in unknown]
-        return [rows[place] for place in places], places
+        ready = list(zip(*literals, strict=True)) if literals else [() for _ in rows]
+        return Job(index, write, table, tuple(columns[n] for n in kept), places, rows, ready)
 
     def _delete(self, job: Job) -> None:
         size = 1 if self._pace is Pace.ONE_BY_ONE else _STATEMENT_ROWS_MAX
         for numbers in self._portions([sum(map(len, job.key(n))) + 40 for n in range(len(job.rows))], size):
             condition = key_condition(job.write.key, [job.key(n) for n in numbers])
-            self._step(job, delete_sql(job.table.name, condition), numbers)
+            self._step(job, delete_sql(job.table.name, f"({condition}){self._where(job)}"), numbers)
+
+    def _where(self, job: Job, of: str = "") -> str:
+        return where_sql(job.table, job.write.where, of) if job.write.where else ""
 
     def _rekey(self, job: Job) -> None:
         """Row by row, in order: a row may take the key that another leaves."""
@@ -310,6 +346,7 @@ class BatchWriter:
             job.write.kind is WriteKind.UPSERT
             and any(set(unique) == key for unique in table.unique_keys)
             and all(key <= set(unique) for unique in table.unique_keys)
+            and not job.write.where
             and not table.has_partial_unique_key
             and not table.has_insert_trigger
             and not any(column.is_automatic and column.name not in names for column in table.columns)
@@ -362,8 +399,9 @@ class BatchWriter:
 
     def _update_row(self, job: Job, number: int, unmatched: list[int]) -> None:
         row, names = job.literals[number], job.names
-        sets = [(names[n], row[n]) for n in job.updatable] or [(job.write.key[0], row[0])]
-        sql = update_sql(job.table.name, sets, equals(job.write.key, job.key(number)))
+        sets = [(names[n], self._new_value(job, names[n], row[n])) for n in job.updatable]
+        sets = sets or [(job.write.key[0], row[0])]
+        sql = update_sql(job.table.name, sets, equals(job.write.key, job.key(number)) + self._where(job))
 
         def check(result: Result) -> None:
             if result.affected > 1:
@@ -374,6 +412,10 @@ class BatchWriter:
                     self.missing.append((job.index, job.places[number]))
 
         self._step(job, sql, [number], check)
+
+    def _new_value(self, job: Job, name: str, literal: str) -> str:
+        """What a column of a row that exists becomes. Differences are added once, so never by a statement that may be repeated."""
+        return f"COALESCE({quote_name(name)}, 0) + {literal}" if name in job.write.added else literal
 
     def _insert_new(self, job: Job) -> None:
         self._insert(job, job.names, [",".join(row) for row in job.literals])
@@ -396,6 +438,7 @@ class BatchWriter:
         conditions = [
             join_condition(column, f"c{n}") for n, column in enumerate(job.columns) if column.name in job.write.key
         ]
+        conditions[-1] += self._where(job, "cdcd_old")
         sets = [(job.names[n], f"cdcd_new.c{n}") for n in job.updatable]
         rows = [",".join(row) for row in job.literals]
         sql = update_joined_sql(
@@ -417,6 +460,7 @@ class BatchWriter:
         self.flush()
         key = [column for column in job.columns if column.name in job.write.key]
         condition = key_condition(job.write.key, [job.key(n) for n in range(len(job.rows))])
+        condition = f"({condition}){self._where(job)}"
         sql = select_sql(job.table.name, map(select_expression, key), condition) + " FOR UPDATE"
         try:
             raw = self._session.run(sql).rows

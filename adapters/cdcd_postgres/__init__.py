@@ -9,6 +9,7 @@ import msgspec
 from cdcd.adapter import Identity, TableNeed
 from cdcd_postgres.names import parse_table
 from cdcd_postgres.options import Options
+from cdcd_postgres.reader import PostgresReader
 from cdcd_postgres.source import PostgresSource
 from cdcd_postgres.target import PostgresTarget
 
@@ -33,6 +34,11 @@ class PostgresAdapter:
         """See the contract."""
         assert isinstance(options, Options)
         return PostgresTarget(identity, options)
+
+    def open_reader(self, identity: Identity, options: msgspec.Struct) -> PostgresReader:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return PostgresReader(identity.system, options)
 
 
 adapter = PostgresAdapter()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 from cdcd.adapter import Finding, Identity, TableNeed
+from cdcd.model import XREF_TABLE
 from cdcd_postgres import statements
 from cdcd_postgres.catalog import Catalog, CatalogTable
 from cdcd_postgres.names import TableName, parse_table, quote_identifier
@@ -99,6 +100,8 @@ def check_target(
     _check_checkpoint_table(check)
     for need, table in _existing(check, [need for need in tables if need.written]):
         _check_written(check, need, table)
+    for need, table in _existing(check, [need for need in tables if not need.written and not need.captured]):
+        _check_readable(check, need, table, "looking rows up")
     return check.findings
 
 
@@ -236,20 +239,24 @@ def _check_checkpoint_table(check: _Check) -> None:
                 f"GRANT {', '.join(missing)} ON {name.sql} TO {role};",
             )
         return
+    _check_may_create(check, name, "the checkpoint table")
+
+
+def _check_may_create(check: _Check, name: TableName, what: str) -> None:
     schema = check.connection.execute(_SCHEMA, [name.schema]).fetchone()
-    quoted = quote_identifier(name.schema)
+    quoted, role = quote_identifier(name.schema), quote_identifier(check.role)
     if schema is None:
         check.error(
             "schema-missing",
             name.schema,
-            f"there is no schema {name.schema} for the checkpoint table",
+            f"there is no schema {name.schema} for {what}",
             f"CREATE SCHEMA {quoted} AUTHORIZATION {role};",
         )
     elif not all(schema):
         check.error(
             "privilege",
             name.schema,
-            f"role {check.role} may not create the checkpoint table in schema {name.schema}",
+            f"role {check.role} may not create {what} in schema {name.schema}",
             f"GRANT USAGE, CREATE ON SCHEMA {quoted} TO {role};",
         )
 
@@ -263,7 +270,9 @@ def _existing(check: _Check, needs: Sequence[TableNeed]) -> Iterator[tuple[Table
     found = check.catalog.tables(list(names.values()))
     for need in needs:
         table = found.get(names[need.table])
-        if table is None:
+        if table is None and names[need.table].name == XREF_TABLE:
+            _check_may_create(check, names[need.table], f"table {XREF_TABLE}")
+        elif table is None:
             check.error(
                 "table-missing",
                 need.table,
@@ -312,16 +321,20 @@ def _check_captured(check: _Check, need: TableNeed, table: CatalogTable) -> bool
     for name in sorted(generated & {*need.key, *need.columns}):
         message = f"column {name} of {need.table} is generated: the log does not carry it"
         check.error("generated-column", need.table, message, "capture the columns that it is computed from")
+    _check_readable(check, need, table, "reading the existing rows")
+    return True
+
+
+def _check_readable(check: _Check, need: TableNeed, table: CatalogTable, what: str) -> None:
     if missing := _missing_privileges(check, table, ("SELECT",), need.columns):
         check.error(
             "privilege",
             need.table,
-            f"role {check.role} lacks SELECT on {need.table}, which reading the existing rows needs",
+            f"role {check.role} lacks SELECT on {need.table}, which {what} needs",
             f"GRANT {', '.join(missing)} ON {table.table_name.sql} TO {quote_identifier(check.role)};",
         )
     else:
         _check_row_security(check, need, table)
-    return True
 
 
 def _check_partitions(check: _Check, need: TableNeed, table: CatalogTable) -> None:

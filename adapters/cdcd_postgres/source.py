@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
 from cdcd.errors import NotReady, PositionLost, Unavailable
-from cdcd.model import CHECKPOINT_TABLE, Event, Op, Row
+from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Event, Op, Row
 from cdcd_postgres import checks, session, slots, statements
 from cdcd_postgres.catalog import Captured, Catalog, CatalogTable
 from cdcd_postgres.errors import translated
@@ -119,6 +119,10 @@ class PostgresSource:
             if after is not None and before is None:
                 raise self._lost(parse_position(after), f"publication '{self._publication}' was dropped")
             found = catalog.tables(list(self._captured.spelled))
+            for name in [name for name in names if name.name == XREF_TABLE and name not in found]:
+                for statement in statements.create_xref_table(name):
+                    connection.execute(statement)
+                found |= catalog.tables([name])
             there = names if after is None else [name for name in names if name in found]
             tables = [self._captured_table(found, name) for name in there]
             checkpoint = found.get(self._options.checkpoint_table)

@@ -132,6 +132,19 @@ def create_checkpoint_table(table: TableName) -> tuple[str, ...]:
     )
 
 
+def create_xref_table(table: TableName) -> tuple[str, ...]:
+    """Statements that create the table of business keys (`cdcd.model.XREF_TABLE`)."""
+    return (
+        f"""CREATE TABLE {table.sql} (
+  entity text NOT NULL,
+  key text NOT NULL,
+  id text NOT NULL,
+  PRIMARY KEY (entity, key)
+)""",
+        f"COMMENT ON TABLE {table.sql} IS 'cdcd: the business keys of records whose own table has no column for them'",
+    )
+
+
 def take_over(table: TableName) -> str:
     """Parameters: daemon, system, lineage. No row comes back when the row belongs to another lineage."""
     return f"""

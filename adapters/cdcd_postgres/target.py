@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn
 
 import psycopg
+from msgspec import structs
 
 from cdcd.adapter import Applied, Finding, Identity, TableNeed
 from cdcd.errors import CdcdError, Fenced, NeedsOperator, NotReady, Refused, Unavailable
-from cdcd.model import Batch, Lookup, Row, TableShape, TableWrite, Value, WriteKind
+from cdcd.model import Batch, Row, TableShape, TableWrite, WriteKind
 from cdcd_postgres import checks, session, statements
 from cdcd_postgres.catalog import Catalog, CatalogTable, table_shape
 from cdcd_postgres.encoding import array_literal, transpose
 from cdcd_postgres.errors import answer_to, translate, translated
-from cdcd_postgres.names import parse_table
+from cdcd_postgres.lookups import Lookups, Resolved
+from cdcd_postgres.names import TableName, parse_table
 from cdcd_postgres.options import Options
 from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
-from cdcd_postgres.writes import PlanKey, WritePlan, lookup_sql, plan_key, plan_write
+from cdcd_postgres.writes import PlanKey, WritePlan, plan_key, plan_write
 
 STATEMENT_ROWS_MAX: Final = 5000
 STATEMENT_CHARACTERS_MAX: Final = 4 << 20
@@ -39,7 +41,7 @@ class PostgresTarget:
         self._connection: Connection | None = None
         self._epoch = 0
         self._plans: dict[PlanKey, WritePlan] = {}
-        self._lookups: dict[Lookup, str] = {}
+        self._lookup_texts: dict[Hashable, str] = {}
         self._has_applied = False
 
     # ---- look, and take over -----------------------------------------------------------------------------------------
@@ -61,13 +63,16 @@ class PostgresTarget:
                 if name in found
             }
 
-    def open(self) -> int:
+    def open(self, *, xref_table: str = "") -> int:
         """See the contract."""
         connection = self._connected()
         identity = self._identity
         with translated(f"system '{self._system}': the checkpoint could not be taken over"), connection.transaction():
             connection.execute(statements.LOCK_OURS)
-            self._prepare_checkpoint_table(connection)
+            self._prepare_table(connection, self._checkpoint, statements.create_checkpoint_table(self._checkpoint))
+            if xref_table:
+                name = parse_table(xref_table)
+                self._prepare_table(connection, name, statements.create_xref_table(name))
             parameters = [identity.daemon, identity.system, identity.lineage]
             row = connection.execute(statements.take_over(self._checkpoint), parameters).fetchone()
             if row is None:
@@ -85,18 +90,18 @@ class PostgresTarget:
             self._connection = session.connect_writing(self._system, self._options)
         return self._connection
 
-    def _prepare_checkpoint_table(self, connection: Connection) -> None:
-        """Create the table, and have our own publication list it: it marks our transactions in the log."""
+    def _prepare_table(self, connection: Connection, name: TableName, create: Sequence[str]) -> None:
+        """Create a table of ours, and have our own publication list it: that of the checkpoint marks our transactions."""
         catalog = Catalog(connection)
-        table = catalog.table(self._checkpoint)
+        table = catalog.table(name)
         if table is None:
-            for statement in statements.create_checkpoint_table(self._checkpoint):
+            for statement in create:
                 connection.execute(statement)
-            table = catalog.table(self._checkpoint)
+            table = catalog.table(name)
             assert table is not None
-        name = self._options.publication_name(self._identity)
-        if read_publication(connection, name) is not None:
-            ensure_publication(connection, name, [table], exactly=False)
+        publication = self._options.publication_name(self._identity)
+        if read_publication(connection, publication) is not None:
+            ensure_publication(connection, publication, [table], exactly=False)
 
     def _wrong_lineage(self) -> NeedsOperator:
         table, identity = self._checkpoint, self._identity
@@ -129,22 +134,43 @@ class PostgresTarget:
 
     def _apply(self, writes: Iterable[TableWrite], batch: Batch) -> list[tuple[int, int]]:
         run = _Run(self._connected())
+        lookups = Lookups(self._connected(), self._describe, self._lookup_texts, self._system)
         run.add("BEGIN")
         run.add(statements.move_checkpoint(self._checkpoint), self._checkpoint_parameters(batch))
         for number, write in enumerate(writes):
-            plan = self._plan(write)
-            rows: Sequence[Row] = write.rows
-            if write.lookups and rows:
+            if write.lookups and write.rows:
                 run.flush()
-                rows = self._resolve(number, write)
-            size = 1 if plan.singly else STATEMENT_ROWS_MAX
-            for first in range(0, len(rows), size):
-                run.write(number, plan, rows[first : first + size], first)
+                self._write_resolved(run, number, write, lookups.resolve(number, write))
+                continue
+            plan = self._plan(write)
+            self._write(run, number, plan, write.rows, range(len(write.rows)))
             if write.kind is WriteKind.CLEAR:
                 run.add(plan.statements[0])
         run.add("COMMIT")
         run.flush()
         return run.missing
+
+    def _write(self, run: _Run, number: int, plan: WritePlan, rows: Sequence[Row], places: Sequence[int]) -> None:
+        size = 1 if plan.singly else STATEMENT_ROWS_MAX
+        for first in range(0, len(rows), size):
+            run.write(number, plan, rows[first : first + size], places[first : first + size])
+
+    def _write_resolved(self, run: _Run, number: int, write: TableWrite, found: Resolved) -> None:
+        """Rows that the server numbers are known to exist, or not to: those are updated, these inserted."""
+        known = write
+        if write.numbers_new and write.kind is WriteKind.UPSERT:
+            known = structs.replace(write, kind=WriteKind.UPDATE)
+            self._write(run, number, self._plan(write), found.new, found.new_places)
+        elif write.kind is WriteKind.UPDATE:
+            run.missing += [(number, place) for place in found.new_places]
+        fixed = {name for name in known.insert_only if known.kind is WriteKind.UPDATE}
+        rows = found.rows
+        if fixed:
+            kept = [place for place, name in enumerate(write.columns) if name not in fixed]
+            known = structs.replace(known, columns=tuple(write.columns[place] for place in kept), insert_only=())
+            rows = [[row[place] for place in kept] for row in rows]
+        if rows:
+            self._write(run, number, self._plan(known), rows, found.places)
 
     def _checkpoint_parameters(self, batch: Batch) -> list[str]:
         identity = self._identity
@@ -205,58 +231,11 @@ class PostgresTarget:
             row = self._connected().execute(statements.holds_checkpoint(self._checkpoint), parameters).fetchone()
         return row is not None and bool(row[0])
 
-    # ---- references --------------------------------------------------------------------------------------------------
-
-    def _resolve(self, number: int, write: TableWrite) -> list[Row]:
-        """The rows with ids instead of business keys; without those of a DELETE that refer to nothing."""
-        rows = [list(row) for row in write.rows]
-        unresolved: set[int] = set()
-        for lookup in write.lookups:
-            column = write.columns.index(lookup.column)
-            ids = self._look_up(lookup, [row[column] for row in rows])
-            for place, row in enumerate(rows):
-                if row[column] is not None:
-                    row[column] = ids.get(_hashable(row[column]))
-                    if row[column] is None:
-                        unresolved.add(place)
-        if unresolved and write.kind is not WriteKind.DELETE:
-            raise Refused(
-                f"{len(unresolved)} rows for {write.table} refer to records that system '{self._system}' does not have",
-                cause="no row of " + " or ".join(sorted({lookup.table for lookup in write.lookups})) + " has that key",
-                remedy="they can be written once the records that they refer to have come",
-                code="reference-missing",
-                rows=tuple((number, place) for place in sorted(unresolved)),
-            )
-        return [row for place, row in enumerate(rows) if place not in unresolved]
-
-    def _look_up(self, lookup: Lookup, values: Sequence[Any]) -> dict[Any, Value]:
-        """The id of every business key that has one."""
-        wanted = list(dict.fromkeys(_hashable(value) for value in values if value is not None))
-        if not wanted:
-            return {}
-        if lookup not in self._lookups:
-            self._lookups[lookup] = lookup_sql(lookup, *self._describe(lookup.table))
-        keys: Sequence[Row] = [list(key) if len(lookup.key) > 1 else [key] for key in wanted]
-        parameters = [array_literal(column) for column in transpose(keys)]
-        found = self._connected().execute(self._lookups[lookup], parameters, prepare=True).fetchall()
-        if any(count > 1 for _, _, count in found):
-            raise Refused(
-                f"a reference to {lookup.table} is ambiguous in system '{self._system}'",
-                cause=f"several of its rows have the same {', '.join(lookup.key)}",
-                remedy="remove the duplicates, and create a unique index",
-                code="reference-ambiguous",
-            )
-        return {wanted[place]: identifier for place, identifier, _ in found}
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
 
 class _Statement(NamedTuple):
     sql: str
     parameters: Sequence[str]
-    reports: tuple[int, int] | None
+    reports: tuple[int, Sequence[int]] | None
 
 
 class _Run:
@@ -268,31 +247,32 @@ class _Run:
         self._waiting: list[_Statement] = []
         self._character_count = 0
 
-    def add(self, sql: str, parameters: Sequence[str] = (), reports: tuple[int, int] | None = None) -> None:
-        """Send a statement with the next flush; `reports` says to which write and row its missing places belong."""
+    def add(self, sql: str, parameters: Sequence[str] = (), reports: tuple[int, Sequence[int]] | None = None) -> None:
+        """Send a statement with the next flush; `reports` says to which write and rows its missing places belong."""
         self._waiting.append(_Statement(sql, parameters, reports))
         self._character_count += sum(map(len, parameters))
         if self._character_count > PIPELINE_CHARACTERS_MAX:
             self.flush()
 
-    def write(self, number: int, plan: WritePlan, rows: Sequence[Row], first: int) -> None:
-        """Add the statements that write `rows`, which begin at row `first` of write `number`."""
+    def write(self, number: int, plan: WritePlan, rows: Sequence[Row], places: Sequence[int]) -> None:
+        """Add the statements that write `rows`, which are at `places` in write `number`."""
         parameters = [array_literal(column) for column in transpose(rows, plan.picked)]
         if len(rows) > 1 and sum(map(len, parameters)) > STATEMENT_CHARACTERS_MAX:
             half = len(rows) // 2
-            self.write(number, plan, rows[:half], first)
-            self.write(number, plan, rows[half:], first + half)
+            self.write(number, plan, rows[:half], places[:half])
+            self.write(number, plan, rows[half:], places[half:])
             return
+        parameters += plan.constants
         for sql in plan.statements:
-            self.add(sql, parameters, (number, first) if plan.reports else None)
+            self.add(sql, parameters, (number, places) if plan.reports else None)
 
     def flush(self) -> None:
         """Send what waits, in one round trip, and look at the results. Raises the error of the first that failed."""
         waiting, self._waiting, self._character_count = self._waiting, [], 0
         for statement, cursor in zip(waiting, self._execute(waiting), strict=True):
             if statement.reports is not None:
-                number, first = statement.reports
-                self.missing += [(number, first + place) for (place,) in cursor.fetchall()]
+                number, places = statement.reports
+                self.missing += [(number, places[place]) for (place,) in cursor.fetchall()]
 
     def _execute(self, waiting: Sequence[_Statement]) -> list[psycopg.Cursor[Any]]:
         """An error is kept while the pipeline ends: raised inside it, it would be logged as ignored."""

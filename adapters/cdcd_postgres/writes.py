@@ -14,29 +14,34 @@ from typing import TypeAlias
 import msgspec
 
 from cdcd.errors import NotReady
-from cdcd.model import Lookup, TableWrite, WriteKind
+from cdcd.model import Lookup, TableWrite, Where, WriteKind
 from cdcd_postgres.catalog import CatalogColumn, CatalogTable
-from cdcd_postgres.names import quote_identifier
+from cdcd_postgres.encoding import array_literal
+from cdcd_postgres.names import quote_identifier, quote_literal
 from cdcd_postgres.statements import only
 
-PlanKey: TypeAlias = tuple[str, WriteKind, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+PlanKey: TypeAlias = tuple[
+    str, WriteKind, tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[Where, ...], tuple[str, ...]
+]
 
 
 class WritePlan(msgspec.Struct, frozen=True):
     """How to write: `statements` in order, each with an array parameter for every column in `picked` (None: for all).
 
     If `reports`, the statement returns the places of rows that do not exist. If `singly`, it is run for each row.
+    `constants` are further parameters of every statement.
     """
 
     picked: tuple[int, ...] | None
     statements: tuple[str, ...]
     reports: bool
     singly: bool = False
+    constants: tuple[str, ...] = ()
 
 
 def plan_key(write: TableWrite) -> PlanKey:
     """What two writes must share to share a plan."""
-    return (write.table, write.kind, write.key, write.columns, write.insert_only)
+    return (write.table, write.kind, write.key, write.columns, write.insert_only, write.where, write.added)
 
 
 def plan_write(write: TableWrite, table: CatalogTable, casts: Mapping[str, str]) -> WritePlan:
@@ -47,7 +52,7 @@ def plan_write(write: TableWrite, table: CatalogTable, casts: Mapping[str, str])
     Raises NotReady when the table lacks a column of the write, or its key cannot be written.
     """
     columns = {column.name: column for column in table.columns}
-    for name in write.columns:
+    for name in (*write.columns, *(where.column for where in write.where)):
         if name not in columns:
             raise _unusable(f"table {write.table} has no column {name}", "column-missing")
         if name in write.key and columns[name].generated:
@@ -65,6 +70,7 @@ def plan_write(write: TableWrite, table: CatalogTable, casts: Mapping[str, str])
         picked if len(picked) < len(write.columns) else None,
         sql.statements(),
         reports=write.kind is WriteKind.UPDATE,
+        constants=tuple(constants_of(write.where)),
     )
 
 
@@ -105,6 +111,7 @@ class _Sql:
     ) -> None:
         self._kind = write.kind
         self._key = write.key
+        self._added = write.added
         self._table = table
         self._target = f"{table.table_name.sql} AS t"
         self._columns = columns
@@ -115,7 +122,9 @@ class _Sql:
             for column in columns
             if column.name not in write.key and column.name not in write.insert_only and column.identity != "a"
         ]
-        self._matches = " AND ".join(f"t.{quote_identifier(name)} = s.c{self._numbers[name]}" for name in write.key)
+        matches = [f"t.{quote_identifier(name)} = s.c{self._numbers[name]}" for name in write.key]
+        self._where = write.where
+        self._matches = " AND ".join([*matches, *_conditions(write.where, casts, len(columns))])
 
     def statements(self) -> tuple[str, ...]:
         """The statements in order."""
@@ -129,9 +138,13 @@ class _Sql:
         return _rows([self._casts[column.name] for column in self._columns], with_places=with_places)
 
     def _update(self) -> str:
-        sets = ", ".join(f"{quote_identifier(name)} = s.c{self._numbers[name]}" for name in self._set)
-        new = {name: f"s.c{self._numbers[name]}" for name in self._set}
+        new = {name: self._new_value(name) for name in self._set}
+        sets = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in new.items())
         return f"UPDATE {self._target} SET {sets} FROM {self._source()} WHERE {self._matches} AND {self._differs(new)}"
+
+    def _new_value(self, name: str) -> str:
+        value = f"s.c{self._numbers[name]}"
+        return f"(COALESCE(t.{quote_identifier(name)}, 0) + {value})" if name in self._added else value
 
     def _differs(self, new: Mapping[str, str]) -> str:
         """Whether a row would change, byte for byte: an equal row makes no row version, no log and runs no trigger.
@@ -152,13 +165,14 @@ class _Sql:
         )
 
     def _upsert(self) -> tuple[str, ...]:
-        """One statement where a unique index on the key arbitrates.
+        """One statement where a unique index on the key arbitrates, and every row counts.
 
-        Two where none does, and where every attempt to insert would draw a number from a sequence: rows that exist
+        Two where not, and where every attempt to insert would draw a number from a sequence: rows that exist
         would use them up. New rows draw theirs in the order of the write.
         """
         arbitrated = any(key.immediate and set(key.columns) == set(self._key) for key in self._table.keys)
         draws_numbers = any(column.draws_number and column.name not in self._numbers for column in self._table.columns)
+        arbitrated = arbitrated and not self._where
         conflict = self._on_conflict() if arbitrated else ""
         if arbitrated and not draws_numbers:
             return (self._insert(self._source()) + conflict,)
@@ -181,17 +195,72 @@ class _Sql:
         return f" ON CONFLICT ({key}) DO UPDATE SET {sets} WHERE {self._differs(new)}"
 
 
+def _conditions(where: Sequence[Where], casts: Mapping[str, str], parameter_count: int) -> list[str]:
+    """What rows must hold to count; the values are parameters, arrays as `constants_of` gives them."""
+    found: list[str] = []
+    for condition in where:
+        column = f"t.{quote_identifier(condition.column)}"
+        alternatives = [f"{column} IS NULL"] if None in condition.values else []
+        if alternatives != [f"{column} IS NULL"] or len(condition.values) > 1:
+            parameter_count += 1
+            alternatives.append(f"{column} = ANY(${parameter_count}::{casts[condition.column]}[])")
+        found.append(f"({' OR '.join(alternatives)})")
+    return found
+
+
+def constants_of(where: Sequence[Where]) -> list[str]:
+    """The parameters of conditions."""
+    some = [[value for value in condition.values if value is not None] for condition in where]
+    return [array_literal(values) for values in some if values]
+
+
 def lookup_sql(lookup: Lookup, table: CatalogTable, casts: Mapping[str, str]) -> str:
-    """A query of business keys, one array a column, that returns place, id and number of rows of those that exist.
+    """A query of business keys, one array a column, that returns place, first and last id of those that exist.
 
     Raises NotReady when the table lacks a column.
     """
-    for name in (*lookup.key, lookup.id):
+    order = lookup.first_by
+    for name in (*lookup.key, lookup.id, *(w.column for w in lookup.where), *(name for name, _ in order or ())):
         if name not in casts:
             raise _unusable(f"table {lookup.table} has no column {name}", "column-missing")
-    source = _rows([casts[name] for name in lookup.key], with_places=True)
-    matches = " AND ".join(f"t.{quote_identifier(name)} = s.c{number}" for number, name in enumerate(lookup.key))
+    row_id = f"t.{quote_identifier(lookup.id)}"
+    matches = [f"t.{quote_identifier(name)} = s.c{number}" for number, name in enumerate(lookup.key)]
+    where = " AND ".join([*matches, *_conditions(lookup.where, casts, len(lookup.key)), f"{row_id} IS NOT NULL"])
+    source = f"{table.table_name.sql} AS t"
+    place = "0"
+    if lookup.key:
+        source = f"{_rows([casts[name] for name in lookup.key], with_places=True)}, {source}"
+        place = "s.place"
+    if order is None:
+        grouped = f" GROUP BY {place}" if lookup.key else ""
+        return f"SELECT {place}, min({row_id}::text), max({row_id}::text) FROM {source} WHERE {where}{grouped}"
+    ordered = [f"t.{quote_identifier(name)} {'DESC' if descends else 'ASC'} NULLS LAST" for name, descends in order]
+    by = ", ".join(["place", *ordered, row_id])
     return (
-        f"SELECT s.place, min(t.{quote_identifier(lookup.id)}::text), count(*) "
-        f"FROM {source} JOIN {table.table_name.sql} AS t ON {matches} GROUP BY s.place"
+        f"SELECT DISTINCT ON (place) {place} AS place, {row_id}::text, {row_id}::text"
+        f" FROM {source} WHERE {where} ORDER BY {by}"
     )
+
+
+def lock_sql(table: CatalogTable, casts: Mapping[str, str], id_column: str) -> str:
+    """Lock the rows whose ids are in the one parameter, an array."""
+    column = f"t.{quote_identifier(id_column)}"
+    return (
+        f"SELECT FROM {table.table_name.sql} AS t WHERE {column} = ANY($1::{casts[id_column]}[])"
+        f" ORDER BY {column} FOR NO KEY UPDATE"
+    )
+
+
+def draw_sql(table: CatalogTable, column_name: str) -> str:
+    """Draw as many ids as the parameter says, as inserts without that column would.
+
+    Raises NotReady when the server gives that column no value.
+    """
+    column = next((column for column in table.columns if column.name == column_name), None)
+    if column is None or not (column.identity or column.expression):
+        raise _unusable(
+            f"column {column_name} of table {table.table_name.spelled} is not numbered by the server", "id-given"
+        )
+    names = f"{quote_literal(table.table_name.sql)}, {quote_literal(column_name)}"
+    drawn = f"nextval(pg_get_serial_sequence({names}))" if column.identity else column.expression
+    return f"SELECT ({drawn})::text FROM generate_series(1, $1::integer)"

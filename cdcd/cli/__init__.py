@@ -9,12 +9,16 @@ from typing import Final
 import click
 
 COMMANDS: Final = {
+    "init": "Look at two databases and propose a configuration to start from.",
     "run": "Start the daemon and stay in the foreground.",
     "check": "Check the configuration and every server, and say how to mend what is missing.",
+    "plan": "Say what a configuration would do, and do nothing.",
     "status": "Show what the daemon is doing: positions, lag, queues, errors.",
+    "history": "Show what happened to a record: changes, decisions and why, and who was told when.",
     "pause": "Stop delivering to a system; everything waits in the outbox.",
     "resume": "Deliver again, and retry at once what stopped or waits.",
     "resync": "Compare and mend an entity as a whole, while changes flow.",
+    "conflicts": "List what lost against its owner; accept it, or have the owner's value written back.",
     "rewind": "Send a system the present value of all that changed since a moment.",
 }
 
@@ -68,7 +72,7 @@ def cdcd() -> None:
     """Keeps an ERP database and a storefront database in step.
 
     Exit codes: 0 fine, 1 something failed, 2 the configuration or the command line is wrong, 3 a server or this machine
-    needs a person.
+    needs a person; of 'cdcd plan' 10: something would change.
     """
 
 

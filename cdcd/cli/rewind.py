@@ -56,7 +56,7 @@ def _confirm(plan: dict[str, Any], as_json: bool) -> None:
         raise DeclinedError("nothing was done")
 
 
-def parse_moment(text: str, now: datetime) -> int:
+def parse_moment(text: str, now: datetime, option: str = "--to") -> int:
     """Microseconds since 1970 of an ISO 8601 time (local when it names no zone) or "2h ago". Raises ConfigError."""
     ago = re.fullmatch(r"(.+?)\s*(?:ago)?", text.strip())
     try:
@@ -68,5 +68,5 @@ def parse_moment(text: str, now: datetime) -> int:
         return int(datetime.fromisoformat(text.strip()).astimezone(UTC).timestamp() * 1e6)
     except ValueError:
         raise ConfigError(
-            f"--to: {text!r} is no moment", code="argument", remedy="write 2026-11-21T22:00:00 or '2h ago'"
+            f"{option}: {text!r} is no moment", code="argument", remedy="write 2026-11-21T22:00:00 or '2h ago'"
         ) from None

@@ -172,8 +172,11 @@ def _facts(status: DaemonStatus) -> str:
     share = journal.size_bytes / journal.max_bytes if journal.max_bytes else 0.0
     phases = sorted(entity for entity, phase in status.resolve.phases.items() if phase != "live")
     seeding = f"; not settled yet: {', '.join(phases)}" if phases else ""
+    rows, since = status.resolve.waiting, status.resolve.waiting_since_seq
+    waiting = f"\nwaiting: {rows:,} rows refer to rows that nobody has shown, since entry {since:,}" if since else ""
     return (
         f"journal: entry {journal.last_seq:,}, {journal.size_bytes / 2**20:,.1f} MiB ({share:.0%} of its room){seeding}"
+        f"{waiting}"
     )
 
 

@@ -33,8 +33,12 @@ class Copying:
         seeds: Seeds,
         outbox: OutboxWriter,
         pulse: Callable[[], None],
+        is_awaiting: Callable[[str], bool] = lambda _entity: False,
     ) -> None:
-        """`pulse` is called on the way of what takes long."""
+        """`pulse` is called on the way of what takes long.
+
+        `is_awaiting` says of an entity whose records are put together whether tables for that have not been read whole.
+        """
         self.seeding: set[str] = set()
         self._plan = plan
         self._state = state
@@ -45,32 +49,45 @@ class Copying:
         self._seeds = seeds
         self._outbox = outbox
         self._pulse = pulse
+        self._is_awaiting = is_awaiting
         self._resyncs: dict[str, int] = {}
-        self._snapshots: set[tuple[str, str]] = set()
+        self._snapshots: dict[tuple[str, str], int] = {}
+        self._first_runs: dict[str, int] = {}
 
     def load(self) -> None:
         """Take up the phases where they were: at the start, and after a step that failed."""
         execute = self._state.connection.execute
-        self.seeding = {
-            name for name, phase in execute("SELECT entity, phase FROM phases") if phase == "seeding"
-        } & set(self._plan.entities)
-        self._snapshots = {(s, t) for s, t in execute('SELECT system, "table" FROM snapshots')}
+        phases = execute("SELECT entity, run FROM phases WHERE phase = 'seeding'")
+        self._first_runs = {name: run for name, run in phases if name in self._plan.entities}
+        self.seeding = {*self._first_runs}
+        self._snapshots = {(s, t): run for s, t, run in execute('SELECT system, "table", run FROM snapshots')}
         self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
 
     # ---- chunks ----------------------------------------------------------------------------------------------
 
-    def chunk_read(self, moment: Moment, source: str, note: ChunkNote, entities: Collection[str]) -> None:
-        """A chunk has been read for these entities. After the last one of a table: settle, or look who is missing."""
+    def chunk_read(
+        self,
+        moment: Moment,
+        source: str,
+        note: ChunkNote,
+        entities: Collection[str],
+        complete: Collection[str] = (),
+    ) -> None:
+        """A chunk has been read for these entities. After the last one of a table: settle, or look who is missing.
+
+        `complete` are those whose records can be put together since this chunk.
+        """
         if not note.done:
             return
         first = (source, note.table) not in self._snapshots
-        self._snapshots.add((source, note.table))
+        self._snapshots[source, note.table] = note.run
         self._state.connection.execute(
             "INSERT OR REPLACE INTO snapshots VALUES (?,?,?)", (source, note.table, note.run)
         )
-        for binding in self._bindings.get(source, {}).get(note.table, []):
-            if binding.entity in entities and binding.entity not in self.seeding:
-                self._sweep(moment, source, binding.entity, note, first=first)
+        shown = [binding.entity for binding in self._bindings.get(source, {}).get(note.table, [])]
+        for entity in dict.fromkeys([*(name for name in shown if not self._is_awaiting(name)), *complete]):
+            if entity in entities and entity not in self.seeding:
+                self._sweep(moment, source, entity, note, first=first)
         self.settle_ready(moment, entities)
 
     def settle_ready(self, moment: Moment, entities: Collection[str]) -> None:
@@ -81,7 +98,9 @@ class Copying:
         unread = {
             name
             for name, entity in self._plan.entities.items()
-            if not {(system, binding.table) for system, binding in entity.bindings.items()} <= self._snapshots
+            if not all(
+                self._is_read(name, system, table) for system, b in entity.bindings.items() for table in b.tables
+            )
         }
         later = set(self._plan.entities)
         for name, entity in self._plan.entities.items():
@@ -91,8 +110,12 @@ class Copying:
             if name in entities and name in self.seeding - unread and unsettled <= later - unread:
                 self._settle(moment, name)
 
+    def _is_read(self, entity: str, system: str, table: str) -> bool:
+        """Whether a table was read whole since the entity is known: rows of a copy before that were not read for it."""
+        return self._snapshots.get((system, table), -1) >= self._first_runs.get(entity, 0)
+
     def _settle(self, moment: Moment, name: str) -> None:
-        settler = Settler(self._deciders[name], self._golden, self._seeds)
+        settler = Settler(self._deciders[name], self._seeds)
         while settler.settle_page(moment):
             self._outbox.end_unit()
             self._golden.flush()
@@ -104,8 +127,13 @@ class Copying:
     # ---- resyncs ---------------------------------------------------------------------------------------------
 
     def start_resync(self, run: int, entities: Collection[str]) -> None:
-        """Note from now on which records each system shows; `run` numbers the copies that will."""
+        """Note from now on which records each system shows; `run` numbers the copies that will.
+
+        An entity whose first copy is not settled yet needs no notes: all that its seeds do not hold is not there.
+        """
         for name in entities:
+            if name in self.seeding:
+                continue
             plan = self._plan.entities[name]
             for system in plan.bindings:
                 self._resyncs[f"{system}:{name}"] = run
@@ -137,7 +165,9 @@ class Copying:
                 if record.present >> system & 1:
                     if may_miss:
                         decider.deleted(moment, system, key)
-                elif not record.sent >> system & 1 and decider.may_spread(record):
+                elif record.sent >> system & 1 or decider.may_lack(system, key):
+                    continue
+                elif decider.rights.may_spread(record):
                     decider.ensure(moment, system, key, record)
                     self._golden.put(decider.number, key, record)
             after = page[-1][0]

@@ -10,6 +10,7 @@ import msgspec
 from cdcd.model import ABSENT
 from cdcd.resolve.keys import after_prefix
 from cdcd.resolve.ownership import NOBODY
+from cdcd.resolve.renaming import Renames
 from cdcd.state import State
 
 CACHE_RECORDS: Final = 10_000
@@ -32,6 +33,9 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     `told` holds for each system the units on their way to it, each with the slots (as bits) that no later one carries:
     a slot is on its way exactly as long as its own unit has not been read back.
+
+    Where several systems share fields, `origins` and `shadows` are kept too, and: `changed`, when the last writer's change
+    was made (microseconds, by slot); `adding`, what units on their way to a system add to totals: (unit, slot, difference).
     """
 
     values: list[Any]
@@ -44,6 +48,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     origins: list[int] | None = None
     shadows: dict[int, list[Any]] | None = None
     told: dict[int, list[tuple[int, int]]] = {}
+    changed: dict[int, int] = {}
+    adding: dict[int, list[tuple[int, int, Any]]] = {}
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -53,9 +59,13 @@ _decode: Final = msgspec.msgpack.Decoder(Record, ext_hook=lambda _code, _data: A
 class GoldenRecords:
     """Golden records by (entity number, key). A changed record must be `put`, or the change is not stored."""
 
-    def __init__(self, state: State, widths: Mapping[int, int]) -> None:
-        """`widths` are the numbers of slots by entity: records stored before a field was added are shorter."""
+    def __init__(self, state: State, widths: Mapping[int, int], renames: Renames | None = None) -> None:
+        """`widths` are the numbers of slots by entity: records stored before a field was added are shorter.
+
+        References to records that `renames` knows are read by their present keys.
+        """
         self._connection = state.connection
+        self._renames = renames
         self._widths = widths
         self._cache: dict[tuple[int, bytes], Record | None] = {}
         self._dirty: dict[tuple[int, bytes], Record] = {}
@@ -79,6 +89,8 @@ class GoldenRecords:
         record: Record = _decode(body)
         if len(record.values) < self._widths[entity]:
             _widen(record, self._widths[entity])
+        if self._renames is not None:
+            self._renames.follow_references(entity, record.values)
         return record
 
     def get(self, entity: int, key: bytes) -> Record | None:
@@ -129,6 +141,11 @@ class GoldenRecords:
     def _forget(self) -> None:
         self._cache.clear()
         self._cached_bytes = 0
+
+    def reread(self) -> None:
+        """A record was renamed: read anew what may refer to it."""
+        self.flush()
+        self._forget()
 
     def discard(self) -> None:
         """Forget everything cached, after a step that failed."""
@@ -194,6 +211,15 @@ class Crosswalk:
                 f"SELECT id, key FROM crosswalk WHERE binding=? AND id IN ({marks})", (binding, *part)
             ):
                 cache[binding, row_id] = key
+
+    def rekey(self, entity: int, old: bytes, new: bytes) -> None:
+        """Rows of an entity, in all systems, that hold the record `old`, or a child of it, hold that of `new`."""
+        self.flush()
+        self._connection.execute(
+            "UPDATE crosswalk SET key = CAST(? || substr(key, ?) AS BLOB) WHERE binding>=? AND binding<? AND key>=? AND key<?",
+            (new, len(old) + 1, entity << 8, entity + 1 << 8, old, after_prefix(old)),
+        )
+        self._cache.clear()
 
     def learn(self, binding: int, row_id: bytes, key: bytes) -> None:
         """Remember which record a row holds. A deleted row is remembered too: its children's deletes come later."""

@@ -8,12 +8,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from cdcd.conversions import Convert, StandsIn, column_to_field, stand_in_test
+from cdcd.conversions import Convert, StandsIn, between, column_text, stand_in_test, to_field, typed
 from cdcd.model import ABSENT, Relation, Row
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.plan import BindingPlan, ColumnPlan, EntityPlan, Plan
 from cdcd.resolve.suspension import CannotRead
-from cdcd.values import ValueRefused, parse_type
+from cdcd.transforms.groups import Amount, Parts, from_minor_units, joined
+from cdcd.transforms.step import TEXT
+from cdcd.values import ValueRefused, ValueType, parse_type
 
 KeyOf: TypeAlias = Callable[[int, bytes], bytes | None]
 
@@ -47,16 +49,26 @@ class RowMapper:
         self.relation = relation
         self._key_of = key_of
         self._check_columns()
-        columns = {bound.slot: self._at[bound.column] for bound in binding.columns}
+        columns = {b.slot: self._at[b.columns[0]] for b in binding.columns if len(b.columns) == 1}
         self._take = _taker([columns.get(slot, len(relation.columns)) for slot in range(len(entity.fields))])
-        self._converts = {b.slot: convert for b in binding.columns if (convert := self._converter(plan, b))}
-        self.stand_ins = {b.slot: test for b in binding.columns if (test := self._stand_in(plan, b))}
+        self._converts: dict[int, Convert] = {}
+        self._nulls: dict[int, Any] = {}
+        """What NULL is read as, by slot, where it is not read as NULL."""
+        self._constants: dict[int, Any] = {}
+        self._joins: list[tuple[int, list[tuple[int, Convert | None]], Callable[[Parts], str | None]]] = []
+        """Slots that have several columns: where these are, how each becomes text, and how they are put together."""
+        self._amounts: list[tuple[int, int, Amount]] = []
+        """Slots of amounts, of their currencies, and how one is read by the other."""
+        self.stand_ins: dict[int, StandsIn] = {}
+        for bound in binding.columns:
+            self._compile(plan, bound)
+        self._is_plain = not (self._nulls or self._constants or self._joins or self._amounts)
         self._key_columns = [(columns[slot], self._converts.get(slot)) for slot in entity.key]
         self._parent = self._parent_reader(plan)
         self._id = self._id_reader()
         self.has_id = self._id is not None
         referred_to = entity.name in plan.referred_to()
-        self.learns = self._id is not None and (referred_to or not self._key_is_identity())
+        self.learns = self._id is not None and (referred_to or binding.is_gathered or not self._key_is_identity())
 
     def _check_columns(self) -> None:
         missing = [name for name in self.binding.needed_columns if name not in self._at]
@@ -68,13 +80,14 @@ class RowMapper:
                 remedy=self._remedy("bind other columns"),
             )
 
-    def _converter(self, plan: Plan, bound: ColumnPlan) -> Convert | None:
+    def _compile(self, plan: Plan, bound: ColumnPlan) -> None:
+        """How a field is read. Raises CannotRead where its column does not convert."""
         field = self.entity.fields[bound.slot]
         if field.refers_to is not None and not bound.holds_key:
-            return self._reference(plan, field.refers_to)
-        column_type = parse_type(self.relation.types[self._at[bound.column]])
+            self._converts[bound.slot] = self._reference(plan, field.refers_to)
+            return
         try:
-            return column_to_field(column_type, plan.plain_type(field.type), bound.transform)
+            self._compile_value(bound, plan.plain_type(field.type))
         except ValueError as error:
             raise CannotRead(
                 self.entity.family,
@@ -84,11 +97,27 @@ class RowMapper:
                 remedy=self._remedy("change the field's type or give the column a transform"),
             ) from error
 
-    def _stand_in(self, plan: Plan, bound: ColumnPlan) -> StandsIn | None:
-        """Whether a value only stands in for one that does not fit this column (`Column.unfit`)."""
-        field = self.entity.fields[bound.slot]
-        column_type = parse_type(self.relation.types[self._at[bound.column]])
-        return stand_in_test(plan.plain_type(field.type), column_type, bound.transform)
+    def _compile_value(self, bound: ColumnPlan, field: ValueType) -> None:
+        slot, transform = bound.slot, bound.transform
+        if transform is not None and transform.constant is not None:
+            self._constants[slot] = typed(column_text(transform.constant), field)
+            return
+        types = [parse_type(self.relation.types[self._at[name]]) for name in bound.columns]
+        if bound.currency is not None:
+            self._amounts.append((slot, bound.currency, from_minor_units(types[0], field)))
+            return
+        if transform is not None and transform.join is not None:
+            places = [(self._at[name], between(kind, TEXT)) for name, kind in zip(bound.columns, types, strict=True)]
+            self._joins.append((slot, places, joined(transform.join)))
+            types = [TEXT]
+        way = to_field(types[0], field, transform)
+        if way.convert is not None:
+            self._converts[slot] = way.convert
+        if way.null is not None:
+            self._nulls[slot] = way.null
+        test = stand_in_test(field, types[0], transform)
+        if test is not None:
+            self.stand_ins[slot] = test
 
     def _remedy(self, change: str) -> str:
         return (
@@ -154,11 +183,42 @@ class RowMapper:
     def map(self, row: Row) -> Mapped:
         """The record a row holds. Raises ValueRefused when a value, or a reference, has no faithful form."""
         values = list(self._take([*row, ABSENT]))
+        if self._is_plain:
+            for slot, convert in self._converts.items():  # as `_convert`, without a call for each row
+                value = values[slot]
+                if value is not None and value is not ABSENT:
+                    values[slot] = convert(value)
+        else:
+            self._make(row, values)
+        return Mapped(self._record_key(row, [values[slot] for slot in self.entity.key]), values)
+
+    def _convert(self, values: list[Any]) -> None:
         for slot, convert in self._converts.items():
             value = values[slot]
             if value is not None and value is not ABSENT:
                 values[slot] = convert(value)
-        return Mapped(self._record_key(row, [values[slot] for slot in self.entity.key]), values)
+
+    def _make(self, row: Row, values: list[Any]) -> None:
+        """The values of fields that are more than their column's, converted."""
+        self._put_together(row, values)
+        nulls = [slot for slot in self._nulls if values[slot] is None]
+        self._convert(values)
+        for slot in nulls:
+            values[slot] = self._nulls[slot]
+        for slot, constant in self._constants.items():
+            values[slot] = constant
+        for slot, currency, amount in self._amounts:
+            value = values[slot]
+            if value is not None and value is not ABSENT:
+                values[slot] = amount(value, values[currency])
+
+    def _put_together(self, row: Row, values: list[Any]) -> None:
+        for slot, places, join in self._joins:
+            parts = [row[at] for at, _ in places]
+            if any(part is ABSENT for part in parts):
+                values[slot] = ABSENT
+                continue
+            values[slot] = join([_converted(part, to_text) for part, (_, to_text) in zip(parts, places, strict=True)])
 
     def known_key(self, row: Row) -> bytes | None:
         """The key of a row that cannot be read as a whole: deleted, or not understood. None if it cannot be told."""

@@ -7,27 +7,16 @@ so that stored records and outbox units stay readable when the configuration is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from cdcd.adapter import TableNeed
-from cdcd.config import (
-    Binding,
-    ChildBinding,
-    Column,
-    Config,
-    Entity,
-    Field,
-    NotOwner,
-    OnDeleteArchive,
-    OwnershipRule,
-    Unfit,
-)
-from cdcd.conversions import column_text, typed
-from cdcd.errors import ConfigError
-from cdcd.values import ValueType, parse_type
+from cdcd.config import Column, Constant, FromField, New, NewValue, NotOwner, OwnershipRule, Split, Unfit
+from cdcd.config_parts import FIELD_IN_TEMPLATE
+from cdcd.model import XREF_TABLE
+from cdcd.values import ValueType
 
 DEAD: Final = ValueType("native", ("dropped",))
 
@@ -48,6 +37,8 @@ class FieldPlan(msgspec.Struct, frozen=True):
     type: ValueType
     owner: str | None
     not_owner: NotOwner
+    between: tuple[str, ...] = ()
+    initial: str | None = None
 
     @property
     def refers_to(self) -> str | None:
@@ -55,12 +46,85 @@ class FieldPlan(msgspec.Struct, frozen=True):
         return self.type.arguments[0] if self.type.kind == "ref" else None
 
 
+MAIN: Final = ""
+"""The main row of a binding, where its parts are named."""
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What a row must hold to count: in `column` one of `values` (None is NULL), or in that of `part`, which hangs on it."""
+
+    part: str | None
+    column: str
+    values: tuple[Constant | None, ...]
+
+
+class PartPlan(msgspec.Struct, frozen=True):
+    """A further table of a binding. Its rows hang on those of the part `of` (`MAIN`: on the main row).
+
+    Either `at` is the column of that row that holds this row's id, or `parent` is the column here that holds that row's
+    id. Ids are in `id_column`, by default the primary key. `first_by` orders rows of which the first counts: columns, and
+    whether they descend; the id decides at last.
+    """
+
+    name: str
+    table: str
+    of: str
+    at: str | None
+    parent: str | None
+    id_column: str | None
+    where: tuple[Condition, ...]
+    first_by: tuple[tuple[str, bool], ...]
+    write: Literal["refer", "row", "never"]
+    new: dict[str, New]
+    null: Literal["set", "delete"] | None = None
+
+
+Place: TypeAlias = tuple[str, str]
+"""A column of a binding's tables: the part (`MAIN` for the main table) and the column."""
+
+
+def place_of(column: str) -> Place:
+    """Where a bound column is: "template.name" in the part template, "code" in the main table."""
+    part, _, name = column.rpartition(".")
+    return part, name
+
+
 class ColumnPlan(msgspec.Struct, frozen=True):
-    """A bound column: which slot it fills, and the transform between them."""
+    """A bound column: which slot it fills, and the transform between them.
+
+    `column` is its name in the rows that a mapper reads: in a binding with parts "part.column", and a name of its own
+    where the value is computed from others. `currency` is the slot of an amount's currency, which says how it is counted.
+    """
 
     slot: int
     column: str
     transform: Column | None
+    currency: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that it is read from and written to, as a mapper's rows call them; none of a constant."""
+        t = self.transform
+        if t is None or (t.join is None and t.constant is None):
+            return (self.column,)
+        return () if t.join is None else tuple(t.join.columns)
+
+    @property
+    def splits(self) -> Split | None:
+        """Which part of its column the field has, where the column has several."""
+        first = None if self.transform is None else next(iter(self.transform.steps), self.transform)
+        return None if first is None else first.split
+
+    @property
+    def place(self) -> Place:
+        """The part and the column; of several, which are in one part, the first."""
+        return place_of(self.columns[0]) if self.columns else (MAIN, self.column)
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether the value comes from several columns or rows, so that it cannot be written."""
+        t = self.transform
+        return t is not None and bool(t.first or t.sum or t.count)
 
     @property
     def holds_key(self) -> bool:
@@ -71,7 +135,7 @@ class ColumnPlan(msgspec.Struct, frozen=True):
 class BindingPlan(msgspec.Struct, frozen=True):
     """Where an entity lives in one system. `parent_column` is set for children: it holds the parent row's id.
 
-    `archive` are the fields to set instead of deleting, by slot, as canonical values of their fields.
+    `parts` come after those that they hang on. `archive` are the fields to set instead of deleting, by slot, as canonical values of their fields.
     """
 
     system: str
@@ -83,6 +147,66 @@ class BindingPlan(msgspec.Struct, frozen=True):
     archive: dict[int, Any] | None
     ignore_delete: bool
     schedule: str
+    where: tuple[Condition, ...] = ()
+    new: dict[str, New] = {}
+    parts: tuple[PartPlan, ...] = ()
+    xref: bool = False
+    xref_table: str = ""
+
+    @property
+    def instead_of_delete(self) -> dict[int, Any] | None:
+        """What is set, by slot, instead of deleting a row: nothing at all where a delete is ignored. None: it is deleted."""
+        return {} if self.ignore_delete else self.archive
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether a record is put together from rows of several tables, or only some rows of the table are records."""
+        return bool(self.parts or self.where or self.xref)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All tables whose rows make the records, the main one first."""
+        kept = [self.xref_table] if self.xref else []
+        return tuple(dict.fromkeys([self.table, *(part.table for part in self.parts), *kept]))
+
+    def as_read(self, key: tuple[int, ...]) -> BindingPlan:
+        """The binding as rows are read: where `cdcd_xref` keeps the business key, that is a part like others."""
+        if not self.xref:
+            return self
+        where = (Condition(None, "entity", (self.entity,)),)
+        part = PartPlan(XREF_TABLE, self.xref_table, MAIN, None, "id", None, where, (), "never", {})
+        kept = (ColumnPlan(key[0], f"{XREF_TABLE}.key", None),)
+        return msgspec.structs.replace(self, parts=(*self.parts, part), columns=(*self.columns, *kept), xref=False)
+
+    def part(self, name: str) -> PartPlan:
+        """The part of that name."""
+        return next(part for part in self.parts if part.name == name)
+
+    def hanging(self, name: str) -> list[PartPlan]:
+        """The parts that hang on this one (`MAIN`: on the main row)."""
+        return [part for part in self.parts if part.of == name]
+
+    def read_from(self, name: str) -> tuple[str, ...]:
+        """The columns of a part's table (`MAIN`: of the main table) that reading needs."""
+        own = [column for part, column in self._places() if part == name]
+        hung = [part.at for part in self.hanging(name) if part.at is not None]
+        if name == MAIN:
+            ids = [self.parent_column, self.id_column]
+            return tuple(dict.fromkeys([c for c in ids if c is not None] + own + hung))
+        part = self.part(name)
+        ids = [part.parent, part.id_column, *(column for column, _ in part.first_by)]
+        return tuple(dict.fromkeys([c for c in ids if c is not None] + own + hung))
+
+    def _places(self) -> Iterator[Place]:
+        """All columns that are bound or looked at, by part."""
+        for bound in self.columns:
+            transform = bound.transform
+            if transform is not None and bound.is_computed:
+                yield from map(place_of, (*transform.first, *transform.sum, *transform.minus))
+            else:
+                yield from map(place_of, bound.columns)
+        for name, conditions in ((MAIN, self.where), *((part.name, part.where) for part in self.parts)):
+            yield from ((name if c.part is None else c.part, c.column) for c in conditions)
 
     def bound_mask(self) -> int:
         """The slots this binding has a column for, as bits."""
@@ -98,9 +222,61 @@ class BindingPlan(msgspec.Struct, frozen=True):
 
     @property
     def needed_columns(self) -> tuple[str, ...]:
-        """The columns without which rows cannot be read."""
+        """The columns without which the rows that a mapper reads cannot be understood."""
         others = [name for name in (self.parent_column, self.id_column) if name is not None]
-        return tuple(dict.fromkeys([*others, *(column.column for column in self.columns)]))
+        return tuple(dict.fromkeys([*others, *(name for column in self.columns for name in column.columns)]))
+
+    @property
+    def written_mask(self) -> int:
+        """The slots that can be written in this system, as bits."""
+        never = {part.name for part in self.parts if part.write == "never"}
+        return sum(
+            1 << bound.slot
+            for bound in self.columns
+            if not (bound.transform is not None and bound.transform.is_read_only)
+            and never.isdisjoint(place_of(column)[0] for column in bound.columns)
+        )
+
+    @property
+    def told_together(self) -> tuple[int, ...]:
+        """Slots of which none can be written without the others, as bits.
+
+        Parts of one column, amounts and their currency, and what says together which row is referred to.
+        """
+        groups: list[int] = []
+        choosing = [self._choosing(part) for part in self.parts if part.write == "refer"]
+        for told in (*map(self._written_with, self.columns), *choosing):
+            mask = told
+            if mask & (mask - 1):
+                met = [group for group in groups if group & mask]
+                groups = [group for group in groups if group not in met]
+                for group in met:
+                    mask |= group
+                groups.append(mask)
+        return tuple(groups)
+
+    def _written_with(self, bound: ColumnPlan) -> int:
+        if bound.splits is not None:
+            return sum(1 << other.slot for other in self.columns if other.columns == bound.columns)
+        shares = bound.currency is not None and self.bound(bound.currency).columns
+        return 1 << bound.slot | (1 << bound.currency if shares and bound.currency is not None else 0)
+
+    def _choosing(self, part: PartPlan) -> int:
+        mask = sum(1 << bound.slot for bound in self.columns if not bound.is_computed and bound.place[0] == part.name)
+        for hanging in self.hanging(part.name):
+            mask |= self._choosing(hanging) if hanging.at is not None else 0
+        return mask
+
+    @property
+    def fields_of_new(self) -> frozenset[str]:
+        """The fields that values of new rows are made of, bound or not."""
+        found: set[str] = set()
+        for new in (self.new, *(part.new for part in self.parts)):
+            for value in new.values():
+                if isinstance(value, NewValue):
+                    found.update(match[1] for match in FIELD_IN_TEMPLATE.finditer(value.template or ""))
+                    found.update(match.field for match in value.where.values() if isinstance(match, FromField))
+        return frozenset(found)
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
@@ -116,6 +292,13 @@ class EntityPlan(msgspec.Struct, frozen=True):
     delete: frozenset[str]
     bindings: dict[str, BindingPlan]
     key_width: int
+    restore: frozenset[str] = frozenset()
+    publish: frozenset[str] = frozenset()
+    subscribe: frozenset[str] = frozenset()
+    on_create: NotOwner = "revert"
+    on_delete: NotOwner = "revert"
+    members_by: str | None = None
+    """Of a child collection, the one system that adds and removes children, if the configuration names it."""
 
     @property
     def family(self) -> str:
@@ -153,13 +336,23 @@ class Plan(msgspec.Struct, frozen=True):
     entities: dict[str, EntityPlan]
     routes: tuple[Route, ...]
     vocabulary: Vocabulary
+    clock_ahead_max_us: int = 10_000_000
 
     def by_table(self, system: str) -> dict[str, list[BindingPlan]]:
-        """The bindings of each table of a system."""
+        """The bindings of each main table of a system."""
         found: dict[str, list[BindingPlan]] = {}
         for entity in self.entities.values():
             if system in entity.bindings:
                 found.setdefault(entity.bindings[system].table, []).append(entity.bindings[system])
+        return found
+
+    def by_any_table(self, system: str) -> dict[str, list[BindingPlan]]:
+        """The bindings of each table of a system, by its main table and those of its parts."""
+        found: dict[str, list[BindingPlan]] = {}
+        for entity in self.entities.values():
+            binding = entity.bindings.get(system)
+            for table in () if binding is None else binding.tables:
+                found.setdefault(table, []).append(entity.bindings[system])
         return found
 
     def routes_from(self, system: str) -> dict[str, list[Route]]:
@@ -176,7 +369,13 @@ class Plan(msgspec.Struct, frozen=True):
 
     def is_target(self, system: str) -> bool:
         """Whether anything is ever written to the system."""
-        return bool(self.by_table(system)) or any(route.target == system for route in self.routes)
+        told = any(system in e.bindings and system in e.subscribe for e in self.entities.values())
+        return told or any(route.target == system for route in self.routes)
+
+    def xref_table(self, system: str) -> str:
+        """The table in a system that keeps business keys, "" where no binding needs it."""
+        bindings = (entity.bindings.get(system) for entity in self.entities.values())
+        return next((binding.xref_table for binding in bindings if binding is not None and binding.xref), "")
 
     def tables(self, system: str) -> list[TableNeed]:
         """What is needed of each table of a system, in the order in which tables are first copied."""
@@ -190,9 +389,7 @@ class Plan(msgspec.Struct, frozen=True):
         for entity in self.entities.values():
             binding = entity.bindings.get(system)
             if binding is not None:
-                parent = () if binding.parent_column is None else (binding.parent_column,)
-                key = parent + tuple(binding.column_of(slot) for slot in entity.key)
-                yield TableNeed(binding.table, key, binding.needed_columns, captured=True, written=True)
+                yield from _needs_of(entity, binding)
         for route in self.routes:
             if route.source == system:
                 yield TableNeed(route.source_table, captured=True, written=False)
@@ -204,6 +401,22 @@ class Plan(msgspec.Struct, frozen=True):
         refs = {field.refers_to for entity in self.entities.values() for field in entity.fields}
         parents = {entity.parent for entity in self.entities.values()}
         return frozenset(name for name in refs | parents if name is not None)
+
+    def in_circles(self) -> frozenset[str]:
+        """Entities that refer to others which, perhaps by way of more, refer to them: neither can be told first."""
+        refers = {
+            name: {field.refers_to for field in entity.fields} - {None, name} for name, entity in self.entities.items()
+        }
+        found = set()
+        for name, referred in refers.items():
+            reached: set[str | None] = set()
+            ahead = set(referred)
+            while ahead:
+                reached |= ahead
+                ahead = {far for near in ahead if near is not None for far in refers.get(near, ())} - reached
+            if name in reached:
+                found.add(name)
+        return frozenset(found)
 
     def key_types(self, entity: str) -> tuple[ValueType, ...]:
         """The types of an entity's key, its parent's first; a reference to a key of one part has that part's type."""
@@ -221,7 +434,29 @@ class Plan(msgspec.Struct, frozen=True):
     def entities_tables(self, entity: str) -> list[tuple[str, str]]:
         """The (system, table) pairs an entity and its children live in, parents first."""
         names = [name for name, plan in self.entities.items() if entity in (name, plan.parent)]
-        return [(s, b.table) for name in names for s, b in self.entities[name].bindings.items()]
+        tables = [(s, table) for name in names for s, b in self.entities[name].bindings.items() for table in b.tables]
+        return list(dict.fromkeys(tables))
+
+
+def _needs_of(entity: EntityPlan, binding: BindingPlan) -> Iterator[TableNeed]:
+    """What a binding needs of its tables. The key of records that are put together may be anywhere in them."""
+    written = binding.system in entity.subscribe
+    if binding.is_gathered:
+        yield TableNeed(binding.table, (), binding.read_from(MAIN), captured=True, written=written)
+    else:
+        parent = () if binding.parent_column is None else (binding.parent_column,)
+        key = parent + tuple(binding.column_of(slot) for slot in entity.key)
+        yield TableNeed(binding.table, key, binding.needed_columns, captured=True, written=written)
+    for part in binding.parts:
+        yield TableNeed(
+            part.table, (), binding.read_from(part.name), captured=True, written=written and part.write == "row"
+        )
+    if binding.xref:
+        yield TableNeed(binding.xref_table, ("entity", "key"), ("entity", "key", "id"), captured=True, written=written)
+    for new in (binding.new, *(part.new for part in binding.parts)):
+        for value in new.values():
+            if isinstance(value, NewValue) and value.id_of is not None:
+                yield TableNeed(value.id_of, (), tuple(value.where), captured=False, written=False)
 
 
 def _merge(one: TableNeed, other: TableNeed) -> TableNeed:
@@ -229,233 +464,3 @@ def _merge(one: TableNeed, other: TableNeed) -> TableNeed:
     return TableNeed(
         one.table, one.key or other.key, columns, one.captured or other.captured, one.written or other.written
     )
-
-
-def build(config: Config, table_name: Callable[[str, str], str], known: Vocabulary | None = None) -> Plan:
-    """Compile `config`. `table_name(system, table)` spells a table in full; `known` keeps earlier numbers."""
-    known = known or Vocabulary()
-    flat = dict(_flatten(config))
-    order = _dependency_order(flat)
-    routes = list(_routes(config, table_name))
-    fields = {name: _extend(known.fields.get(name, ()), spec.fields) for name, spec in flat.items()}
-    vocabulary = Vocabulary(
-        _extend(known.systems, config.systems),
-        _extend(known.entities, order),
-        {**known.fields, **fields},
-        _extend(known.routes, [_route_name(*route) for route in routes]),
-    )
-    entities: dict[str, EntityPlan] = {}
-    for name in order:
-        entities[name] = _entity_plan(name, flat[name], vocabulary, entities, table_name)
-    for entity in entities.values():
-        _check_references(entity, entities)
-    left_out = _left_out(config, table_name)
-    numbered = tuple(
-        Route(
-            vocabulary.routes.index(_route_name(*route)),
-            *route,
-            left_out.get((route[0], route[1], route[2]), frozenset()),
-            tuple(_unfit_columns(config, route, table_name)),
-        )
-        for route in routes
-    )
-    return Plan(config.daemon.name, tuple(config.systems), entities, numbered, vocabulary)
-
-
-class _Flat(msgspec.Struct, frozen=True):
-    """An entity or child collection before numbering."""
-
-    entity: Entity
-    key: list[str]
-    fields: dict[str, Field]
-    parent: str | None
-    bindings: dict[str, Binding | ChildBinding]
-
-
-def _flatten(config: Config) -> Iterator[tuple[str, _Flat]]:
-    for name, entity in config.entities.items():
-        yield name, _Flat(entity, entity.key, entity.fields, None, dict(entity.bindings))
-        for child_name, child in entity.children.items():
-            bindings: dict[str, Binding | ChildBinding] = {
-                system: binding.children[child_name]
-                for system, binding in entity.bindings.items()
-                if child_name in binding.children
-            }
-            yield f"{name}.{child_name}", _Flat(entity, child.key, child.fields, name, bindings)
-
-
-def _dependency_order(flat: Mapping[str, _Flat]) -> list[str]:
-    """Entities so that parents and referred-to ones come first; a circle of references keeps configuration order."""
-    ordered: dict[str, None] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in ordered or name in path:
-            return
-        spec = flat[name]
-        wanted = [spec.parent] if spec.parent else []
-        wanted += [t.arguments[0] for f in spec.fields.values() if (t := parse_type(f.type)).kind == "ref"]
-        for other in wanted:
-            visit(other, (*path, name))
-        ordered[name] = None
-
-    for name in flat:
-        visit(name, ())
-    return list(ordered)
-
-
-def _check_references(entity: EntityPlan, entities: Mapping[str, EntityPlan]) -> None:
-    """What is referred to by a local id must live in the same system, under a key that finds it there."""
-    for binding in entity.bindings.values():
-        at = f"entities.{entity.name}.in.{binding.system}"
-        if entity.parent is not None:
-            _check_referred_to(f"{at}.parent", entities[entity.parent], binding.system)
-        for column in binding.columns:
-            field = entity.fields[column.slot]
-            if field.refers_to is None:
-                continue
-            other = entities[field.refers_to]
-            if not column.holds_key:
-                _check_referred_to(f"{at}.columns.{field.name}", other, binding.system)
-            elif other.key_width != 1:
-                raise ConfigError(
-                    f"{at}.columns.{field.name}: one column cannot hold the key of {other.name!r}, which has several parts",
-                    remedy='use reference = "id"',
-                    code="config-rule",
-                )
-
-
-def _check_referred_to(at: str, other: EntityPlan, system: str) -> None:
-    binding = other.bindings.get(system)
-    if binding is None:
-        raise ConfigError(
-            f"{at}: refers to {other.name!r}, which does not live in {system!r}",
-            remedy=f'bind {other.name!r} in {system!r}, or use reference = "key"',
-            code="config-rule",
-        )
-    if any(other.fields[slot].refers_to and not binding.bound(slot).holds_key for slot in other.key):
-        raise ConfigError(
-            f"{at}: refers to {other.name!r}, whose key is itself a reference by id",
-            remedy=f"give {other.name!r} a key of plain fields",
-            code="config-rule",
-        )
-
-
-def _extend(known: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*known, *names]))
-
-
-def _entity_plan(
-    name: str,
-    spec: _Flat,
-    vocabulary: Vocabulary,
-    done: Mapping[str, EntityPlan],
-    table_name: Callable[[str, str], str],
-) -> EntityPlan:
-    slots = {field: slot for slot, field in enumerate(vocabulary.fields[name])}
-    policy = spec.entity.not_owner
-    fields = tuple(
-        FieldPlan(
-            field,
-            parse_type(spec.fields[field].type),
-            spec.fields[field].owner,
-            policy.fields.get(field, policy.default),
-        )
-        if field in spec.fields
-        else FieldPlan(field, DEAD, None, "ignore")
-        for field in slots
-    )
-    bindings = {
-        system: _binding_plan(system, name, binding, fields, table_name) for system, binding in spec.bindings.items()
-    }
-    parent_width = done[spec.parent].key_width if spec.parent else 0
-    return EntityPlan(
-        number=vocabulary.entities.index(name),
-        name=name,
-        fields=fields,
-        key=tuple(slots[field] for field in spec.key),
-        parent=spec.parent,
-        rules=tuple(spec.entity.ownership),
-        create=frozenset(spec.entity.create),
-        delete=frozenset(spec.entity.delete),
-        bindings=bindings,
-        key_width=parent_width + len(spec.key),
-    )
-
-
-def _binding_plan(
-    system: str,
-    entity: str,
-    binding: Binding | ChildBinding,
-    fields: tuple[FieldPlan, ...],
-    table_name: Callable[[str, str], str],
-) -> BindingPlan:
-    slots = {field.name: slot for slot, field in enumerate(fields)}
-    named = dict(binding.columns)
-    if isinstance(binding, Binding):
-        named.update({field: column for field, column in binding.key.items() if field not in named})
-    columns = tuple(
-        ColumnPlan(slots[field], spec, None) if isinstance(spec, str) else ColumnPlan(slots[field], spec.column, spec)
-        for field, spec in named.items()
-    )
-    table = table_name(system, binding.table)
-    if isinstance(binding, ChildBinding):
-        return BindingPlan(system, entity, table, columns, binding.parent, None, None, ignore_delete=False, schedule="")
-    archived = binding.on_delete.archive if isinstance(binding.on_delete, OnDeleteArchive) else None
-    return BindingPlan(
-        system,
-        entity,
-        table,
-        columns,
-        None,
-        binding.id,
-        None if archived is None else _archive(system, entity, {slots[f]: v for f, v in archived.items()}, fields),
-        ignore_delete=binding.on_delete == "ignore",
-        schedule=binding.deliver.schedule,
-    )
-
-
-def _archive(
-    system: str, entity: str, values: Mapping[int, str | int | bool], fields: tuple[FieldPlan, ...]
-) -> dict[int, Any]:
-    """What the configuration writes there, as values of the fields: never text where a number belongs."""
-    try:
-        return {slot: typed(column_text(value), fields[slot].type) for slot, value in values.items()}
-    except ValueError as error:
-        at = f"entities.{entity}.in.{system}.on-delete.archive"
-        raise ConfigError(f"{at}: {error}", remedy="correct the file", code="config-rule") from error
-
-
-def _routes(config: Config, table_name: Callable[[str, str], str]) -> Iterator[tuple[str, str, str, str]]:
-    for copy in config.replicate:
-        for table in copy.tables:
-            target = copy.rename.get(table, table.rpartition(".")[2])
-            if not target:
-                raise ConfigError(f"replicate: table {table!r} has no name in {copy.target!r}", code="config-rule")
-            yield copy.source, copy.target, table_name(copy.source, table), table_name(copy.target, target)
-
-
-def _left_out(config: Config, table_name: Callable[[str, str], str]) -> dict[tuple[str, str, str], frozenset[str]]:
-    """By source, target and table: the columns that are not copied."""
-    found: dict[tuple[str, str, str], frozenset[str]] = {}
-    for copy in config.replicate:
-        for left_out in copy.leave_out:
-            table, _, column = left_out.rpartition(".")
-            at = (copy.source, copy.target, table_name(copy.source, table))
-            found[at] = found.get(at, frozenset()) | {column}
-    return found
-
-
-def _unfit_columns(
-    config: Config, route: tuple[str, str, str, str], table_name: Callable[[str, str], str]
-) -> Iterator[tuple[str, Unfit]]:
-    """The columns of a copy that have a policy for values that do not fit."""
-    source, target, source_table, _ = route
-    for copy in config.replicate:
-        for named, policy in copy.unfit.items():
-            table, _, column = named.rpartition(".")
-            if (copy.source, copy.target, table_name(source, table)) == (source, target, source_table):
-                yield column, policy
-
-
-def _route_name(source: str, target: str, source_table: str, target_table: str) -> str:
-    return f"{source}:{source_table}>{target}:{target_table}"

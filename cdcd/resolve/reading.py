@@ -17,10 +17,14 @@ from cdcd.model import Op, Relation, Row, Rows
 from cdcd.outbox import OutboxWriter
 from cdcd.resolve.copying import UNKNOWN_KEY, Copying
 from cdcd.resolve.decide import EntityDecider, Moment
+from cdcd.resolve.gathered_binding import GatheredBinding
+from cdcd.resolve.gathering import Gathered, Gathering, families_of
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
+from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference, entity_of_binding
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import BindingPlan, Plan, Route, copies_of
+from cdcd.resolve.renaming import Renames, free_key, rename
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.suspension import CannotRead
 from cdcd.resolve.unmapped import UnmappedRows
@@ -58,6 +62,7 @@ class Scope:
         self, entities: Iterable[str], copies: Iterable[str], echoed: dict[int, int], told_anew_at: int = 0
     ) -> None:
         self.entities = frozenset(entities)
+        self.families = families_of(self.entities)
         self.copies = frozenset(copies)
         self.echoed = echoed
         self.told_anew_at = told_anew_at
@@ -73,9 +78,11 @@ class RowReader:
         journal: Journal,
         deciders: Mapping[str, EntityDecider],
         golden: GoldenRecords,
+        renames: Renames,
         crosswalk: Crosswalk,
         seeds: Seeds,
         unmapped: UnmappedRows,
+        gathering: Gathering,
         copying: Copying,
         outbox: OutboxWriter,
         counts: Counter[tuple[str, str, str]],
@@ -87,12 +94,18 @@ class RowReader:
         self._journal = journal
         self._systems = plan.vocabulary.systems
         self._bindings = {system: plan.by_table(system) for system in plan.systems}
+        self._needing = {system: plan.by_any_table(system) for system in plan.systems}
         self._routes = {system: plan.routes_from(system) for system in plan.systems}
         self._deciders = deciders
         self._golden = golden
+        self._renames = renames
         self._crosswalk = crosswalk
         self._seeds = seeds
         self._unmapped = unmapped
+        self._in_circles = plan.in_circles()
+        self._gathering = gathering
+        self._wide_mappers: dict[int, RowMapper] = {}
+        self._written: OwnWrites | None = None
         self._copying = copying
         self._outbox = outbox
         self._counts = counts
@@ -102,8 +115,10 @@ class RowReader:
         if rows.op in _UNNAMED_LOSSES:
             self._lost(source, rows)
             return
+        self._written = written
         readers = self._readers_of(source, rows.relation, self.scope)
-        if not (readers.mappers or readers.routes or readers.refusals):
+        kept = self._kept(source, rows)
+        if not (kept or readers.mappers or readers.routes or readers.refusals):
             self._left(source, rows)
         for refusal in readers.refusals:
             self._refused(refusal, source, self.moment.seq, len(rows.rows))
@@ -112,6 +127,53 @@ class RowReader:
         for mapper in readers.mappers:
             self._records(source, mapper, rows, written)
 
+    def _kept(self, source: str, rows: Rows) -> bool:
+        """Keep rows that records are put together from; whether there is any use for them."""
+        try:
+            return self._gathering.take(source, rows, self.scope.families, self.moment.seq)
+        except CannotRead as refusal:
+            self._refused(refusal, source, self.moment.seq, len(rows.rows))
+            return True
+
+    def put_together(self, source: str, *, copied: bool) -> None:
+        """An entry of `source` was read: take the records that are put together from several rows and may have changed."""
+        for found in self._gathering.changed(source, self.scope.families | self.main.families, copied=copied):
+            try:
+                self._take_gathered(source, found)
+            except CannotRead as refusal:
+                self._refused(refusal, source, self.moment.seq)
+        self._written = None
+
+    def _take_gathered(self, source: str, found: Gathered) -> None:
+        system = self._systems.index(source)
+        gathered = found.binding
+        entity = gathered.entity
+        written = None if found.is_woken else self._written
+        for row_id, is_there in found.gone:
+            self._unmapped.gone(gathered.number, system, row_id)
+            key = self._crosswalk.key_of(gathered.number, row_id)
+            if key is None:
+                self._counts[source, entity.name, "unmapped"] += 1
+                continue
+            if is_there and entity.name not in self._copying.seeding:
+                self._deciders[entity.name].decided(system, key, "filtered")
+            self._key_gone(system, entity.name, key, written)
+        for row_id, refused in found.refused:
+            self._unmapped.hold_id(entity.number, system, row_id, refused, self.moment)
+            self._counts[source, entity.name, "held"] += 1
+            self._not_taken(system, entity.name, self._crosswalk.key_of(gathered.number, row_id), "held", refused.code)
+        for op, rows in found.rows.items():
+            mapper = self._wide_mapper(gathered)
+            self._records(source, mapper, Rows(mapper.relation, op, rows), written)
+
+    def _wide_mapper(self, gathered: GatheredBinding) -> RowMapper:
+        relation = gathered.relation()
+        known = self._wide_mappers.get(gathered.number)
+        if known is None or known.relation is not relation:
+            known = RowMapper(self._plan, gathered.entity, gathered.binding, relation, self._key_of)
+            self._wide_mappers[gathered.number] = known
+        return known
+
     # ---- what can be read ------------------------------------------------------------------------------------
 
     def _readers_of(self, source: str, relation: Relation, scope: Scope) -> _Readers:
@@ -119,19 +181,28 @@ class RowReader:
         if known is None:
             known = _Readers(relation, self._routes_in(scope, source, relation.table), [], [])
             for binding in self._bindings_in(scope, source, relation.table):
+                if binding.is_gathered:
+                    continue
                 entity = self._plan.entities[binding.entity]
                 try:
-                    known.mappers.append(RowMapper(self._plan, entity, binding, relation, self._crosswalk.key_of))
+                    known.mappers.append(RowMapper(self._plan, entity, binding, relation, self._key_of))
                 except CannotRead as refusal:
                     known.refusals.append(refusal)
             scope.readers[source, id(relation)] = known
         return known
 
+    def _key_of(self, binding: int, row_id: bytes) -> bytes | None:
+        """The present key of the record that a row holds."""
+        key = self._crosswalk.key_of(binding, row_id)
+        if key is None or not self._renames.any(entity_of_binding(binding)):
+            return key
+        return self._renames.followed(entity_of_binding(binding), key)
+
     def _left(self, source: str, rows: Rows) -> None:
         """Rows that nothing in scope has a use for."""
         table = rows.relation.table
         if self.scope is self.main:
-            bound = table in self._bindings.get(source, {}) or table in self._routes.get(source, {})
+            bound = table in self._needing.get(source, {}) or table in self._routes.get(source, {})
             self._counts[source, table, "suspended" if bound else "unmapped"] += len(rows.rows)
 
     def _bindings_in(self, scope: Scope, source: str, table: str) -> list[BindingPlan]:
@@ -154,7 +225,8 @@ class RowReader:
             self.empty_copies(source, table)
         elif copied:
             self._refused(_loss(copies_of(source, table), source, rows), source, self.moment.seq)
-        for binding in self._bindings_in(self.scope, source, table):
+        needing = self._needing.get(source, {}).get(table, [])
+        for binding in (b for b in needing if b.entity in self.scope.entities):
             entity = self._plan.entities[binding.entity]
             self._refused(_loss(entity.family, source, rows), source, self.moment.seq)
 
@@ -191,11 +263,60 @@ class RowReader:
             self._golden.preload(decider.number, [m.key for m in mapped if m is not None])
         for index, found in enumerate(mapped):
             if found is not None:
-                old_key = self._key_before(mapper, rows, index, found.key)
-                if old_key is not None:
-                    self._key_gone(system, entity, old_key, written)
-                self._record(system, entity, found, Op.INSERT if old_key is not None else rows.op, written)
-                self._learned(source, mapper, rows.rows[index], found.key)
+                self._mapped_row(source, mapper, rows, index, found, written)
+
+    def _mapped_row(
+        self, source: str, mapper: RowMapper, rows: Rows, index: int, found: Mapped, written: OwnWrites | None
+    ) -> None:
+        """A row that could be mapped: the record it holds, which may have been known by another key before."""
+        system, entity, op = self._systems.index(source), mapper.entity.name, rows.op
+        old_key = self._key_before(mapper, rows, index, found.key)
+        if old_key is not None:
+            op = self._rekeyed(system, entity, old_key, found, written)
+        elif self._renames.any(mapper.entity.number):
+            self._follow_rename(mapper, rows.rows[index], found)
+        self._record(system, entity, found, op, written)
+        self._learned(source, mapper, rows.rows[index], found.key)
+
+    def _rekeyed(self, system: int, entity: str, old_key: bytes, found: Mapped, written: OwnWrites | None) -> Op:
+        """The row has got another key: a rename, or the end of one record and the beginning of another."""
+        decider = self._deciders[entity]
+        judged = None
+        if written is None and entity not in self._copying.seeding:
+            judged = rename(decider, self._renames, self.moment, system, old_key, found.key)
+        if judged is None:
+            self._key_gone(system, entity, old_key, written)
+            return Op.INSERT
+        self._under(decider, found, judged)
+        return Op.UPDATE
+
+    def _follow_rename(self, mapper: RowMapper, row: Row, found: Mapped) -> None:
+        """A row that still has the old key of a renamed record is that record, where it is known to have been it."""
+        entity = mapper.entity.number
+        now = self._renames.followed(entity, found.key)
+        if now == found.key:
+            return
+        known = self._crosswalk.key_of(mapper.number, mapper.row_id(row)) if mapper.learns else None
+        if known in (found.key, now):
+            self._under(self._deciders[mapper.entity.name], found, now)
+        else:
+            free_key(self._renames, self._golden, self._crosswalk, self._deciders[mapper.entity.name], found.key)
+
+    def _present_key(self, mapper: RowMapper, key: bytes) -> bytes:
+        """The key of the record that a row was, which or whose parent may have been renamed since it was shown."""
+        entity, parent = mapper.entity, mapper.entity.parent
+        if parent is not None and self._renames.any(self._plan.entities[parent].number):
+            above = self._plan.entities[parent]
+            prefix = encode_key(decode_key(key, entity.key_width)[: above.key_width])
+            key = self._renames.followed(above.number, prefix) + key[len(prefix) :]
+        return self._renames.followed(entity.number, key) if self._renames.any(entity.number) else key
+
+    def _under(self, decider: EntityDecider, found: Mapped, key: bytes) -> None:
+        """Take the row for the record `key`, whatever it says of that itself."""
+        found.key = key
+        parts = decode_key(key, decider.entity.key_width)[decider.parent_width :]
+        for slot, part in zip(decider.entity.key, parts, strict=True):
+            found.values[slot] = part
 
     def _record(self, system: int, entity: str, mapped: Mapped, op: Op, written: OwnWrites | None) -> None:
         decider = self._deciders[entity]
@@ -204,7 +325,7 @@ class RowReader:
             return
         self._copying.seen(system, entity, mapped.key)
         if written is not None:
-            decider.echoed(self.moment, system, mapped.key, mapped.values, written.fields)
+            decider.echoes.row(self.moment, system, mapped.key, mapped.values, written)
         else:
             decider.changed(self.moment, system, mapped.key, mapped.values, op)
 
@@ -213,7 +334,7 @@ class RowReader:
         if entity in self._copying.seeding:
             self._seeds.delete(decider.number, key, system)
         elif written is not None:
-            decider.echoed_delete(self.moment, system, key)
+            decider.echoes.delete(self.moment, system, key)
         else:
             decider.deleted(self.moment, system, key)
 
@@ -224,7 +345,7 @@ class RowReader:
         if key is None:
             self._counts[self._systems[system], entity, "unmapped"] += 1
             return
-        self._key_gone(system, entity, key, written)
+        self._key_gone(system, entity, self._present_key(mapper, key), written)
 
     def _key_before(self, mapper: RowMapper, rows: Rows, index: int, key: bytes) -> bytes | None:
         """The key under which this row was known, when it was another one."""
@@ -246,18 +367,39 @@ class RowReader:
         self._unmapped.superseded(mapper, row)
         try:
             mapped = mapper.map(row)
+            self._claim(mapper, row, mapped.key)
         except UnresolvedReference as unresolved:
             self._unmapped.wait(mapper, rows.op, row, unresolved, self.moment)
             self._counts[source, entity, "waiting"] += 1
+            self._not_taken(system, entity, mapper.known_key(row), "waiting", unresolved.code)
+            if entity in self._in_circles and (key := mapper.known_key(row)) is not None:
+                self._learned(source, mapper, row, key)  # what it waits for may wait for it
         except ValueRefused as refused:
             self._unmapped.hold(mapper, system, row, refused, self.moment)
             self._counts[source, entity, "held"] += 1
             _log.warning("held system=%s entity=%s code=%s seq=%d", source, entity, refused.code, self.moment.seq)
+            self._not_taken(system, entity, mapper.known_key(row), "held", refused.code)
         else:
             self._unmapped.understood(mapper, system, row)
             return mapped
-        self._copying.seen(system, entity, mapper.known_key(row) or UNKNOWN_KEY)
         return None
+
+    def _not_taken(self, system: int, entity: str, key: bytes | None, decision: str, reason: str) -> None:
+        """A row that exists is no record yet: a resync must not miss it, and its history says why."""
+        self._copying.seen(system, entity, key or UNKNOWN_KEY)
+        decider = self._deciders[entity]
+        if key is not None and decider.trail is not None:
+            decider.trail.note(decider.number, key, system, decision, reason=reason)
+
+    def _claim(self, mapper: RowMapper, row: Row, key: bytes) -> None:
+        """In records that are put together the business key may be where nothing makes it unique."""
+        if mapper.binding.is_gathered and not self._gathering.claim(mapper.number, mapper.row_id(row), key):
+            raise ValueRefused(
+                f"two rows of {mapper.binding.table} are one {mapper.entity.name}",
+                code="key-twice",
+                cause="they have the same business key, and a row that came before is the record",
+                remedy="give one of them another key, or leave one out by a where in the binding",
+            )
 
     def _learned(self, source: str, mapper: RowMapper, row: Row, key: bytes) -> None:
         """Remember the row's id, and let rows that waited for it go on."""
@@ -271,13 +413,17 @@ class RowReader:
         """Take the rows that waited for this one; those of suspended entities wait on."""
         scopes = {number: scope for scope in (self.main, self.scope) for number in self._numbers(scope)}
         for released in self._unmapped.released_by(binding, row_id, scopes):
+            is_fresh = released.seq == self.moment.seq
+            if self._gathering.wake(released.binding, released.row_id, released.op, is_fresh=is_fresh):
+                continue
             relation = self._journal.relation(self._journal.relation_number(source, released.relation))
             readers = self._readers_of(source, relation, scopes[entity_of_binding(released.binding)])
             for refusal in readers.refusals:
                 self._refused(refusal, source, released.seq)
             for other in readers.mappers:
                 if other.number == released.binding:
-                    self._records(source, other, Rows(relation, released.op, [released.row]), None)
+                    written = self._written if is_fresh else None
+                    self._records(source, other, Rows(relation, released.op, [released.row]), written)
 
     def _numbers(self, scope: Scope) -> list[int]:
         return [self._plan.entities[name].number for name in scope.entities]
@@ -288,6 +434,8 @@ class RowReader:
         for binding, row_id in self._unmapped.waited_for(numbers):
             if self._crosswalk.key_of(binding, row_id) is not None:
                 self._release(self._systems[binding & 0xFF], binding, row_id)
+        for system in self._plan.systems:
+            self.put_together(system, copied=False)
 
 
 def _loss(subject: str, source: str, rows: Rows) -> CannotRead:

@@ -16,19 +16,26 @@ from typing import Any, Final
 import msgspec
 
 from cdcd import logs, outbox
+from cdcd.conflicts import ConflictBook
 from cdcd.errors import NeedsOperator
-from cdcd.journal import Command, Entry, Journal, Kind, decode_chunk_note, decode_command
+from cdcd.journal import ChunkNote, Command, Entry, Journal, Kind, decode_chunk_note, decode_command
 from cdcd.outbox import AppliedMark, OutboxWriter
-from cdcd.resolve import suspension
+from cdcd.resolve import recopying, suspension
 from cdcd.resolve.copying import Copying
-from cdcd.resolve.decide import Conflict, EntityDecider, Moment
+from cdcd.resolve.decide import EntityDecider
+from cdcd.resolve.gathering import Gathering
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
+from cdcd.resolve.moment import Moment, believed_us
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import Plan, copies_of
 from cdcd.resolve.reading import RowReader, Scope
+from cdcd.resolve.renaming import Renames, references
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.suspension import CannotRead, Suspension
+from cdcd.resolve.totals import Levels
+from cdcd.resolve.trail import Trail, number_rules
 from cdcd.resolve.unmapped import UnmappedRows
+from cdcd.resolve.verdicts import Named, Verdicts, note_outcome
 from cdcd.state import State
 
 STEP_ENTRIES: Final = 1_000
@@ -53,7 +60,11 @@ class Resolver:
     ) -> None:
         """`applied` are the targets' marks, read for trimming only. `pulse` is called on the way of a long step."""
         self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.happened: Counter[tuple[str, str, str]] = Counter()
+        """What accepted changes mean for records: by system, entity and created, updated, deleted or restored."""
         self.news: set[str] = set()
+        self.copies_asked_of: frozenset[str] = frozenset()
+        """Systems whose tables wait to be copied at the start: a start that was killed may have asked and told nobody."""
         self._plan = plan
         self._journal = journal
         self._state = state
@@ -61,28 +72,31 @@ class Resolver:
         self._pulse = pulse
         self._systems = plan.vocabulary.systems
         widths = {entity.number: len(entity.fields) for entity in plan.entities.values()}
-        self._golden = GoldenRecords(state, widths)
+        self._renames = Renames(state, references(plan))
+        self._golden = GoldenRecords(state, widths, self._renames)
         self._crosswalk = Crosswalk(state)
         self._seeds = Seeds(state, widths)
         self._unmapped = UnmappedRows(state)
         self._outbox = OutboxWriter(state)
+        self._book = ConflictBook(state)
+        self._levels = Levels(state)
+        self._trail = Trail(state)
         self._echoed: dict[int, int] = {}
-        self._deciders = {
-            name: EntityDecider(plan, entity, self._golden, self._outbox, self._report, self.counts, self._echoed)
-            for name, entity in plan.entities.items()
-        }
-        for name, entity in plan.entities.items():
-            if entity.parent is not None:
-                self._deciders[entity.parent].children.append(self._deciders[name])
-        self._copying = Copying(plan, state, self._deciders, self._golden, self._seeds, self._outbox, pulse)
+        self._deciders = self._make_deciders()
+        self._gathering = Gathering(plan, state, pulse)
+        self._copying = Copying(
+            plan, state, self._deciders, self._golden, self._seeds, self._outbox, pulse, self._gathering.is_awaiting
+        )
         self._reader = RowReader(
             plan,
             journal,
             self._deciders,
             self._golden,
+            self._renames,
             self._crosswalk,
             self._seeds,
             self._unmapped,
+            self._gathering,
             self._copying,
             self._outbox,
             self.counts,
@@ -95,7 +109,28 @@ class Resolver:
         self._opened_bytes = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
-        self._conflicts: list[tuple[Any, ...]] = []
+
+    def _make_deciders(self) -> dict[str, EntityDecider]:
+        """One for each entity; those of child collections hang on their parents'."""
+        plan = self._plan
+        deciders = {
+            name: EntityDecider(
+                plan,
+                entity,
+                self._golden,
+                self._outbox,
+                self._book,
+                self._levels,
+                self.counts,
+                self.happened,
+                self._echoed,
+            )
+            for name, entity in plan.entities.items()
+        }
+        for name, entity in plan.entities.items():
+            if entity.parent is not None:
+                deciders[entity.parent].children.append(deciders[name])
+        return deciders
 
     @property
     def position(self) -> int:
@@ -103,19 +138,40 @@ class Resolver:
         return self._position
 
     def start(self) -> None:
-        """Publish the vocabulary, take up the phases where they were, and let what was suspended try to go on."""
-        with self._state.transaction() as connection:
+        """Publish the vocabulary, take up the phases where they were, and let what was suspended try to go on.
+
+        What a changed configuration reads otherwise is asked for in the journal, to be copied anew.
+        """
+        asked = recopying.ask(self._plan, self._journal, self._state)
+        self.copies_asked_of = frozenset(filter(self._has_unread_tables, self._plan.systems))
+        with self._state.transaction():
             self._state.put("vocabulary", _encode(self._plan.vocabulary))
-            for name in self._plan.entities:
-                connection.execute("INSERT OR IGNORE INTO phases VALUES (?, 'seeding')", (name,))
+            recopying.remember(self._plan, self._state, asked)
+            self._gathering.start()
+            self._start_trail()
             known = {*self._families(), *self._copied()}
             suspension.remove(self._state, suspension.load(self._state).keys() - known)
         self._load()
         self._ripe = set(self._suspended)
 
+    def _has_unread_tables(self, system: str) -> bool:
+        unread = any(not backfill.done for backfill in self._journal.backfills(system))
+        return unread and self._plan.is_source(system)
+
+    def _start_trail(self) -> None:
+        """Have every decision noted from here on."""
+        conditions = {e.number: [(r.when, r.owner) for r in e.rules] for e in self._plan.entities.values()}
+        numbers = number_rules(self._state, conditions)
+        for decider in self._deciders.values():
+            decider.trail, decider.rule_numbers = self._trail, numbers[decider.number]
+
     def _load(self) -> None:
         self._copying.load()
         self._unmapped.load()
+        self._renames.load()
+        self._book.load()
+        self._levels.load()
+        self._gathering.load()
         self._echoed.update(
             (number, int(self._state.get(f"echoed:{system}") or 0)) for number, system in enumerate(self._systems)
         )
@@ -177,36 +233,55 @@ class Resolver:
         self._golden.flush()
         self._crosswalk.flush()
         self._seeds.flush()
-        self._state.connection.executemany(
-            "INSERT OR REPLACE INTO conflicts (entity, key, system, slot, kind, seq, at_us, value) VALUES (?,?,?,?,?,?,?,?)",
-            self._conflicts,
-        )
-        self._conflicts.clear()
+        self._trail.flush()
 
     def _discard(self) -> None:
         self._golden.discard()
         self._crosswalk.discard()
         self._seeds.discard()
+        self._trail.discard()
         self._outbox.discard(self._state.units)
-        self._conflicts.clear()
         self._load()
 
     def _resolve(self, entry: Entry) -> None:
         scope = self._reader.scope
-        self._moment = self._reader.moment = Moment(entry.seq, entry.committed_at_us, {})
+        believed = believed_us(entry, self._plan.clock_ahead_max_us)
+        self._moment = self._reader.moment = Moment(entry.seq, entry.committed_at_us, {}, believed)
+        self._trail.at(entry.seq)
         if entry.kind == Kind.COMMAND:
             assert entry.note is not None
             self._command(decode_command(entry.note))
         else:
             self._rows_of(entry)
+            self._reader.put_together(entry.source, copied=entry.kind == Kind.CHUNK)
             if entry.kind == Kind.CHUNK:
                 assert entry.note is not None
-                self._copying.chunk_read(self._moment, entry.source, decode_chunk_note(entry.note), scope.entities)
+                self._chunk_read(entry.source, decode_chunk_note(entry.note), scope)
         if entry.mark is not None:
             scope.echoed[self._systems.index(entry.source)] = entry.mark[1]
             if scope is self._reader.main:
                 self._state.put(f"echoed:{entry.source}", entry.mark[1])
+                self._level(self._systems.index(entry.source), entry.mark[1])
         self._outbox.end_unit()
+
+    def _chunk_read(self, source: str, note: ChunkNote, scope: Scope) -> None:
+        complete = self._gathering.copied(source, note.table, note.run, scope.families) if note.done else []
+        if note.done:
+            self._reader.put_together(source, copied=True)
+        self._copying.chunk_read(self._moment, source, note, scope.entities, [g.entity.name for g in complete])
+
+    def _level(self, system: int, echoed_unit: int) -> None:
+        """Look again at totals that waited for this unit to be read back; those of suspended entities wait on."""
+        deciders = {decider.number: decider for decider in self._deciders.values()}
+        for entity, key in self._levels.take_due(system, echoed_unit):
+            decider = deciders.get(entity)
+            record = None if decider is None else self._golden.get(entity, key)
+            if decider is None or record is None or not record.alive:
+                continue
+            if decider.entity.name in self._reader.main.entities:
+                decider.level(self._moment, system, key, record)
+            else:
+                self._levels.want(system, entity, key, echoed_unit)
 
     def _rows_of(self, entry: Entry) -> None:
         written = OwnWrites(self._state, entry.source, entry.mark) if entry.mark is not None else None
@@ -219,10 +294,6 @@ class Resolver:
                 self._open_rows = 0
                 self._opened_bytes = self._journal.decoded_bytes
             self._pulse()
-
-    def _report(self, c: Conflict) -> None:
-        at = (self._moment.seq, self._moment.committed_at_us)
-        self._conflicts.append((c.entity, c.key, c.system, c.slot, c.kind, *at, _encode(c.value)))
 
     # ---- what is suspended -------------------------------------------------------------------------------
 
@@ -284,6 +355,7 @@ class Resolver:
         """The subject has caught up: from here on it is read with everything else."""
         self._ripe.discard(behind.subject)
         self._moment = self._reader.moment = Moment(behind.position, behind.since_us, {})
+        self._trail.at(behind.position)
         scope = self._reader.scope = self._scopes[behind.subject]
         try:
             with self._state.transaction():
@@ -312,10 +384,14 @@ class Resolver:
             self._start_resync(str(command.arguments["entity"]))
         elif self._reader.scope is not self._reader.main:
             return  # carried out when everything else met it
+        elif command.name == "copy":
+            pass  # the chunks that come say it all
         elif command.name == "rewind":
             self._rewind(str(command.arguments["system"]), int(command.arguments["since_us"]))
         elif command.name == "retry":
             self._retry(str(command.arguments["system"]), command.arguments["records"])
+        elif command.name == "conflicts":
+            self._carry_out(command)
         else:
             raise NeedsOperator(
                 f"journal entry {self._moment.seq} holds an unknown command {command.name!r}",
@@ -359,24 +435,37 @@ class Resolver:
             if entity in names and names[entity] not in self._copying.seeding:
                 self._tell_truth(names[entity], self._systems.index(system), bytes(key))
 
+    def _carry_out(self, command: Command) -> None:
+        """An operator's verdicts about conflicts of entities that are live."""
+        live = self._reader.main.entities - self._copying.seeding
+        verdicts = Verdicts([self._deciders[name] for name in live], self._book)
+        named = msgspec.convert(command.arguments["conflicts"], list[Named])
+        outcome = verdicts.carry_out(self._moment, named, accept=bool(command.arguments["accept"]))
+        note_outcome(self._state, self._moment.seq, outcome)
+
     def _tell_truth(self, entity: str, system: int, key: bytes) -> None:
         decider = self._deciders[entity]
         record = self._golden.get(decider.number, key)
-        if record is None or not record.alive:
-            decider.delete_at(self._moment, system, key)
-        elif (record.present | record.sent) >> system & 1:
+        decider.decided(system, key, "redelivered")
+        is_there = record is not None and record.alive and bool((record.present | record.sent) >> system & 1)
+        if record is not None and is_there and decider.may_be_at(system, key, record):
             decider.ensure(self._moment, system, key, record)
             self._golden.put(decider.number, key, record)
-        self.counts[self._systems[system], entity, "redelivered"] += 1
+        else:  # also what was only deleted there, or went with its parent: then what is parked of it can go
+            decider.delete_at(self._moment, system, key)
 
     # ---- keeping -----------------------------------------------------------------------------------------
 
     def _trim(self) -> None:
-        """Drop outbox rows that are applied and, where the target is also a source, read back by all."""
+        """Drop what is older than the journal; and outbox rows that are applied and, by a source, read back by all."""
         now = time.monotonic()
         if now - self._trimmed_at < TRIM_SECONDS:
             return
         self._trimmed_at = now
+        oldest = self._journal.first_after(0)
+        kept_from = self._journal.last_seq() + 1 if oldest is None else oldest[0]
+        self._trail.trim(kept_from)
+        self._book.forget_before(kept_from)
         for system, mark in self._applied.items():
             through = mark.read()
             if self._plan.is_source(system):

@@ -14,8 +14,10 @@ import msgspec
 
 from cdcd.model import ABSENT
 from cdcd.outbox import RecordWrite
-from cdcd.resolve.decide import Conflict, EntityDecider, Moment
-from cdcd.resolve.golden import PAGE_BYTES, GoldenRecords, Record, widened
+from cdcd.resolve.decide import EntityDecider
+from cdcd.resolve.golden import PAGE_BYTES, Record, widened
+from cdcd.resolve.masks import mask_of, slots_of
+from cdcd.resolve.moment import Moment
 from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
 
@@ -88,9 +90,8 @@ class Seeds:
 class Settler:
     """Turns seeds into golden records and tells each system what it lacks."""
 
-    def __init__(self, decider: EntityDecider, golden: GoldenRecords, seeds: Seeds) -> None:
+    def __init__(self, decider: EntityDecider, seeds: Seeds) -> None:
         self._decider = decider
-        self._golden = golden
         self._seeds = seeds
 
     def settle_page(self, moment: Moment) -> bool:
@@ -102,68 +103,103 @@ class Settler:
 
     def _settle(self, moment: Moment, key: bytes, held: dict[int, list[Any]]) -> None:
         decider = self._decider
-        values, believed = self._believe(key, held)
+        heard = {system: values for system, values in held.items() if system in decider.rights.published_by}
+        if not heard:
+            for system in held:
+                decider.decided(system, key, "not-published")
+            return
+        values, believed = self._believe(key, heard)
         record = decider.new_record(moment, values, held, believed)
-        record.existence_by = self._first_creator(held)
-        if self._is_legitimate(key, held, believed):
-            self._tell_differences(moment, key, record, held)
-            self._golden.put(decider.number, key, record)
+        record.existence_by = self._first_creator(heard)
+        if self._is_legitimate(key, heard, believed):
+            self._tell_differences(moment, key, record, held, believed)
+            decider.golden.put(decider.number, key, record)
         elif not decider.parent_width:
-            for system in held:
-                decider.report(Conflict(decider.number, key, system, "unmatched"))
-            self._golden.put(decider.number, key, record)
-        elif decider.parent_of(key) is not None:
-            for system in held:
+            for system in heard:
+                decider.decided(system, key, "unmatched")
+                decider.conflict(moment, system, key, "unmatched", None, held[system])
+            decider.golden.put(decider.number, key, record)
+        else:
+            for system in [s for s in held if decider.goes_with_parent(s, key)]:
+                decider.decided(system, key, "revert", about="created")
                 decider.delete_at(moment, system, key)
 
     def _is_legitimate(self, key: bytes, held: Collection[int], believed: int) -> bool:
         """Whether the record may exist everywhere; one that only systems without the right to create have is left alone.
 
-        A child may when the owner of its parent's state has it: that system's collection is the true one, unless it
+        A child may when the owner of its collection, or of its parent's state, has it: that system's collection is the true one, unless it
         does not have the parent at all.
         """
         decider = self._decider
         if not decider.parent_width:
-            return any(system in decider.may_create for system in held)
-        parent = decider.parent_of(key)
+            return any(system in decider.rights.creators for system in held)
+        parent = decider.rights.parent_of(key)
         if parent is None:
             return False
-        owner = decider.ownership.by_state(parent.values) if decider.ownership.moves else believed
+        owner = decider.rights.members_by
+        if owner == NOBODY:
+            owner = decider.ownership.by_state(parent.values) if decider.ownership.moves else believed
         return owner == NOBODY or owner in held or not parent.present >> owner & 1
 
-    def _tell_differences(self, moment: Moment, key: bytes, record: Record, held: Mapping[int, list[Any]]) -> None:
-        """Tell every system where it differs from the record, but for what it owns itself."""
+    def _tell_differences(
+        self, moment: Moment, key: bytes, record: Record, held: Mapping[int, list[Any]], believed: int
+    ) -> None:
+        """Tell every system where it differs from the record, but for what was taken from it.
+
+        The system that the record's state names may not be the one that was believed: then it is told, too.
+        """
         decider = self._decider
-        decider.count(record.existence_by, "settled")
-        owners = decider.ownership.owners(decider.judged(key, record).values)
-        for target, slots in decider.slots.items():
-            here = held.get(target)
-            if here is None:
+        claim = decider.ownership.claim(decider.rights.judged(key, record).values)
+        owners = decider.ownership.by_slot(believed if decider.ownership.moves else NOBODY)
+        here = {system: self._wrong(system, record, held[system], owners) for system in held}
+        cells = [
+            decider.cell(slot, "revert", claim, held[system][slot], record.values[slot])
+            for system, wrong in here.items()
+            for slot in slots_of(wrong)
+        ]
+        decider.decided(record.existence_by, key, "settled", claim, cells, record.present)
+        for target in decider.slots:
+            if target not in held:
                 decider.ensure(moment, target, key, record)
                 continue
-            wrong = [slot for slot in slots if here[slot] != record.values[slot] and owners[slot] != target]
-            mask = sum(1 << slot for slot in wrong if record.values[slot] is not ABSENT)
-            if mask:
-                decider.count(target, "revert")
-                decider.tell(moment, target, key, RecordWrite.UPDATE, record, mask, 0)
+            if here[target]:
+                decider.tell(moment, target, key, RecordWrite.UPDATE, record, here[target], 0)
+            decider.level(moment, target, key, record)
+
+    def _wrong(self, system: int, record: Record, held: list[Any], owners: Sequence[int]) -> int:
+        """The slots, as bits, in which a system is to be put right; totals are levelled instead."""
+        decider = self._decider
+        told = decider.told_slots.get(system, 0) & ~decider.ownership.sum_mask
+        return mask_of(
+            [
+                slot
+                for slot in decider.slots[system]
+                if told >> slot & 1
+                and held[slot] != record.values[slot]
+                and owners[slot] != system
+                and record.values[slot] is not ABSENT
+            ]
+        )
 
     def _first_creator(self, held: Iterable[int]) -> int:
         """The first of these systems that may create such records, else the first."""
         systems = sorted(held)
-        return next((system for system in systems if system in self._decider.may_create), systems[0])
+        return next((system for system in systems if system in self._decider.rights.creators), systems[0])
 
     def _believe(self, key: bytes, held: dict[int, list[Any]]) -> tuple[list[Any], int]:
         """The true values, and the system believed where ownership moves with the record's state.
 
         Each system's row is asked whom it names as owner. A system that names itself is believed; when several do,
-        the one whose condition comes later, because a hand-over goes down the list.
+        the one whose condition comes later, because a hand-over goes down the list. Of a shared field, the value of the
+        system that is configured for it is true, else that of the first that shares it.
         """
+        decider = self._decider
         believed = self._state_believed(key, held)
         order = [believed, *(system for system in sorted(held) if system != believed)]
         values: list[Any] = []
-        for slot, owner in enumerate(self._decider.ownership.fixed):
-            first = [owner] if owner in held else []
-            told = (held[system][slot] for system in [*first, *order])
+        for slot, owner in enumerate(decider.ownership.fixed):
+            first = decider.ownership.believed_first(slot) if owner < NOBODY else (owner,)
+            told = (held[system][slot] for system in [*(s for s in first if s in held), *order])
             values.append(next((value for value in told if value is not ABSENT), ABSENT))
         return values, believed
 
@@ -172,7 +208,7 @@ class Settler:
         if not decider.ownership.moves:
             return self._first_creator(held)
         if decider.parent_width:
-            parent = decider.parent_of(key)
+            parent = decider.rights.parent_of(key)
             owner = NOBODY if parent is None else decider.ownership.by_state(parent.values)
             return owner if owner in held else min(held)
         claims = [(decider.ownership.last_claim(values), system) for system, values in held.items()]

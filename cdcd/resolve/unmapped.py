@@ -25,6 +25,7 @@ class WaitingRow(msgspec.Struct, frozen=True):
     """A row whose reference has been seen now. `op` is what had happened to it, in journal entry `seq`."""
 
     binding: int
+    row_id: bytes
     seq: int
     relation: Relation
     op: Op
@@ -81,7 +82,7 @@ class UnmappedRows:
         for own_binding, own, seq, relation, body in found:
             self._stop_waiting(own_binding, own)
             op, row = _decode(body)
-            released.append(WaitingRow(own_binding, seq, _decode_relation(relation), Op(op), row))
+            released.append(WaitingRow(own_binding, own, seq, _decode_relation(relation), Op(op), row))
         return released
 
     def waited_for(self, entities: Container[int]) -> list[tuple[int, bytes]]:
@@ -91,30 +92,36 @@ class UnmappedRows:
 
     def hold(self, mapper: RowMapper, system: int, row: Row, refused: ValueRefused, moment: Moment) -> None:
         """The row cannot be understood: note it, with the reason; its next version that can be clears the note."""
-        self.understood(mapper, system, row)
+        self.hold_id(mapper.entity.number, system, _row_name(mapper, row), refused, moment)
+
+    def hold_id(self, entity: int, system: int, row_id: bytes, refused: ValueRefused, moment: Moment) -> None:
+        """The same for a row that only its id is known of."""
+        self.understood_id(entity, system, row_id)
         cause = f"{refused.what}: {refused.cause}"
+        at_us = moment.committed_at_us
         self._connection.execute(
-            "INSERT INTO held VALUES (?,?,?,?,?,?,?)",
-            (
-                mapper.entity.number,
-                _row_name(mapper, row),
-                system,
-                moment.seq,
-                refused.code,
-                cause,
-                moment.committed_at_us,
-            ),
+            "INSERT INTO held VALUES (?,?,?,?,?,?,?)", (entity, row_id, system, moment.seq, refused.code, cause, at_us)
         )
         self.held += 1
 
     def understood(self, mapper: RowMapper, system: int, row: Row) -> None:
         """The row can be understood now, or it is gone: a note about an earlier version goes."""
         if self.held:
+            self.understood_id(mapper.entity.number, system, _row_name(mapper, row))
+
+    def understood_id(self, entity: int, system: int, row_id: bytes) -> None:
+        """The same for a row that only its id is known of."""
+        if self.held:
             done = self._connection.execute(
-                "DELETE FROM held WHERE entity=? AND key=? AND system=?",
-                (mapper.entity.number, _row_name(mapper, row), system),
+                "DELETE FROM held WHERE entity=? AND key=? AND system=?", (entity, row_id, system)
             )
             self.held -= done.rowcount
+
+    def gone(self, binding: int, system: int, row_id: bytes) -> None:
+        """The row is gone: no version of it waits or is held any more."""
+        if self.waiting:
+            self._stop_waiting(binding, row_id)
+        self.understood_id(entity_of_binding(binding), system, row_id)
 
 
 def _row_name(mapper: RowMapper, row: Row) -> bytes:

@@ -25,6 +25,7 @@ import msgspec
 
 from cdcd.adapter import Adapter, Identity, Source, TableNeed, Target
 from cdcd.model import Row, Value
+from cdcd.reader import Reader
 
 INTEGER = "integer(-2147483648,2147483647)"
 """The integer that the suites use for keys and counters; every server has it."""
@@ -139,3 +140,7 @@ class Harness(ABC):
     def open_target(self, identity: Identity | None = None) -> Target:
         """A target under our identity, or another."""
         return self.adapter.open_target(identity or self.identity, self.options)
+
+    def open_reader(self) -> Reader:
+        """A reader under our identity."""
+        return self.adapter.open_reader(self.identity, self.options)

@@ -96,7 +96,6 @@ class PostgresServer(ServerProcess):
         super().__init__()
         self.settings: dict[str, str] = {
             "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
             "unix_socket_directories": "",
             "wal_level": "logical",
             "max_wal_senders": "20",
@@ -162,7 +161,7 @@ class PostgresServer(ServerProcess):
             remove_directory(self._copy)
 
     def _command(self) -> list[str]:
-        return [str(self.binaries.path / "postgres"), "-D", str(self.directory / "data")]
+        return [str(self.binaries.path / "postgres"), "-D", str(self.directory / "data"), "-p", str(self.port)]
 
     def _is_ready(self) -> bool:
         """As pg_ctl does it: line 1 of postmaster.pid is the process, line 8 its status (miscadmin.h, LOCK_FILE_LINE_…)."""

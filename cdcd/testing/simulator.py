@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -22,8 +22,9 @@ from cdcd.deliver import Deliverer
 from cdcd.errors import Unavailable
 from cdcd.journal import Command, Journal
 from cdcd.outbox import AppliedMark
-from cdcd.parked import ParkedRecords
-from cdcd.resolve.plan import Plan, build
+from cdcd.parked import ParkedRecords, Subject
+from cdcd.resolve.plan import Plan, Vocabulary
+from cdcd.resolve.planning import build
 from cdcd.resolve.resolver import Resolver
 from cdcd.state import State
 from cdcd.storage import Database
@@ -70,6 +71,7 @@ class Simulation:
         self._random = random
         self._capture, self._resolver, self._deliverer = capture, resolver, deliverer
         self._stages: dict[str, Any] = {}
+        self._built: tuple[Config, Vocabulary | None, Plan] | None = None
         self._names = ["resolve"]
         plan = build(config, self._table_name)
         self._names += [f"capture:{name}" for name in plan.systems if plan.is_source(name)]
@@ -83,6 +85,10 @@ class Simulation:
     def step(self) -> bool:
         """One step of a stage that the seed picks; return whether it did anything."""
         return self._step(self._random.choice(self._names))
+
+    def step_of(self, stage: str) -> bool:
+        """One step of that stage ("resolve", "capture:SYSTEM", "deliver:SYSTEM"), if the configuration has it."""
+        return stage in self._names and self._step(stage)
 
     def _step(self, name: str) -> bool:
         try:
@@ -105,24 +111,33 @@ class Simulation:
             worked = stage.retry_due() or worked
         return worked
 
-    def settle(self) -> None:
+    def settle(self, rounds_max: int = ROUNDS_LIMIT) -> None:
         """Let every stage work until nothing moves any more. Raises NotQuiet when that does not happen."""
         quiet = 0
-        for _ in range(ROUNDS_LIMIT):
+        for _ in range(rounds_max):
             moved = [self._step(name) for name in self._names]
             quiet = 0 if any(moved) else quiet + 1
             if quiet >= QUIET_ROUNDS:
                 return
-        raise NotQuiet(f"still moving after {ROUNDS_LIMIT} rounds")
+        raise NotQuiet(f"still moving after {rounds_max} rounds")
 
     def command(self, command: Command, tables: list[tuple[str, str]]) -> None:
         """Journal an operator's command, as the supervisor does."""
         journal = Journal(self.directory / "journal.db", durable=False)
         journal.command(command, tables)
         journal.close()
+        self._ring_captures()
+
+    def _ring_captures(self) -> None:
+        """Copies of tables may have been asked for."""
         for stage in self._stages.values():
             if isinstance(stage, Capture):
                 stage.request_backfill()
+
+    def reconfigure(self, config: Config) -> None:
+        """Stop every stage; they start again with another configuration of the same systems."""
+        self.close()
+        self.config = config
 
     def entity_tables(self, entity: str) -> list[tuple[str, str]]:
         """The (system, table) pairs that a resync of an entity reads."""
@@ -131,6 +146,30 @@ class Simulation:
     def parked(self) -> int:
         """How many records are parked now."""
         return sum(len(stage.parked) for stage in self._stages.values() if isinstance(stage, Deliverer))
+
+    def parked_reasons(self) -> list[tuple[str, str]]:
+        """The systems in which records are parked now, each with the reason."""
+        found = [(name, stage) for name, stage in self._stages.items() if isinstance(stage, Deliverer)]
+        return [(name.partition(":")[2], one.cause) for name, stage in found for one in stage.parked.oldest()]
+
+    def parked_subjects(self, system: str) -> list[Subject]:
+        """What is parked for a system, if its deliverer runs."""
+        stage = self._stages.get(f"deliver:{system}")
+        return [] if stage is None else [one.subject for one in stage.parked.oldest()]
+
+    def retry_all(self) -> None:
+        """What is parked is due now, as when an operator resumes a system."""
+        for stage in self._stages.values():
+            if isinstance(stage, Deliverer):
+                with stage.parked.database.transaction() as connection:
+                    connection.execute("UPDATE parked SET retry_at_us = 0")
+
+    def plan(self) -> Plan:
+        """The configuration as it is compiled now."""
+        state = State(self.directory / "state.db", durable=False)
+        plan = self._plan(state)
+        state.close()
+        return plan
 
     def close(self) -> None:
         """Stop every stage."""
@@ -150,6 +189,8 @@ class Simulation:
                 thing.close()
             raise
         stage.simulated_resources = held
+        if isinstance(stage, Resolver) and stage.copies_asked_of:
+            self._ring_captures()
         return stage
 
     def _drop(self, name: str) -> None:
@@ -171,7 +212,10 @@ class Simulation:
         return state
 
     def _plan(self, state: State) -> Plan:
-        return build(self.config, self._table_name, state.vocabulary)
+        at = (self.config, state.vocabulary)
+        if self._built is None or self._built[:2] != at:
+            self._built = (*at, build(self.config, self._table_name, state.vocabulary))
+        return self._built[2]
 
     def _identity(self, state: State, system: str) -> Identity:
         return Identity(self.config.daemon.name, system, state.lineage)
@@ -221,11 +265,20 @@ class Simulation:
         database.transaction = transaction  # type: ignore[method-assign]
 
 
-@contextmanager
-def impatient_retries() -> Iterator[None]:
+def impatient_retries() -> AbstractContextManager[None]:
     """Parked records are tried again at every step: the simulation has no clock to wait for."""
+    return _retries(0.0)
+
+
+def patient_retries() -> AbstractContextManager[None]:
+    """Parked records that are tried again stay where they are: nothing moves any more that cannot be delivered."""
+    return _retries(1e6)
+
+
+@contextmanager
+def _retries(seconds: float) -> Iterator[None]:
     first, last = parked.RETRY_FIRST_SECONDS, parked.RETRY_LAST_SECONDS
-    parked.RETRY_FIRST_SECONDS = parked.RETRY_LAST_SECONDS = 0.0  # type: ignore[misc]
+    parked.RETRY_FIRST_SECONDS = parked.RETRY_LAST_SECONDS = seconds  # type: ignore[misc]
     try:
         yield
     finally:

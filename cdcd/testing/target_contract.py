@@ -19,6 +19,8 @@ from cdcd.testing.harness import Column, Harness, Table
 from cdcd.testing.source_session import HOSTILE, TEXTS
 from cdcd.testing.stream import NamedRow, exactly
 from cdcd.testing.target_many_writes import ManyWritesContract
+from cdcd.testing.target_parts import PartsContract
+from cdcd.testing.target_reading import ReadingContract
 from cdcd.testing.target_session import (
     CUSTOMER,
     DELETE,
@@ -39,7 +41,7 @@ from cdcd.testing.target_session import (
 from cdcd.values import parse_type
 
 
-class TargetContract(ManyWritesContract):
+class TargetContract(ManyWritesContract, PartsContract, ReadingContract):
     """The suite."""
 
     @pytest.fixture

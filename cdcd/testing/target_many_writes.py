@@ -6,12 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from cdcd.errors import NeedsOperator, Refused
-from cdcd.model import Batch, TableWrite
+from cdcd.model import Batch, Row, TableWrite
 from cdcd.testing.harness import Column, Table
-from cdcd.testing.target_session import CLEAR, DELETE, ITEM, REKEY, UPDATE, UPSERT, TargetSession, item, numbered
+from cdcd.testing.target_session import (
+    CLEAR,
+    DELETE,
+    ITEM,
+    ITEM_COLUMNS,
+    REKEY,
+    UPDATE,
+    UPSERT,
+    TargetSession,
+    item,
+    numbered,
+)
 
 
 class ManyWritesContract:
@@ -65,6 +77,33 @@ class ManyWritesContract:
         session.insert(ITEM, item(1, "old"), item(2, "old"))
         session.refuse(session.write(CLEAR, ITEM, ("id",), (), []), session.items(UPSERT, [3, "new", None]))
         assert session.ids() == [1, 2]
+
+    def test_differences_are_added_to_what_the_rows_hold(self, session: TargetSession) -> None:
+        session.insert(ITEM, item(1, "one", 10), item(2, "two", None), item(3, "three", 7))
+        session.insert(ITEM, *(item(number, "many", number) for number in range(100, 200)))
+        columns = ("id", "stock", "price")
+        rows: list[Row] = [[1, -3, "0.1000"], [2, 5, "-1.2500"], [9, 1, "1.0000"]]
+        many: list[Row] = [[number, -1, "0.0001"] for number in range(100, 200)]
+        write = msgspec.structs.replace(
+            session.write(UPDATE, ITEM, ("id",), columns, [*rows, *many]), added=("stock", "price")
+        )
+        assert session.apply(write) == ((0, 2),)
+        found = {row["id"]: (row["stock"], row["price"]) for row in session.rows(ITEM, "id", "stock", "price")}
+        assert (found[1], found[2], found[3]) == ((7, "0.1000"), (5, "-1.2500"), (7, None))
+        assert {found[number] for number in range(100, 200)} == {(number - 1, "0.0001") for number in range(100, 200)}
+
+    def test_a_new_row_and_a_difference_for_it_may_be_in_one_batch(self, session: TargetSession) -> None:
+        session.insert(ITEM, item(1, "one", 10))
+        columns = (*ITEM_COLUMNS, "stock")
+        new = session.write(
+            UPSERT, ITEM, ("id",), columns, [[1, "first", 1, 50], [2, "second", 1, 50]], insert_only=("stock",)
+        )
+        difference = session.write(UPDATE, ITEM, ("id",), ("id", "stock"), [[1, 4], [2, 4]])
+        assert session.apply(new, msgspec.structs.replace(difference, added=("stock",))) == ()
+        assert session.rows(ITEM, "name", "stock") == [
+            {"name": "first", "stock": 14},
+            {"name": "second", "stock": 54},
+        ]
 
     def test_rows_get_other_keys_in_order_and_keep_their_values(self, session: TargetSession) -> None:
         session.insert(ITEM, item(1, "one", 5), item(2, "two", 6))

@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
 from cdcd.errors import PositionLost, Refused
+from cdcd.found_ids import FoundIds
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Idle, Op, Rows, WriteKind
 from cdcd.testing.source_contract import SourceContract
 from cdcd.testing.source_session import ITEM, SourceSession
@@ -248,12 +250,12 @@ class IgnoresTheFence(MemoryTarget):
 
 
 class IgnoresTheLineage(MemoryTarget):
-    def open(self):
+    def open(self, *, xref_table=""):
         with self._server.begin() as transaction:
             row = self._checkpoint(transaction) if CHECKPOINT_TABLE in self._server.tables else None
             if row is not None:
                 transaction.update(CHECKPOINT_TABLE, row, {"lineage": self._identity.lineage})
-        return super().open()
+        return super().open(xref_table=xref_table)
 
 
 class HidesWhatIsMissing(MemoryTarget):
@@ -328,6 +330,23 @@ class SortsWritesByTable(MemoryTarget):
         return super().apply(sorted(writes, key=lambda write: write.kind), batch)
 
 
+class IgnoresWhichRowsCount(ChangesWrites):
+    def change(self, write):
+        return msgspec.structs.replace(write, where=())
+
+
+class ForgetsTheIdsOfNewRows(MemoryTarget):
+    def apply(self, writes, batch):
+        with patch.object(FoundIds, "keep"):
+            return super().apply(writes, batch)
+
+
+class TakesAnyOfSeveralRows(ChangesWrites):
+    def change(self, write):
+        lookups = tuple(msgspec.structs.replace(lookup, first_by=()) for lookup in write.lookups)
+        return msgspec.structs.replace(write, lookups=lookups)
+
+
 class TellsValues(MemoryTarget):
     def apply(self, writes, batch):
         try:
@@ -359,6 +378,10 @@ TARGETS = [
     ),
     (RefusesToDeleteWhatIsGone, TargetContract.test_deleting_a_row_that_is_gone_is_fine, ()),
     (SortsWritesByTable, TargetContract.test_writes_are_done_in_order, ()),
+    (IgnoresWhichRowsCount, TargetContract.test_a_row_with_the_key_that_does_not_count_is_not_touched, ()),
+    (ForgetsTheIdsOfNewRows, TargetContract.test_a_row_found_through_another_is_made_once_with_it_and_then_changed, ()),
+    (ForgetsTheIdsOfNewRows, TargetContract.test_a_row_is_deleted_after_the_one_it_is_found_through, ()),
+    (TakesAnyOfSeveralRows, TargetContract.test_a_row_found_through_two_is_refused, ()),
     (TellsValues, TargetContract.test_a_message_of_refusal_holds_no_value, ()),
 ]
 

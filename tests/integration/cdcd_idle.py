@@ -89,7 +89,7 @@ class IdleTarget:
         columns = (ColumnShape("id", "integer"), ColumnShape("name", "text"))
         return {table: TableShape(table, columns, ("id",), (("id",),)) for table in tables}
 
-    def open(self) -> int:
+    def open(self, *, xref_table: str = "") -> int:
         self._server.reach()
         return 0
 

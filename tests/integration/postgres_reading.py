@@ -73,8 +73,12 @@ def slot(harness: PostgresHarness, column: str):
     return harness.sql(f"SELECT {column} FROM pg_replication_slots WHERE slot_name = '{name}'")[0][0]
 
 
+WAIT_SECONDS = 120
+"""A standby that finds nothing to synchronise looks again after up to 30 s (slotsync.c, MAX_SLOTSYNC_WORKER_NAPTIME_MS)."""
+
+
 def wait_until(condition, poll=lambda: None) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "waited for 20 seconds"
+        assert time.monotonic() < deadline, f"waited for {WAIT_SECONDS} seconds"
         poll()

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -310,3 +311,14 @@ def test_an_installation_works_in_a_directory_of_its_own(monkeypatch):
     server._initialise()
     server.dispose()
     assert [environment["TMPDIR"] for environment in environments] == [str(server.directory)]
+
+
+@pytest.mark.parametrize("kind", [PostgresServer, MariaDBServer])
+def test_a_new_server_whose_port_another_session_was_faster_to_take_gets_another(kind):
+    server = kind()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", server.port))
+        taken.listen()
+        with server:
+            assert server.running
+            assert server.port != taken.getsockname()[1]

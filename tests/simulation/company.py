@@ -121,6 +121,49 @@ KEYS = {
     "sales_order": "no",
     "orders": "number",
 }
+TABLES: dict[str, dict[str, list[tuple[str, str]]]] = {
+    "erp": {
+        "item": [
+            ("code", "text(20)"),
+            ("name", "text(50)"),
+            ("list_price", "decimal(12,4)"),
+            ("web_text", "text"),
+            ("active", "boolean"),
+        ],
+        "partner": [("no", "text(20)"), ("name", "text(50)"), ("credit", "decimal(12,2)")],
+        "sales_order": [
+            ("no", "text(20)"),
+            ("partner_id", "integer"),
+            ("state", "text(10)"),
+            ("amount", "decimal(12,2)"),
+            ("tracking", "text(20)"),
+        ],
+        "sales_line": [("order_id", "integer"), ("line_no", "integer"), ("item_id", "integer"), ("qty", "integer")],
+    },
+    "shop": {
+        "products": [
+            ("sku", "text(20)"),
+            ("title", "text(50)"),
+            ("price_cents", "integer"),
+            ("body", "text"),
+            ("is_live", "integer(0,1)"),
+        ],
+        "customers": [("number", "text(20)"), ("full_name", "text(50)"), ("credit", "decimal(12,2)")],
+        "orders": [
+            ("number", "text(20)"),
+            ("customer_id", "integer"),
+            ("status", "text(10)"),
+            ("total", "decimal(12,2)"),
+            ("tracking", "text(20)"),
+        ],
+        "order_items": [
+            ("order_id", "integer"),
+            ("position", "integer"),
+            ("product_id", "integer"),
+            ("quantity", "integer"),
+        ],
+    },
+}
 PRODUCT_FIELDS = {
     "erp": {"name": "name", "price": "list_price", "description": "web_text", "status": "active"},
     "shop": {"name": "title", "price": "price_cents", "description": "body", "status": "is_live"},
@@ -162,78 +205,10 @@ class Company:
         return self.now_us
 
     def _create_tables(self) -> None:
-        erp, shop = self.erp, self.shop
-        erp.create_table(
-            "item",
-            shapes(
-                ("code", "text(20)"),
-                ("name", "text(50)"),
-                ("list_price", "decimal(12,4)"),
-                ("web_text", "text"),
-                ("active", "boolean"),
-            ),
-            ("id",),
-            ("code",),
-        )
-        shop.create_table(
-            "products",
-            shapes(
-                ("sku", "text(20)"),
-                ("title", "text(50)"),
-                ("price_cents", "integer"),
-                ("body", "text"),
-                ("is_live", "integer(0,1)"),
-            ),
-            ("id",),
-            ("sku",),
-        )
-        erp.create_table(
-            "partner", shapes(("no", "text(20)"), ("name", "text(50)"), ("credit", "decimal(12,2)")), ("id",), ("no",)
-        )
-        shop.create_table(
-            "customers",
-            shapes(("number", "text(20)"), ("full_name", "text(50)"), ("credit", "decimal(12,2)")),
-            ("id",),
-            ("number",),
-        )
-        erp.create_table(
-            "sales_order",
-            shapes(
-                ("no", "text(20)"),
-                ("partner_id", "integer"),
-                ("state", "text(10)"),
-                ("amount", "decimal(12,2)"),
-                ("tracking", "text(20)"),
-            ),
-            ("id",),
-            ("no",),
-        )
-        shop.create_table(
-            "orders",
-            shapes(
-                ("number", "text(20)"),
-                ("customer_id", "integer"),
-                ("status", "text(10)"),
-                ("total", "decimal(12,2)"),
-                ("tracking", "text(20)"),
-            ),
-            ("id",),
-            ("number",),
-        )
-        erp.create_table(
-            "sales_line",
-            shapes(("order_id", "integer"), ("line_no", "integer"), ("item_id", "integer"), ("qty", "integer")),
-            ("id",),
-            ("order_id", "line_no"),
-        )
-        shop.create_table(
-            "order_items",
-            shapes(
-                ("order_id", "integer"), ("position", "integer"), ("product_id", "integer"), ("quantity", "integer")
-            ),
-            ("id",),
-            ("order_id", "position"),
-        )
+        for system, tables in TABLES.items():
+            for table, columns in tables.items():
+                key = ("order_id", columns[1][0]) if columns[0][0] == "order_id" else (KEYS[table],)
+                self.servers[system].create_table(table, shapes(*columns), ("id",), key)
 
     # ---- reading -----------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class ScriptedTarget:
         self.batches: list[tuple[list[tuple[str, str, list]], Batch]] = []
         self.closed = False
 
-    def open(self) -> int:
+    def open(self, *, xref_table: str = "") -> int:  # noqa: ARG002
         return self.checkpoint
 
     def describe(self, tables):

@@ -14,14 +14,15 @@ from typing import Any
 import msgspec
 
 from cdcd import config as configuration
-from cdcd import config_rules, outbox
+from cdcd import config_rules, conflicts, outbox
 from cdcd.config import Config
 from cdcd.journal import ChunkNote, Command, Draft, Journal, Kind, encode_note
 from cdcd.model import ABSENT, Op, Relation, Rows
 from cdcd.outbox import AppliedMark, RecordWrite
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.masks import slots_of
-from cdcd.resolve.plan import Plan, build
+from cdcd.resolve.plan import Plan
+from cdcd.resolve.planning import build
 from cdcd.resolve.resolver import Resolver
 from cdcd.state import State
 
@@ -80,9 +81,9 @@ class Application:
         self.rows: dict[str, dict[Any, dict[str, Any]]] = {table: {} for table in tables}
         self.through = 0
 
-    def write(self, *changes: tuple[Any, ...]) -> None:
-        """A transaction of the application."""
-        self._append([self._change(*change) for change in changes], None)
+    def write(self, *changes: tuple[Any, ...], at_us: int | None = None) -> None:
+        """A transaction of the application, committed by its server's clock at `at_us` (by default a second later)."""
+        self._append([self._change(*change) for change in changes], None, at_us)
 
     def echo(self, *changes: tuple[Any, ...], through: int | None = None) -> None:
         """A transaction of cdcd: it carries all units told since the last one, or those `through` a number."""
@@ -115,15 +116,21 @@ class Application:
     def _image(self, table: str, row: Mapping[str, Any]) -> list[Any]:
         return [row[name] for name in self.relations[table].columns]
 
-    def _append(self, runs: list[Rows], mark: tuple[int, int] | None) -> None:
-        self._append_draft(runs, Kind.LOG, mark=mark)
+    def _append(self, runs: list[Rows], mark: tuple[int, int] | None, at_us: int | None = None) -> None:
+        self._append_draft(runs, Kind.LOG, mark=mark, at_us=at_us)
 
     def _append_draft(
-        self, runs: list[Rows], kind: Kind, mark: tuple[int, int] | None = None, note: bytes | None = None
+        self,
+        runs: list[Rows],
+        kind: Kind,
+        mark: tuple[int, int] | None = None,
+        note: bytes | None = None,
+        at_us: int | None = None,
     ) -> None:
         body = self._line.journal.encode(self.system, runs) if runs else b""
         self._line.now_us += 1_000_000
-        draft = Draft(kind, "", self._line.now_us, len(runs), body, mark=mark, note=note)
+        committed_at_us = self._line.now_us if at_us is None else at_us
+        draft = Draft(kind, "", committed_at_us, len(runs), body, mark=mark, note=note)
         self._line.journal.append(self.system, [draft], None)
 
 
@@ -194,6 +201,11 @@ class SmallLine:
         entity = next(e for e in self.plan.entities.values() if e.number == item[0])
         _, kind, key, mask, values, initial, initial_values = item
         names = [field.name for field in entity.fields]
+        if kind == RecordWrite.REKEY:
+            old = {
+                f"old {names[slot]}": part for slot, part in zip(entity.key, values[-len(entity.key) :], strict=True)
+            }
+            return Told(entity.name, "REKEY", tuple(decode_key(key, entity.key_width)), old)
         return Told(
             entity.name,
             RecordWrite(kind).name,
@@ -217,17 +229,16 @@ class SmallLine:
             return None
         return {f.name: value for f, value in zip(self.plan.entities[entity].fields, record[0], strict=True)}
 
-    def conflicts(self) -> list[tuple[Any, ...]]:
-        """(entity, key, system, kind, field, value) of what waits for a person."""
+    def conflicts(self, *, kept: bool = False) -> list[tuple[Any, ...]]:
+        """(entity, key, system, kind, field, value) of what waits for a person; or of what is only `kept`."""
         by_number = {entity.number: entity for entity in self.plan.entities.values()}
         found = []
-        for entity, key, system, kind, slot, value in self.state.connection.execute(
-            "SELECT entity, key, system, kind, slot, value FROM conflicts ORDER BY id"
-        ):
-            plan = by_number[entity]
-            field = None if slot is None else plan.fields[slot].name
-            parts = tuple(decode_key(key, plan.key_width))
-            found.append((plan.name, parts, self.plan.vocabulary.systems[system], kind, field, _decode(value)))
+        for c in conflicts.listed(self.state.connection):
+            plan = by_number[c.entity]
+            parts = tuple(decode_key(c.key, plan.key_width))
+            field, value = (None, None) if c.slot is None else (plan.fields[c.slot].name, c.value)
+            if (c.kind not in conflicts.OPEN) == kept:
+                found.append((plan.name, parts, self.plan.vocabulary.systems[c.system], c.kind, field, value))
         return found
 
     def held(self) -> list[str]:

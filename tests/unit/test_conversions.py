@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdcd import conversions
+from cdcd import type_pairs
 from cdcd.config import Column, UnfitValue
 from cdcd.conversions import (
     between,
-    canonical_json,
     column_to_column,
-    column_to_field,
-    field_to_column,
     stand_in_test,
+    to_column,
+    to_field,
 )
+from cdcd.json_content import canonical_json
 from cdcd.model import ABSENT
 from cdcd.values import ValueRefused, parse_type
 
@@ -225,7 +225,7 @@ def test_a_value_is_converted_exactly_or_refused(source, target, value, wanted):
 
 
 def test_every_conversion_there_is_stands_in_the_table():
-    assert {kinds(pair) for pair in CASES} == set(conversions._CONVERSIONS)
+    assert {kinds(pair) for pair in CASES} == set(type_pairs._CONVERSIONS)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ BOTH_WAYS = [
     (column, field)
     for column in VALUES
     for field in VALUES
-    if {kinds((column, field)), kinds((field, column))} <= set(conversions._CONVERSIONS)
+    if {kinds((column, field)), kinds((field, column))} <= set(type_pairs._CONVERSIONS)
 ]
 
 
@@ -303,8 +303,8 @@ BOTH_WAYS = [
 @settings(max_examples=25)
 @given(data=st.data())
 def test_what_a_column_gives_a_record_the_column_gets_back(column, field, data):
-    inward = column_to_field(parse_type(column), parse_type(field), None)
-    outward = field_to_column(parse_type(field), parse_type(column), None)
+    inward = to_field(parse_type(column), parse_type(field), None).convert
+    outward = to_column(parse_type(field), parse_type(column), None).convert
     try:
         value = converted(outward, data.draw(VALUES[field])) if data.draw(st.booleans()) else data.draw(VALUES[column])
         inside = converted(inward, value)
@@ -334,8 +334,8 @@ def test_a_decimal_of_any_size_keeps_its_value_or_is_refused(text):
 
 def in_and_out(column: str, field: str, transform: Column):
     return (
-        column_to_field(parse_type(column), parse_type(field), transform),
-        field_to_column(parse_type(field), parse_type(column), transform),
+        to_field(parse_type(column), parse_type(field), transform).convert,
+        to_column(parse_type(field), parse_type(column), transform).convert,
     )
 
 
@@ -412,7 +412,7 @@ def test_a_value_outside_the_map_is_refused_both_ways():
 )
 def test_a_map_that_does_not_fit_its_types_is_told_when_it_is_compiled(column, field, mapping):
     with pytest.raises(ValueError, match="is no"):
-        field_to_column(parse_type(field), parse_type(column), Column("a", map=mapping))
+        to_column(parse_type(field), parse_type(column), Column("a", map=mapping))
 
 
 BERLIN = Column("at", time_zone="Europe/Berlin")
@@ -452,7 +452,7 @@ def test_every_moment_but_those_of_clock_changes_comes_back_from_local_time(mome
         assert moment.month in (3, 4, 9, 10, 11) or moment.year < 1981
     else:
         assert outward(instant) == local
-        assert abs(datetime.fromisoformat(instant.removesuffix("Z")) - moment) < timedelta(hours=3)
+        assert abs(datetime.fromisoformat(instant.removesuffix("Z")) - moment) <= timedelta(hours=3)
 
 
 @pytest.mark.parametrize("local", ["infinity", "0044-03-15 00:00:00 BC", "10000-01-01 00:00:00", "2026-13-01 00:00:00"])
@@ -473,9 +473,9 @@ def test_the_first_and_last_years_are_refused_or_written_with_four_digits():
 
 def test_a_time_zone_is_for_columns_without_one_and_instant_fields():
     with pytest.raises(ValueError, match="instant does not convert"):
-        column_to_field(parse_type("instant"), parse_type("instant"), BERLIN)
+        to_field(parse_type("instant"), parse_type("instant"), BERLIN)
     with pytest.raises(ValueError, match="does not convert to a datetime"):
-        column_to_field(parse_type("datetime"), parse_type("datetime"), BERLIN)
+        to_field(parse_type("datetime"), parse_type("datetime"), BERLIN)
 
 
 def test_a_field_with_fewer_digits_than_the_column_refuses_finer_times():
@@ -493,7 +493,7 @@ UNFIT = [("null", None), (UnfitValue("1000-01-01"), "1000-01-01")]
 @pytest.mark.parametrize(("unfit", "stand_in"), UNFIT)
 def test_a_policy_puts_something_in_the_place_of_what_does_not_fit_a_column(unfit, stand_in):
     date, narrow, column = parse_type("date"), parse_type("date(0001,9999)"), Column("c", unfit=unfit)
-    outward, inward = field_to_column(date, narrow, column), column_to_field(narrow, date, column)
+    outward, inward = to_column(date, narrow, column).convert, to_field(narrow, date, column).convert
     assert (outward("infinity"), outward("2026-11-21")) == (stand_in, "2026-11-21")
     assert (inward("0000-00-00"), inward("2026-11-21")) == (stand_in, "2026-11-21")
     copied = column_to_column(date, narrow, unfit)
@@ -515,9 +515,11 @@ def test_only_what_stands_in_for_a_value_that_does_not_fit_is_taken_for_one(unfi
 
 def test_a_policy_with_a_scale_or_a_map_replaces_what_they_refuse():
     decimal, integer = parse_type("decimal(12,4)"), parse_type("integer(0,100)")
-    scaled = field_to_column(decimal, integer, Column("c", scale=100, unfit=UnfitValue(0)))
+    scaled = to_column(decimal, integer, Column("c", scale=100, unfit=UnfitValue(0))).convert
     assert (scaled("0.5000"), scaled("0.0001"), scaled("2.0000")) == (50, 0, 0)
-    mapped = column_to_field(integer, parse_type("enum(on,off)"), Column("c", map={"1": "on"}, unfit=UnfitValue("off")))
+    mapped = to_field(
+        integer, parse_type("enum(on,off)"), Column("c", map={"1": "on"}, unfit=UnfitValue("off"))
+    ).convert
     assert (mapped(1), mapped(7)) == ("on", "off")
 
 
@@ -526,8 +528,8 @@ def test_a_policy_finds_a_nan_also_between_equal_types():
     assert between(price, price) is None
     for convert in (
         column_to_column(price, price, "null"),
-        column_to_field(price, price, Column("c", unfit="null")),
-        field_to_column(price, price, Column("c", unfit="null")),
+        to_field(price, price, Column("c", unfit="null")).convert,
+        to_column(price, price, Column("c", unfit="null")).convert,
     ):
         assert (convert("1.5000"), convert("NaN")) == ("1.5000", None)
     assert stand_in_test(price, price, Column("c", unfit="null"))(None, "NaN")
@@ -535,7 +537,7 @@ def test_a_policy_finds_a_nan_also_between_equal_types():
 
 def test_a_stand_in_that_does_not_fit_the_column_either_is_a_mistake():
     with pytest.raises(ValueError, match="the value of 'unfit' is no date"):
-        field_to_column(parse_type("date"), parse_type("date(1000,9999)"), Column("c", unfit=UnfitValue("0001-01-01")))
+        to_column(parse_type("date"), parse_type("date(1000,9999)"), Column("c", unfit=UnfitValue("0001-01-01")))
 
 
 def test_native_types_pass_only_between_equal_ones():

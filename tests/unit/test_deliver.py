@@ -7,6 +7,7 @@ import pytest
 from cdcd import outbox
 from cdcd.errors import NeedsOperator, Refused, Unavailable
 from cdcd.model import Batch, Op
+from cdcd.parked import parkings
 from cdcd.resolve.keys import encode_key
 from cdcd.testing.faults import Crash
 from unit import deliver_line
@@ -227,6 +228,17 @@ def test_what_tells_the_whole_record_supersedes_what_is_parked(line, item):
     line.units([item])
     line.deliver()
     assert len(line.parked) == 0
+
+
+def test_which_units_were_parked_is_known_when_the_record_was_delivered_at_last(line):
+    line.target.refuses = lambda _table, row: row[1:] == ["bad"]
+    line.units([full("B")], [full("A", "bad")], [update("A", "bad")])
+    line.deliver()
+    line.units([update("A", "still")], [full("A")])
+    line.deliver()
+    past = parkings(line.parked.database.path, subject("A"))
+    assert [(p.first_unit, p.last_unit) for p in past] in ([(2, 4)], [(2, 3)])
+    assert parkings(line.parked.database.path, subject("B")) == []
 
 
 def test_a_row_that_is_not_there_to_be_updated_parks_its_record(line):

@@ -176,6 +176,24 @@ def test_trimming_keeps_what_is_unresolved_or_young_and_never_reuses_a_seq(journ
     assert append(journal, "erp", "b") == 6
 
 
+def test_where_an_entry_came_from_is_told_while_it_is_kept(journal: Journal):
+    journal.append("erp", [Draft(Kind.LOG, "0/5", 17, 1, b"\x90")], "0/5")
+    origin = journal.origin(1)
+    assert origin is not None
+    assert (origin.source, origin.kind, origin.position, origin.committed_at_us) == ("erp", Kind.LOG, "0/5", 17)
+    journal.trim(1, 2**62)
+    assert journal.origin(1) is None
+
+
+def test_the_transaction_that_carried_a_unit_is_found_by_its_mark(journal: Journal):
+    marks = [(0, 3), None, (3, 4), (9, 12)]
+    journal.append("shop", [Draft(Kind.LOG, f"p{n}", n, 1, mark=mark) for n, mark in enumerate(marks)], "p")
+    journal.append("erp", [Draft(Kind.LOG, "q", 1, 1, mark=(4, 9))], "q")
+    carriers = {unit: journal.carrier("shop", unit) for unit in range(1, 14)}
+    found = {unit: origin.position for unit, origin in carriers.items() if origin is not None}
+    assert found == {1: "p0", 2: "p0", 3: "p0", 4: "p2", 10: "p3", 11: "p3", 12: "p3"}
+
+
 def test_trimmed_space_is_counted_as_free(journal: Journal):
     for _ in range(50):
         append(journal, "erp", "x" * 20_000)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdcd.conversions import column_to_field, field_to_column
+from cdcd.conversions import to_column, to_field
 from cdcd.json_content import canonical_json
 from cdcd.values import ValueRefused, parse_type
 
@@ -36,7 +36,7 @@ from cdcd.values import ValueRefused, parse_type
     ],
 )
 def test_json_of_equal_content_gives_equal_text(text, canonical):
-    inward = column_to_field(parse_type("json"), parse_type("json"), None)
+    inward = to_field(parse_type("json"), parse_type("json"), None).convert
     assert inward(text) == canonical
     assert inward(canonical) == canonical
 
@@ -50,7 +50,7 @@ def test_json_that_cannot_be_kept_digit_for_digit_is_refused(text):
 
 
 def test_json_in_a_record_is_canonical_already_and_is_written_as_it_is():
-    assert field_to_column(parse_type("json"), parse_type("json"), None) is None
+    assert to_column(parse_type("json"), parse_type("json"), None).convert is None
 
 
 TREES = st.recursive(

@@ -12,6 +12,7 @@ from unit.statuses import daemon, worker
 COUNTERS = (
     Counter("captured_changes", ("erp",), 41),
     Counter("resolved_changes", ("erp", "product", "reverted"), 5),
+    Counter("record_events", ("erp", "product", "restored"), 2),
     Counter("delivered_writes", ("shop", "upsert"), 40),
     Counter("errors", ("capture:erp", "unavailable"), 3),
     Counter("worker_restarts", ("resolve",), 1),
@@ -31,6 +32,7 @@ def test_values_come_from_the_status():
     for line in (
         'cdcd_events_read_total{source="erp"} 41.0',
         'cdcd_events_resolved_total{decision="reverted",entity="product",source="erp"} 5.0',
+        'cdcd_events_total{entity="product",event="restored",system="erp"} 2.0',
         'cdcd_events_applied_total{op="upsert",target="shop"} 40.0',
         'cdcd_errors_total{code="unavailable",worker="capture:erp"} 3.0',
         'cdcd_worker_restarts_total{worker="resolve"} 1.0',
@@ -63,7 +65,8 @@ def test_names_follow_the_naming_rules():
 
 def test_no_label_holds_a_position_a_key_or_a_time():
     labels = set(re.findall(r"[{,](\w+)=", exposed()))
-    assert labels <= {"source", "target", "entity", "decision", "op", "worker", "state", "code", "version", "daemon"}
+    known = {"source", "target", "system", "entity", "decision", "event", "op", "worker", "state", "code"}
+    assert labels <= known | {"version", "daemon"}
 
 
 def test_a_process_that_is_gone_has_no_memory():

@@ -100,6 +100,24 @@ def test_a_resync_of_plain_copies_names_the_table_as_the_configuration_or_in_ful
     assert [b.table for b in bench.journal.backfills("erp")] == ["main.move"]
 
 
+def test_verdicts_about_conflicts_are_a_command_in_the_journal(bench: Bench):
+    answer = bench.do("conflicts", accept=True, conflicts=[[3, "0a01", 1, 2, 17], [3, "0a02", 1, None, 18]])
+    (entry,) = bench.journal.read(0)
+    assert entry.note is not None
+    assert decode_command(entry.note) == Command(
+        "conflicts", {"accept": True, "conflicts": [[3, b"\x0a\x01", 1, 2, 17], [3, b"\x0a\x02", 1, None, 18]]}
+    )
+    assert answer.result == {"seq": entry.seq, "count": 2}
+    assert "resolve" in bench.rung()
+
+
+@pytest.mark.parametrize("named", [None, [["product"]], [[1, "no hexadecimal", 0, 0, 1]]])
+def test_verdicts_that_are_not_understood_journal_nothing(bench: Bench, named: object):
+    with pytest.raises(RequestError):
+        bench.do("conflicts", accept=False, conflicts=named)
+    assert bench.journal.last_seq() == 0
+
+
 def test_rewind_says_what_it_would_do_and_then_does_it(bench: Bench):
     for _ in range(3):
         bench.journal.append("erp", [Draft(Kind.LOG, "", 1, 1, b"\x90")], "p")

@@ -6,7 +6,7 @@ import pytest
 
 from cdcd import outbox
 from cdcd.model import ABSENT
-from cdcd.outbox import AppliedMark, OutboxWriter, Unit
+from cdcd.outbox import AppliedMark, OutboxWriter, Unit, read_applied
 from cdcd.state import State
 
 
@@ -188,8 +188,9 @@ def test_the_oldest_waiting_unit_tells_its_time(state):
 
 def test_the_applied_mark_is_read_by_other_processes_and_starts_at_zero(tmp_path):
     one, other = AppliedMark(tmp_path, "shop"), AppliedMark(tmp_path, "shop")
-    assert other.read() == 0
+    assert other.read() == read_applied(tmp_path, "shop") == read_applied(tmp_path, "unheard-of") == 0
     one.write(2**40)
-    assert other.read() == 2**40
+    assert other.read() == read_applied(tmp_path, "shop") == 2**40
+    assert not (tmp_path / "applied-unheard-of").exists()
     one.close()
     other.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdcd import parked as parked_module
-from cdcd.parked import ParkedRecords
+from cdcd.parked import ParkedRecords, Parking, parkings
 
 A, B = (1, b"a"), (1, b"b")
 
@@ -33,6 +33,19 @@ def parked(tmp_path, clock):
     parked = ParkedRecords(tmp_path / "parked.db", durable=False)
     yield parked
     parked.close()
+
+
+def due(parked, limit=500):
+    """What a deliverer that tries them takes."""
+    found = parked.due(limit)
+    parked.put_off(found)
+    return found
+
+
+def test_a_deliverer_that_dies_before_it_has_asked_for_a_try_asks_again(parked, clock):
+    parked.park([(A, None)], 1, "refused", "why")
+    clock.now += 10
+    assert parked.due() == parked.due() != []
 
 
 def test_a_parked_record_is_known_also_after_a_restart(parked, tmp_path):
@@ -84,12 +97,12 @@ def test_a_record_keeps_its_age_and_its_row_when_it_fails_again(parked, clock):
 
 def test_a_due_record_is_given_out_once_until_its_next_turn(parked, clock):
     parked.park([(A, None)], 1, "refused", "why")
-    assert parked.due() == []
+    assert due(parked) == []
     clock.now += 10
-    assert [p.subject for p in parked.due()] == [A]
-    assert parked.due() == []
+    assert [p.subject for p in due(parked)] == [A]
+    assert due(parked) == []
     clock.now += 600
-    assert [p.subject for p in parked.due()] == [A], "its retry was lost: it is tried again"
+    assert [p.subject for p in due(parked)] == [A], "its retry was lost: it is tried again"
 
 
 def test_the_longest_due_come_first_and_at_most_as_many_as_asked(parked, clock):
@@ -97,8 +110,8 @@ def test_the_longest_due_come_first_and_at_most_as_many_as_asked(parked, clock):
         parked.park([((1, bytes([number])), None)], 1, "refused", "why")
         clock.now += 1
     clock.now += 10
-    assert [p.subject[1][0] for p in parked.due(limit=2)] == [0, 1]
-    assert [p.subject[1][0] for p in parked.due()] == [2, 3, 4]
+    assert [p.subject[1][0] for p in due(parked, limit=2)] == [0, 1]
+    assert [p.subject[1][0] for p in due(parked)] == [2, 3, 4]
 
 
 def test_a_released_record_is_gone_and_others_may_be_named_with_it(parked, tmp_path):
@@ -147,9 +160,36 @@ def test_everything_of_a_copy_can_be_released_at_once(parked):
 def test_as_many_are_given_out_as_are_a_few_mib(parked, clock):
     parked.park([((-1, bytes([number])), bytes(2**20)) for number in range(12)], 1, "refused", "why")
     clock.now += 10
-    assert [len(parked.due()) for _ in range(3)] == [5, 5, 2]
+    assert [len(due(parked)) for _ in range(3)] == [5, 5, 2]
+
+
+def test_how_a_record_was_parked_is_remembered_after_it_is_delivered(parked, tmp_path):
+    path = tmp_path / "parked.db"
+    assert parkings(tmp_path / "none.db", A) == []
+    parked.park([(A, None), (B, None)], 7, "refused", "why", first_unit=5)
+    parked.next_attempt()
+    parked.park([(A, None)], 9, "refused", "worse", first_unit=8)
+    assert parkings(path, A) == [Parking(5, None, "refused", "worse", 1_000_000_000_000)]
+    parked.release([A], 9)
+    parked.park([(A, None)], 12, "refused", "again")
+    assert [(p.first_unit, p.last_unit, p.cause) for p in parkings(path, A)] == [(5, 9, "worse"), (12, None, "again")]
+    assert [(p.first_unit, p.last_unit) for p in parkings(path, B)] == [(5, None)]
+
+
+def test_a_record_that_was_parked_and_delivered_by_the_same_unit_never_was(parked, tmp_path):
+    parked.park([(A, None), ((-1, b"a"), b"row")], 7, "refused", "why")
+    parked.release([A, (-1, b"a")], 6)
+    assert parkings(tmp_path / "parked.db", A) == parkings(tmp_path / "parked.db", (-1, b"a")) == []
+
+
+def test_only_so_many_past_parkings_are_remembered(parked, tmp_path, monkeypatch):
+    monkeypatch.setattr(parked_module, "PAST_MAX", 3)
+    for number in range(10):
+        parked.park([(A, None)], number, "refused", "why")
+        parked.release([A], number)
+    assert [p.first_unit for p in parkings(tmp_path / "parked.db", A)] == [7, 8, 9]
 
 
 def test_nothing_parked_is_due_never(parked):
     assert parked.due_in_seconds() is None
-    assert parked.due() == []
+    assert due(parked) == []

@@ -59,7 +59,7 @@ def test_a_reader_in_another_process_sees_only_whole_steps(state, tmp_path):
 
 def test_the_summary_counts_what_waits(state):
     with state.transaction() as connection:
-        connection.execute("INSERT INTO phases VALUES ('order', 'live'), ('product', 'seeding')")
+        connection.execute("INSERT INTO phases (entity, phase) VALUES ('order', 'live'), ('product', 'seeding')")
         connection.execute("INSERT INTO held VALUES (1, x'01', 0, 5, 'value-refused', 'why', 0)")
         connection.execute(
             "INSERT INTO conflicts (entity, key, system, kind, seq, at_us) VALUES (1, x'01', 0, 'held', 5, 0)"

@@ -28,6 +28,29 @@ def test_a_block_that_raises_leaves_nothing(tmp_path: Path):
     database.close()
 
 
+def test_who_only_reads_changes_nothing_and_waits_for_nobody(tmp_path: Path):
+    database = Database(tmp_path / "x.db", SCHEMA)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+        reader = Database(tmp_path / "x.db", SCHEMA, read_only=True)
+        assert reader.connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    assert reader.connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    with pytest.raises(StorageError), reader.transaction() as connection:
+        connection.execute("DELETE FROM t")
+    reader.close()
+    database.close()
+    with pytest.raises(StorageError):
+        Database(tmp_path / "none.db", SCHEMA, read_only=True)
+    assert not list(tmp_path.glob("none*"))
+
+
+def test_who_only_reads_refuses_a_file_that_lacks_tables_and_says_how_to_get_them(tmp_path: Path):
+    Database(tmp_path / "x.db", SCHEMA).close()
+    with pytest.raises(NeedsOperator, match="older version") as caught:
+        Database(tmp_path / "x.db", SCHEMA + "; CREATE TABLE IF NOT EXISTS u (a)", read_only=True)
+    assert (caught.value.code, caught.value.cause) == ("storage-older", "it has no table u")
+
+
 def test_commits_are_synced_to_disk(tmp_path: Path):
     database = Database(tmp_path / "x.db", SCHEMA)
     assert database.connection.execute("PRAGMA synchronous").fetchone() == (2,)

@@ -37,7 +37,7 @@ def test_help_names_every_command_and_loads_none_of_them():
     assert all(name in done.stdout for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "init"])  # which makes a configuration
 def test_every_command_explains_itself_and_takes_config_and_json(name: str):
     code, shown, _ = run(name, "--help")
     assert code == 0

@@ -129,13 +129,13 @@ def test_a_record_created_without_the_right_is_taken_back(line):
     assert line.record("product", "X") is None
 
 
-@pytest.mark.parametrize("policy", ["ignore", "hold"])
-def test_a_record_created_without_the_right_may_also_be_left_alone_and_reported(make_line, policy):
+@pytest.mark.parametrize(("policy", "kind"), [("ignore", "create-ignored"), ("hold", "create-held")])
+def test_a_record_created_without_the_right_may_also_be_left_alone_and_reported(make_line, policy, kind):
     line = make_line(with_policy(policy), PRODUCT_TABLES)
     line.apps["shop"].write(insert("products", id=71, sku="X", title="mine"))
     line.resolve()
     assert line.told("shop") == line.told("erp") == []
-    assert line.conflicts() == [("product", ("X",), "shop", "unmatched", None, None)]
+    assert line.conflicts(kept=policy == "ignore") == [("product", ("X",), "shop", kind, None, None)]
 
 
 def test_a_record_that_its_system_may_delete_is_deleted_everywhere(line):
@@ -174,7 +174,7 @@ def test_a_held_delete_waits_for_a_person(make_line):
     line.apps["shop"].echo(insert("products", id=70, **SHOP_ROW))
     line.apps["shop"].write(delete("products", 70))
     line.resolve()
-    assert line.conflicts() == [("product", ("A",), "shop", "deleted", None, None)]
+    assert line.conflicts() == [("product", ("A",), "shop", "delete-held", None, None)]
 
 
 def test_a_record_that_was_deleted_and_is_created_again_is_restored_with_what_others_own(line):

@@ -49,5 +49,5 @@ def test_the_last_value_that_was_written_of_a_field_counts(state):
     assert written.fields(0, b"a") == {0: "two", 1: "new"}
     assert written.fields(0, b"b") == {0: "x"}
     assert written.fields(1, b"a") == {0: "of another entity"}
-    assert written.fields(0, b"c") is None
-    assert OwnWrites(state, "erp", (1, 3)).fields(0, b"a") is None
+    assert written.fields(0, b"c") == {}
+    assert OwnWrites(state, "erp", (1, 3)).fields(0, b"a") == {}

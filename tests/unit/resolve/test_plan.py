@@ -6,7 +6,8 @@ import pytest
 
 from cdcd.adapter import TableNeed
 from cdcd.errors import ConfigError
-from cdcd.resolve.plan import DEAD, build
+from cdcd.resolve.plan import DEAD
+from cdcd.resolve.planning import build
 from cdcd.values import parse_type
 from unit.small_line import load, plan_of
 

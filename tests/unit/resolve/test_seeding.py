@@ -297,3 +297,42 @@ def test_entities_that_refer_to_each_other_settle_when_all_of_them_were_read(mak
         ("customer", ("C1",)): {"number": "C1", "main": None},
         ("customer", ("C2",)): {"number": "C2", "main": "a@b"},
     }
+
+
+KNOT = """
+[entities.customer]
+key = ["number"]
+create = ["shop"]
+fields = { number = { type = "text" }, address = { type = "ref(address)", owner = "shop" } }
+in.shop = { table = "customer", columns = { number = "number", address = "main_address" } }
+in.erp = { table = "customer", columns = { number = "number", address = "main_address" } }
+[entities.address]
+key = ["code"]
+create = ["shop"]
+fields = { code = { type = "text" }, customer = { type = "ref(customer)", owner = "shop" } }
+in.shop = { table = "address", columns = { code = "code", customer = "customer" } }
+in.erp = { table = "address", columns = { code = "code", customer = "customer" } }
+"""
+KNOT_TABLES = {
+    "customer": {"id": "integer", "number": "text", "main_address": "integer"},
+    "address": {"id": "integer", "code": "text", "customer": "integer"},
+}
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_records_that_refer_to_one_another_do_not_wait_for_ever(make_line, live):
+    line = make_line(KNOT, {"shop": KNOT_TABLES, "erp": KNOT_TABLES}, live=live)
+    rows = [
+        ("customer", {"id": 1, "number": "C1", "main_address": 7}),
+        ("address", {"id": 7, "code": "A7", "customer": 1}),
+    ]
+    if live:
+        line.apps["shop"].write(*(insert(table, **row) for table, row in rows))
+        line.resolve()
+    else:
+        for table, row in rows:
+            line.apps["shop"].rows[table][row["id"]] = row
+        line.go_live()
+    assert line.waiting() == 0
+    assert line.values("customer", "C1") == {"number": "C1", "address": "A7"}
+    assert line.values("address", "A7") == {"code": "A7", "customer": "C1"}

@@ -1,0 +1,330 @@
+"""The trail: what was decided about every captured change, appended in order, part of each step's commit (Invariant 10).
+
+A note is one decision about one record: the journal entry and the system it is about, what differed, and the outbox
+units that tell the targets. Notes are written one after another, some hundred to a row, so that writing costs no
+search: neither an index nor the golden record is touched. They are found again by digests: four bytes for each note,
+in a table of their own that is small enough to be searched from its end (`notes_of`). When and where a change was
+committed is the journal's to say; nothing of it is stored twice.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cdcd.model import ABSENT
+from cdcd.state import State
+
+ROW_NOTES: Final = 128
+"""Notes to a row. The last row is written anew until it is full."""
+NOTE_BYTES: Final = 2_048
+"""A note that would be longer keeps only the beginnings of its long values."""
+HEAD_CHARACTERS: Final = 200
+OPEN_NOTES: Final = 10 * ROW_NOTES
+"""Notes after which they leave the memory for the state's open transaction."""
+TRIM_ROWS: Final = 2_000
+NO_RULE: Final = -1
+"""No condition of the entity held: nobody owned what has no owner of its own."""
+BORN: Final = -2
+"""In the place of a rule: the record was born of the owner in this very transaction."""
+BY_RULE: Final = -4
+"""In the place of a field's owner (a system, NOBODY, LATEST, SUM): the condition that the note names decided."""
+_SHORTENED: Final = 2
+_DIGEST_BYTES: Final = 4
+_NEWEST_ROW: Final = "SELECT t.id, k.through_seq, k.digests, t.body FROM trail t JOIN trail_keys k USING (id)"
+_ARRAY_16: Final = b"\xdc"
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_plain: Final = msgspec.msgpack.Decoder().decode
+
+
+class Shortened(msgspec.Struct, frozen=True):
+    """The beginning of a long value, in place of all of it. `length` is in characters, of bytes in bytes."""
+
+    head: str | bytes
+    length: int
+
+
+class Cell(msgspec.Struct, frozen=True, array_like=True):
+    """One field that a change wanted otherwise.
+
+    `decision` is about this field alone. `owner` is who always owns it (a system, NOBODY, LATEST, SUM), or BY_RULE.
+    `old` is what was true before, `new` what the change held.
+    """
+
+    slot: int
+    decision: str
+    owner: int
+    old: Any
+    new: Any
+
+
+class Telling(msgspec.Struct, frozen=True, array_like=True):
+    """A target was told in `unit`: `kind` is an `outbox.RecordWrite`; `initial` only where the record is new there."""
+
+    target: int
+    unit: int
+    kind: int
+    mask: int
+    initial: int
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """One decision. `system` is whose change it is (NOBODY: an operator's command). `rule` is a number of `rules_of`.
+
+    `held_by` are, of a first copy, the systems that had the record, as bits. `reason` is the code of a row that could
+    not be taken.
+    """
+
+    seq: int
+    entity: int
+    key: bytes
+    system: int
+    decision: str
+    rule: int = NO_RULE
+    cells: tuple[Cell, ...] = ()
+    told: tuple[Telling, ...] = ()
+    held_by: int = 0
+    reason: str = ""
+
+
+def _found_ext(code: int, data: memoryview) -> Any:
+    return Shortened(*_decode_plain(data)) if code == _SHORTENED else ABSENT
+
+
+_decode: Final = msgspec.msgpack.Decoder(Note, ext_hook=_found_ext).decode
+_decode_row: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class _Taken(msgspec.Struct, array_like=True, gc=False):
+    """A note while it is taken; stored it is a `Note`."""
+
+    seq: int
+    entity: int
+    key: bytes
+    system: int
+    decision: str
+    rule: int
+    cells: Sequence[tuple[int, str, int, Any, Any]]
+    told: Sequence[tuple[int, int, int, int, int]]
+    held_by: int
+    reason: str
+
+
+class Trail:
+    """Takes the notes of resolve's steps. What is noted is stored by `flush`, in the state's open transaction."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._seq = 0
+        self._notes: list[_Taken] = []
+        self._note: _Taken | None = None
+        self._decided: _Taken | None = None
+        self._echo: _Taken | None = None
+        self._row_id = 1
+        self._row: list[bytes] = []
+        self._row_digests: list[int] = []
+        self._row_seq = 0
+        self.discard()
+
+    def at(self, seq: int) -> None:
+        """What follows is about this journal entry."""
+        self._seq = seq
+        self._note = self._decided = self._echo = None
+
+    def note(
+        self,
+        entity: int,
+        key: bytes,
+        system: int,
+        decision: str,
+        rule: int = NO_RULE,
+        cells: Sequence[tuple[int, str, int, Any, Any]] = (),
+        held_by: int = 0,
+        reason: str = "",
+    ) -> None:
+        """A decision about a record. `cells` are as in `Cell`; what is told from here on about the record belongs to it.
+
+        That our own write was read back is kept only where somebody is told something because of it: when the write was
+        committed, the journal knows already.
+        """
+        if len(self._notes) >= OPEN_NOTES:
+            self.flush()  # Invariant 11
+        note = self._note = self._decided = _Taken(
+            self._seq, entity, key, system, decision, rule, cells, (), held_by, reason
+        )
+        self._echo = note if decision == "echo" else None
+        if self._echo is None:
+            self._notes.append(note)
+
+    def told(self, entity: int, key: bytes, target: int, unit: int, kind: int, mask: int, initial: int) -> None:
+        """A target is told about a record, because of the last decision about it."""
+        if self._echo is not None:
+            self._notes.append(self._echo)
+            self._echo = None
+        note = self._note
+        if note is None or note.key != key or note.entity != entity:
+            note = self._note = self._noted_of(entity, key)
+        note.told = (*note.told, (target, unit, kind, mask, initial))
+
+    def _noted_of(self, entity: int, key: bytes) -> _Taken:
+        """The last decision, if it was about this record; else this follows from it, and has a note of its own."""
+        decided = self._decided
+        if decided is not None and decided.key == key and decided.entity == entity:
+            return decided
+        is_kept = len(self._notes) < OPEN_NOTES
+        self.note(entity, key, -1, "told")
+        note, self._decided = self._decided, decided if is_kept else None
+        assert note is not None
+        return note
+
+    def flush(self) -> None:
+        """Write what was noted into the state's open transaction."""
+        notes = self._notes
+        start = 0
+        while start < len(notes):
+            part = notes[start : start + ROW_NOTES - len(self._row)]
+            start += len(part)
+            self._row += [_stored(note) for note in part]
+            self._row_digests += [zlib.crc32(note.key, note.entity) for note in part]
+            self._row_seq = max(self._row_seq, *[note.seq for note in part])
+            self._store()
+        notes.clear()
+        self._note = self._decided = self._echo = None
+
+    def _store(self) -> None:
+        body = b"".join([_ARRAY_16, len(self._row).to_bytes(2, "big"), *self._row])
+        execute = self._connection.execute
+        execute("INSERT OR REPLACE INTO trail VALUES (?,?)", (self._row_id, body))
+        row = (self._row_id, self._row_seq, _as_bytes(self._row_digests))
+        execute("INSERT OR REPLACE INTO trail_keys VALUES (?,?,?)", row)
+        if len(self._row) == ROW_NOTES:
+            self._row_id += 1
+            self._row, self._row_digests, self._row_seq = [], [], 0
+
+    def discard(self) -> None:
+        """Forget what is not stored, after a step that failed, and go on after what is."""
+        self._notes.clear()
+        self._note = self._decided = self._echo = None
+        newest = self._connection.execute(f"{_NEWEST_ROW} ORDER BY t.id DESC LIMIT 1").fetchone()
+        self._row_id, self._row, self._row_digests, self._row_seq = 1, [], [], 0
+        if newest is not None:
+            self._row_id, self._row_seq, digests, body = newest
+            self._row = [bytes(note) for note in _decode_row(body)]
+            self._row_digests = list(_as_numbers(digests))
+            if len(self._row) == ROW_NOTES:
+                self._row_id, self._row, self._row_digests, self._row_seq = self._row_id + 1, [], [], 0
+
+    def trim(self, before_seq: int) -> int:
+        """Delete rows of notes that are all about entries before that one; return how many. Never the newest row."""
+        rows = self._connection.execute(
+            "SELECT id, through_seq FROM trail_keys WHERE id < (SELECT max(id) FROM trail_keys) ORDER BY id LIMIT ?",
+            (TRIM_ROWS,),
+        ).fetchall()
+        gone = []
+        for row_id, through_seq in rows:
+            if through_seq >= before_seq:
+                break
+            gone.append((row_id,))
+        self._connection.executemany("DELETE FROM trail WHERE id=?", gone)
+        self._connection.executemany("DELETE FROM trail_keys WHERE id=?", gone)
+        return len(gone)
+
+
+def _stored(note: _Taken) -> bytes:
+    encoded = _encode(note)
+    if len(encoded) <= NOTE_BYTES:
+        return encoded
+    note.cells = [(slot, decision, owner, _short(old), _short(new)) for slot, decision, owner, old, new in note.cells]
+    return _encode(note)
+
+
+def _short(value: Any) -> Any:
+    """The value, or its beginning where it is long."""
+    if not isinstance(value, str | bytes) or len(value) <= HEAD_CHARACTERS:
+        return value
+    return msgspec.msgpack.Ext(_SHORTENED, _encode((value[:HEAD_CHARACTERS], len(value))))
+
+
+def _as_bytes(digests: Iterable[int]) -> bytes:
+    numbers = array.array("I", digests)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _as_numbers(digests: bytes) -> array.array[int]:
+    numbers = array.array("I")
+    numbers.frombytes(digests)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------
+
+
+def notes_of(state: State, entity: int, key: bytes, since_seq: int = 0) -> Iterator[Note]:
+    """The notes about a record, newest first, of rows that hold any about entries from `since_seq` on.
+
+    Searches as far as it is asked to go on: about 0.1 s for ten million notes.
+    """
+    digest = zlib.crc32(key, entity).to_bytes(_DIGEST_BYTES, "little")
+    rows = state.connection.execute("SELECT id, through_seq, digests FROM trail_keys ORDER BY id DESC")
+    for row_id, through_seq, digests in rows:
+        if through_seq >= since_seq and digest in digests:
+            places = list(_places(digests, digest))
+            yield from (note for note in _notes_at(state, row_id, reversed(places)) if _is_of(note, entity, key))
+
+
+def _is_of(note: Note, entity: int, key: bytes) -> bool:
+    return note.entity == entity and note.key == key
+
+
+def _places(digests: bytes, digest: bytes) -> Iterator[int]:
+    at = digests.find(digest)
+    while at >= 0:
+        if at % _DIGEST_BYTES == 0:
+            yield at // _DIGEST_BYTES
+        at = digests.find(digest, at + 1)
+
+
+def _notes_at(state: State, row_id: int, places: Iterable[int]) -> Iterator[Note]:
+    found = state.connection.execute("SELECT body FROM trail WHERE id=?", (row_id,)).fetchone()
+    if found is not None:  # else it was trimmed meanwhile
+        notes = _decode_row(found[0])
+        yield from (_decode(notes[place]) for place in places)
+
+
+# ---- rules -----------------------------------------------------------------------------------------------------
+
+
+class Rule(msgspec.Struct, frozen=True, array_like=True):
+    """A condition of an entity's ownership, as it was written when it was first used."""
+
+    entity: int
+    when: str
+    owner: str
+
+
+def rules_of(state: State) -> list[Rule]:
+    """All conditions that ever decided; their place is the number that notes have."""
+    stored = state.get("rules")
+    return [] if stored is None else msgspec.msgpack.decode(stored, type=list[Rule])
+
+
+def number_rules(state: State, rules: Mapping[int, Iterable[tuple[str, str]]]) -> dict[int, tuple[int, ...]]:
+    """By entity, the numbers of its conditions (when, owner); new ones are added, within the state's transaction."""
+    known = {rule: number for number, rule in enumerate(rules_of(state))}
+    before = len(known)
+    found: dict[int, tuple[int, ...]] = {}
+    for entity, conditions in rules.items():
+        wanted = [Rule(entity, when, owner) for when, owner in conditions]
+        found[entity] = tuple([known.setdefault(rule, len(known)) for rule in wanted])
+    if len(known) > before:
+        state.put("rules", _encode(list(known)))
+    return found
