@@ -305,6 +305,8 @@ class EntityDecider(RecordTeller):
         if dead is not None:
             values = [old if new is ABSENT else new for new, old in zip(values, dead.values, strict=True)]
         record = self.new_record(moment, values, {system: values}, system)
+        if dead is not None:
+            record.adding = dead.adding  # what is on its way to a row that is gone adds to the one made anew
         born = self.ownership.born_of(system)
         self.decided(system, key, "created" if dead is None else "restored", born)
         self.event(system, "created" if dead is None else "restored")
@@ -314,6 +316,8 @@ class EntityDecider(RecordTeller):
         for target in self.told_slots:
             if target != system:
                 self.ensure(moment, target, key, record)
+        if record.adding:
+            self.level(moment, system, key, record)
         self.golden.put(self.number, key, record)
         if self.book.may_have(self.number, key):
             self.review(system, key, record, values)
@@ -383,7 +387,6 @@ class EntityDecider(RecordTeller):
         record.existence_by = system
         record.changed_seq = moment.seq
         record.changed_at_us = moment.committed_at_us
-        record.adding = {}
         self.event(system, "deleted")
         known = record.present | record.sent
         for target in self.slots:

@@ -142,8 +142,8 @@ class Application:
         if not is_legal and self._random.random() > 0.3:
             return
         known = sorted(self._numbers.legal.get(entity.name, set()) - records.keys(), key=repr)
-        if any(field.is_shared for field in entity.fields.values()):
-            known = []  # what is on its way to a former row adds to a new one: an open defect
+        if any(field.owner == "latest" for field in entity.fields.values()):
+            known = []  # which of two changes around a creation is the later one is not settled between line and judge
         if entity.states:  # whose a record is that is made again over its rests, only the line's timing says
             known = [key for key in known if key not in self._numbers.deleted]
         if known and is_legal and self._random.random() < 0.3:

@@ -466,6 +466,7 @@ class Judge:
     def _differences(self, system: str, entity: Entity, rows: dict[str, dict[Key, LocalRow]]) -> list[str]:
         here = rows[entity.name]
         keys = {key for name, key in self.truths if name == entity.name} | here.keys()
+        keys |= {key for at, name, key in self.kept if (at, name) == (system, entity.name)}
         found: list[str] = []
         for key in sorted(keys, key=repr):
             what = self._difference(system, entity, key, here.get(key), rows)
@@ -480,6 +481,8 @@ class Judge:
         at = (system, entity.name, key)
         if (entity.name, key) in self._parked:
             return None
+        if truth is None and row is None and at in self.kept and not entity.parent and entity.on_create != "revert":
+            return "was taken away, though it was to be left alone"
         if truth is None or not truth.alive:
             return None if row is None or at in self.kept or self._may_stay(system, entity) else "is not gone"
         if row is None:

@@ -22,6 +22,8 @@ from kept_connections import Bench
 from play import play_seed
 
 SEEDS = 150
+FINDERS = {"a_late_delete_takes_a_new_row": (630,)}
+"""Seeds that find what few do; those that make nothing of it any more cost nothing but time."""
 Breaks = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -183,7 +185,8 @@ def bench() -> Iterator[Bench]:
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 def test_a_broken_line_is_found_out(broken: Breaks, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
-    assert any(_fails(seed, bench) for seed in range(SEEDS)), f"{SEEDS} seeds did not notice"
+    seeds = [*FINDERS.get(broken.__name__, ()), *range(SEEDS)]
+    assert any(_fails(seed, bench) for seed in seeds), f"{len(seeds)} seeds did not notice"
 
 
 def _fails(seed: int, bench: Bench) -> bool:

@@ -281,3 +281,34 @@ def test_a_field_that_becomes_a_total_later_is_levelled_when_its_rows_are_seen(m
     line.resolve()
     assert stock(line) == 8
     assert told(line, "erp") == [("ADD", {"stock": -2})]
+
+
+def test_a_difference_on_its_way_to_a_row_that_was_made_anew_is_taken_back(line):
+    line.apps["shop"].write(update("goods", 7, quantity=8))
+    line.resolve()
+    assert told(line, "erp") == [("ADD", {"stock": -2})]
+    first = line.newest_unit("erp")
+    line.apps["erp"].write(delete("item", 1))
+    line.apps["erp"].write(insert("item", id=2, **ERP_ROW | {"on_hand": 100}))
+    line.resolve()
+    assert stock(line) == 100
+    assert told(line, "erp") == [("ADD", {"stock": 2})]
+    line.apps["erp"].echo(update("item", 2, on_hand=98), through=first)
+    line.apps["erp"].echo(update("item", 2, on_hand=100))
+    line.resolve()
+    assert (stock(line), told(line, "erp")) == (100, [])
+
+
+def test_a_difference_that_found_no_row_is_not_taken_back_for_good(line):
+    line.apps["shop"].write(update("goods", 7, quantity=8))
+    line.resolve()
+    first = line.newest_unit("erp")
+    line.apps["erp"].write(delete("item", 1))
+    line.apps["erp"].write(insert("item", id=2, **ERP_ROW | {"on_hand": 100}))
+    line.resolve()
+    line.told("erp")
+    second = line.newest_unit("erp")
+    line.apps["erp"].echo(through=first)  # it was parked
+    line.apps["erp"].echo(update("item", 2, on_hand=102), through=second)
+    line.resolve()
+    assert (stock(line), told(line, "erp")) == (100, [("ADD", {"stock": -2})])
