@@ -10,12 +10,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 # Folders that take longer than a commit may: they have targets of their own.
-LONG_TESTS := tests/bench tests/soak
+LONG_TESTS := tests/bench tests/real tests/soak
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test test-matrix fuzz lint clean environment servers
+.PHONY: help demo test test-matrix test-real fuzz lint clean environment servers
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -33,6 +33,9 @@ test: environment servers ## style, types, rules and all tests but the long ones
 
 test-matrix: environment servers ## contract, integration and fault tests against every supported server; ARGS="--only=mysql" runs one
 	@$(BIN)/python .ci/matrix.py $(ARGS)
+
+test-real: environment servers ## Tryton and Oscar with the template between them; ARGS="--seconds 600" keeps them busy longer (60)
+	@$(BIN)/pytest tests/real $(ARGS)
 
 fuzz: $(VENV)/installed-fuzz ## the decoders against mutated logs; ARGS="--seconds 3600" (60)
 	@$(BIN)/python .ci/fuzz.py $(ARGS)
