@@ -177,7 +177,9 @@ class ChangeTeller:
         return told
 
     def _not_told(self, note: Note, slot: int | None) -> Iterator[Effect]:
-        """What was accepted and other systems were not told, and why."""
+        """What was accepted and other systems were not told, and why. Who was told of a rename stands under the new key."""
+        if note.decision == "renamed" and not note.told:
+            return
         accepted = mask_of(
             [cell.slot for cell in note.cells if cell.decision == "written" and slot in (None, cell.slot)]
         )

@@ -423,3 +423,7 @@ def test_reading_changes_nothing(line):
     before = (line.directory / "state.db").read_bytes(), (line.directory / "state.db-wal").read_bytes()
     read(line, "product", "A")
     assert ((line.directory / "state.db").read_bytes(), (line.directory / "state.db-wal").read_bytes()) == before
+
+
+def test_under_an_old_key_nobody_is_said_not_to_have_been_told(renamed):
+    assert changes(renamed, "product", "A")[1].effects == ()
