@@ -254,29 +254,29 @@ class RowReader:
             for row in rows.rows:
                 self._row_deleted(system, entity, mapper, row, written)
             return
-        if mapper.learns:
-            self._crosswalk.preload(mapper.number, [mapper.row_id(row) for row in rows.rows])
+        ids = [mapper.row_id(row) for row in rows.rows] if mapper.learns else None
+        if ids is not None:
+            self._crosswalk.preload(mapper.number, ids)
         mapped = [self._map(source, mapper, rows, index) for index in range(len(rows.rows))]
         decider = self._deciders[entity]
         decider.stand_ins = mapper.stand_ins
         if entity not in self._copying.seeding:
             self._golden.preload(decider.number, [m.key for m in mapped if m is not None])
+        renamed = self._renames.any(mapper.entity.number)
         for index, found in enumerate(mapped):
-            if found is not None:
-                self._mapped_row(source, mapper, rows, index, found, written)
-
-    def _mapped_row(
-        self, source: str, mapper: RowMapper, rows: Rows, index: int, found: Mapped, written: OwnWrites | None
-    ) -> None:
-        """A row that could be mapped: the record it holds, which may have been known by another key before."""
-        system, entity, op = self._systems.index(source), mapper.entity.name, rows.op
-        old_key = self._key_before(mapper, rows, index, found.key)
-        if old_key is not None:
-            op = self._rekeyed(system, entity, old_key, found, written)
-        elif self._renames.any(mapper.entity.number):
-            self._follow_rename(mapper, rows.rows[index], found)
-        self._record(system, entity, found, op, written)
-        self._learned(source, mapper, rows.rows[index], found.key)
+            if found is None:
+                continue
+            op: Op = rows.op
+            row_id = None if ids is None else ids[index]
+            old_key = self._key_before(mapper, rows, index, row_id, found.key)
+            if old_key is not None:  # the record was known by another key before
+                op = self._rekeyed(system, entity, old_key, found, written)
+                renamed = True
+            elif renamed:
+                self._follow_rename(mapper, rows.rows[index], found)
+            self._record(system, entity, found, op, written)
+            if row_id is not None:
+                self._learned(source, mapper.number, row_id, found.key)
 
     def _rekeyed(self, system: int, entity: str, old_key: bytes, found: Mapped, written: OwnWrites | None) -> Op:
         """The row has got another key: a rename, or the end of one record and the beginning of another."""
@@ -347,12 +347,11 @@ class RowReader:
             return
         self._key_gone(system, entity, self._present_key(mapper, key), written)
 
-    def _key_before(self, mapper: RowMapper, rows: Rows, index: int, key: bytes) -> bytes | None:
-        """The key under which this row was known, when it was another one."""
+    def _key_before(self, mapper: RowMapper, rows: Rows, index: int, row_id: bytes | None, key: bytes) -> bytes | None:
+        """The key under which this row was known, when it was another one. `row_id` is its id where that is learned."""
         old = rows.olds[index] if rows.olds is not None else None
-        if mapper.learns:
-            row_id = mapper.row_id(old if old is not None else rows.rows[index])
-            known = self._crosswalk.key_of(mapper.number, row_id)
+        if row_id is not None:
+            known = self._crosswalk.key_of(mapper.number, row_id if old is None else mapper.row_id(old))
             return known if known is not None and known != key and rows.op == Op.UPDATE else None
         if old is None:
             return None
@@ -372,8 +371,8 @@ class RowReader:
             self._unmapped.wait(mapper, rows.op, row, unresolved, self.moment)
             self._counts[source, entity, "waiting"] += 1
             self._not_taken(system, entity, mapper.known_key(row), "waiting", unresolved.code)
-            if entity in self._in_circles and (key := mapper.known_key(row)) is not None:
-                self._learned(source, mapper, row, key)  # what it waits for may wait for it
+            if mapper.learns and entity in self._in_circles and (key := mapper.known_key(row)) is not None:
+                self._learned(source, mapper.number, mapper.row_id(row), key)  # what it waits for may wait for it
         except ValueRefused as refused:
             self._unmapped.hold(mapper, system, row, refused, self.moment)
             self._counts[source, entity, "held"] += 1
@@ -401,13 +400,11 @@ class RowReader:
                 remedy="give one of them another key, or leave one out by a where in the binding",
             )
 
-    def _learned(self, source: str, mapper: RowMapper, row: Row, key: bytes) -> None:
-        """Remember the row's id, and let rows that waited for it go on."""
-        if mapper.learns:
-            row_id = mapper.row_id(row)
-            self._crosswalk.learn(mapper.number, row_id, key)
-            if self._unmapped.waiting:
-                self._release(source, mapper.number, row_id)
+    def _learned(self, source: str, binding: int, row_id: bytes, key: bytes) -> None:
+        """Remember which record the row holds, and let rows that waited for it go on."""
+        self._crosswalk.learn(binding, row_id, key)
+        if self._unmapped.waiting:
+            self._release(source, binding, row_id)
 
     def _release(self, source: str, binding: int, row_id: bytes) -> None:
         """Take the rows that waited for this one; those of suspended entities wait on."""
