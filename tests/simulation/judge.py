@@ -491,12 +491,13 @@ class Judge:
             wanted = truth.values.get(name, UNTOLD)
             if (entity.name, key, name) in self.open and (*at, name) not in self.standing:
                 wanted = self._agreed.setdefault((entity.name, key, name), value)
-            if value == (None if wanted is UNTOLD else wanted):
-                continue
+            if wanted is UNTOLD or value == wanted:
+                continue  # where nobody who may has said anything, what somebody else has is left
             if entity.fields[name].owner == "sum" and Decimal(value or 0) == Decimal(wanted or 0):
                 continue
-            if (*at, name) in self.standing and self.standing[(*at, name)] == value:
-                continue
+            stands = (*at, name) in self.standing
+            if stands and (self.standing[(*at, name)] == value or entity.fields[name].owner == "sum"):
+                continue  # in a total, what nobody heard of stands beside what was added since
             return f"{name} is {value!r}, not {wanted!r}"
         return None
 

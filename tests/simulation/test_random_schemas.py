@@ -12,7 +12,7 @@ from kept_connections import Bench
 from play import play_seed
 from shrink import CASES, failure, load_case
 
-SEEDS = int(os.environ.get("CDCD_SEEDS", "1500"))
+SEEDS = int(os.environ.get("CDCD_SEEDS", "3000"))
 SEEDS_PER_TEST = 50
 
 
