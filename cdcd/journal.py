@@ -25,9 +25,9 @@ import msgspec
 
 from cdcd.errors import NeedsOperator
 from cdcd.model import ABSENT, Op, Relation, Row, Rows
-from cdcd.storage import Database
+from cdcd.storage import Database, Schema
 
-SCHEMA: Final = """
+TABLES: Final = """
 CREATE TABLE IF NOT EXISTS entries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind INTEGER NOT NULL, position TEXT NOT NULL,
     committed_at_us INTEGER NOT NULL, journaled_at_us INTEGER NOT NULL, changes INTEGER NOT NULL,
@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS backfills (
     last_key BLOB, rows INTEGER NOT NULL, PRIMARY KEY (source, "table")) STRICT;
 CREATE TABLE IF NOT EXISTS controls (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+SCHEMA: Final = Schema(TABLES)
 READ_BYTES: Final = 4 * 2**20
 
 

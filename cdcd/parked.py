@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdcd.storage import Database
+from cdcd.storage import Database, Schema
 
 RETRY_FIRST_SECONDS: Final = 10.0
 RETRY_LAST_SECONDS: Final = 600.0
@@ -25,7 +25,7 @@ _DUE_BYTES: Final = 4 * 2**20
 PAST_MAX: Final = 100_000
 KNOWN_MAX: Final = 10_000
 """Up to so many subjects are known without asking the file; more would be too many to hold."""
-SCHEMA: Final = """
+TABLES: Final = """
 CREATE TABLE IF NOT EXISTS parked (
     subject INTEGER NOT NULL, key BLOB NOT NULL, unit INTEGER NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL,
     since_us INTEGER NOT NULL, attempts INTEGER NOT NULL, retry_at_us INTEGER NOT NULL, waiting INTEGER NOT NULL,
@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS past (
     last_unit INTEGER NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL, since_us INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS past_by_subject ON past (subject, key);
 """
+SCHEMA: Final = Schema(TABLES)
 
 Subject = tuple[int, bytes]
 """An entity's number and key; or, for a plain copy, -1 - the route's number and the encoded row key."""

@@ -4,6 +4,8 @@ golden      the one true record of every entity and key
 crosswalk   a row's id in one system -> the record's key
 seeds       while an entity is first copied: what each system holds, until all have spoken
 outbox      what each target must still be told (see cdcd.outbox)
+owed        records that a target is told of later: a schedule or a pause holds them back, or an operator wants them told
+owing       how many of each entity, and which are held back by a pause
 conflicts   what changes lost against their owners, and what waits for a person (see cdcd.conflicts)
 levels      totals to be looked at again when a unit has been read back (see cdcd.resolve.totals)
 renamed     old keys of renamed records, which what refers to them may still hold
@@ -27,9 +29,9 @@ from typing import Any, Final
 import msgspec
 
 from cdcd.resolve.plan import Vocabulary
-from cdcd.storage import Database
+from cdcd.storage import Database, Schema
 
-SCHEMA: Final = """
+TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS golden (
     entity INTEGER NOT NULL, key BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (entity, key)) STRICT, WITHOUT ROWID;
@@ -42,6 +44,12 @@ CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, first_unit INTEGER NOT NULL, through INTEGER NOT NULL,
     more INTEGER NOT NULL, writes INTEGER NOT NULL, committed_at_us INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_by_target ON outbox (target, id);
+CREATE TABLE IF NOT EXISTS owed (
+    system INTEGER NOT NULL, entity INTEGER NOT NULL, key BLOB NOT NULL, run INTEGER NOT NULL, known_as BLOB,
+    PRIMARY KEY (system, entity, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owing (
+    system INTEGER NOT NULL, entity INTEGER NOT NULL, held INTEGER NOT NULL, records INTEGER NOT NULL,
+    since_us INTEGER NOT NULL, PRIMARY KEY (system, entity)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS conflicts (
     id INTEGER PRIMARY KEY AUTOINCREMENT, entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
     slot INTEGER, kind TEXT NOT NULL, seq INTEGER NOT NULL, at_us INTEGER NOT NULL, value BLOB) STRICT;
@@ -93,6 +101,7 @@ CREATE TABLE IF NOT EXISTS seen (
     entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
     PRIMARY KEY (entity, system, key)) STRICT, WITHOUT ROWID;
 """
+SCHEMA: Final = Schema(TABLES)
 OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
 """The kinds of conflicts that a person should decide about."""
 

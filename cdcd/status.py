@@ -11,14 +11,13 @@ from typing import Final
 
 import msgspec
 
-from cdcd import outbox
+from cdcd import outbox, pause_switches
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_size
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
 from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, WorkerState, now_us
 from cdcd.resolve import suspension
-from cdcd.stages import pause_switch
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
@@ -179,7 +178,9 @@ class Observer:
             deliver = None
             if system.is_target:
                 worker = workers.get(Role("deliver", name), WorkerStatus())
-                deliver = self._deliver(name, worker, now, upstream_seconds, paused=pause_switch(name) in controls)
+                deliver = self._deliver(
+                    name, worker, now, upstream_seconds, paused=pause_switches.of_system(name) in controls
+                )
             systems[name] = SystemStatus(system.adapter, captures.get(name), deliver)
         journal = JournalStatus(self.journal.last_seq(), self.journal.size_bytes(), self._max_bytes)
         return systems, resolve, journal

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
+
 from cdcd.errors import CdcdError, NeedsOperator
 
 _PAGE_BYTES: Final = 8192
@@ -24,11 +26,27 @@ class StorageError(CdcdError):
     default_code = "storage"
 
 
+class Schema(msgspec.Struct, frozen=True):
+    """The tables of a file as they are now, and how a file of an earlier version gets them.
+
+    `upgrades[n]` makes format n + 2 of format n + 1 (SQL statements), before `tables` adds what is new as a whole. The
+    format of a file is its `user_version`; 0 is what was written before formats had numbers, which is the first.
+    """
+
+    tables: str
+    upgrades: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> int:
+        """The number of the present format."""
+        return len(self.upgrades) + 1
+
+
 class Database:
     """One SQLite file. Writers of several processes take turns by a lock on `<file>.lock`, which the kernel hands over."""
 
-    def __init__(self, path: Path, schema: str, *, durable: bool = True, read_only: bool = False) -> None:
-        """Open or create the file. `durable=False` leaves out fsync: for simulations only.
+    def __init__(self, path: Path, schema: Schema, *, durable: bool = True, read_only: bool = False) -> None:
+        """Open or create the file, of whatever earlier format. `durable=False` leaves out fsync: for simulations only.
 
         `read_only` changes nothing, waits for nobody, and wants a file that is there.
         """
@@ -44,20 +62,32 @@ class Database:
         except sqlite3.DatabaseError as error:
             self._lock.close()
             raise storage_error(path, error) from error
-
-    def _refuse_older(self, schema: str) -> None:
-        there = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        missing = set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema)) - there
-        if missing:
+        except NeedsOperator:
             self.close()
+            raise
+
+    def _refuse_older(self, schema: Schema) -> None:
+        found = self._format()
+        if found > schema.format:
+            raise _newer(self.path, found, schema.format)
+        missing = self._missing(schema)
+        if missing or found < schema.format:
             raise NeedsOperator(
                 f"{self.path} was written by an older version",
                 code="storage-older",
-                cause=f"it has no table {', '.join(sorted(missing))}",
-                remedy="start the daemon, which adds what is missing",
+                cause=f"it has no table {', '.join(sorted(missing))}" if missing else f"its format is {found}",
+                remedy="start the daemon, which brings it up to date",
             )
 
-    def _prepare(self, schema: str, *, durable: bool) -> None:
+    def _missing(self, schema: Schema) -> set[str]:
+        there = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        return set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema.tables)) - there
+
+    def _format(self) -> int:
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        return max(1, int(version))
+
+    def _prepare(self, schema: Schema, *, durable: bool) -> None:
         execute = self.connection.execute
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
@@ -68,9 +98,19 @@ class Database:
             execute("PRAGMA wal_autocheckpoint=2000")
             execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             execute("PRAGMA journal_size_limit=67108864")
-            self.connection.executescript(schema)
+            self._bring_up_to_date(schema)
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _bring_up_to_date(self, schema: Schema) -> None:
+        """In one transaction: a crash leaves the file as it was."""
+        is_new = self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+        found = schema.format if is_new else self._format()
+        if found > schema.format:
+            raise _newer(self.path, found, schema.format)
+        if found < schema.format or self._missing(schema):
+            steps = (*schema.upgrades[found - 1 :], schema.tables, f"PRAGMA user_version={schema.format}")
+            self.connection.executescript(";\n".join(("BEGIN IMMEDIATE", *steps, "COMMIT")))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -100,6 +140,15 @@ class Database:
         """Close the file. Safe to repeat."""
         self.connection.close()
         self._lock.close()
+
+
+def _newer(path: Path, found: int, known: int) -> NeedsOperator:
+    return NeedsOperator(
+        f"{path} was written by a newer version of cdcd",
+        code="storage-newer",
+        cause=f"its format is {found}, this version knows up to {known}",
+        remedy="install the newer version again; going back would need a copy of the state directory from before",
+    )
 
 
 def storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:

@@ -13,19 +13,19 @@ import signal
 import time
 from typing import Final
 
-from cdcd import health, logs, notify
+from cdcd import health, logs, notify, operations
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_duration, parse_size
 from cdcd.control import Answer, Ready, Request, Server
 from cdcd.mailbox import Mailbox
-from cdcd.operations import Operations, RequestError
+from cdcd.operations.desk import Desk
 from cdcd.report import Counter, Receiver, now_us
 from cdcd.state_directory import Lock, StateDirectory
 from cdcd.status import DaemonStatus, Observer
 from cdcd.storage import StorageError
 from cdcd.wake import Bell, Signals, wait
 from cdcd.worker import Assignment, Wiring, write_assignment
-from cdcd.worker_process import Spawner, WorkerProcess
+from cdcd.worker_process import Crew, Spawner, WorkerProcess
 
 HOUSEKEEPING_SECONDS: Final = 5.0
 TRIM_SECONDS: Final = 60.0
@@ -55,7 +55,7 @@ class Supervisor:
         self._life_read, self._life_write = os.pipe()
         self.mailbox = Mailbox(self._current_status)
         self._workers = self._make_workers()
-        self._operations = Operations(blueprint, self._observer.journal, self._workers)
+        self._desk = Desk(blueprint, self._observer.journal, self._observer.state, Crew(self._workers))
         self._control = Server(directory.control_socket)
         self._signals = Signals([*_STOPS, signal.SIGCHLD])
         self._max_bytes = parse_size(blueprint.config.journal.max_size)
@@ -156,11 +156,7 @@ class Supervisor:
         if request.command == "stop":
             self.stop("asked by an operator")
             return Answer(ok=True, result={"stopping": True})
-        if self._operations.knows(request.command):
-            return self._operations.handle(request)
-        raise RequestError(
-            f"unknown command {request.command!r}", remedy="the daemon and the cdcd command differ in version"
-        )
+        return operations.handle(self._desk, request)
 
     def _current_status(self) -> DaemonStatus:
         if self._status is None or time.monotonic() - self._status_at >= STATUS_SECONDS:

@@ -35,6 +35,7 @@ from cdcd.report import (
     error_note,
     now_us,
 )
+from cdcd.stages.stage import Stage, is_storage_failure
 from cdcd.state_directory import Lock, StateDirectory
 from cdcd.wake import Bell, Signals, wait
 
@@ -82,7 +83,7 @@ def read_assignment(fd: int) -> Assignment:
 class Worker:
     """Drives one stage: steps while there is work, waits for events, retries what fails, reports."""
 
-    def __init__(self, role: Role, stage: stages.Stage, wiring: Wiring, signals: Signals) -> None:
+    def __init__(self, role: Role, stage: Stage, wiring: Wiring, signals: Signals) -> None:
         self._role = role
         self._stage = stage
         stage.pulse = self._pulse
@@ -111,7 +112,7 @@ class Worker:
                 self._note(error, "retrying")
             except CdcdError as error:
                 self._note(error, "stopped")
-                if stages.is_storage_failure(error):
+                if is_storage_failure(error):
                     raise
             finally:
                 self._stage.close()

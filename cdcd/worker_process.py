@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from cdcd.backoff import Backoff
 from cdcd.blueprint import Role
-from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, Report, now_us
+from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, Report, WorkerState, now_us
 from cdcd.status import WorkerStatus
 from cdcd.wake import Bell
 
@@ -191,3 +192,25 @@ def _moved(last: Report, report: Report) -> bool:
     return (
         isinstance(before, CaptureFigures) and isinstance(after, CaptureFigures) and after.lag_bytes < before.lag_bytes
     )
+
+
+class Crew:
+    """All workers, for the operator's verbs (see `operations.desk.Crew`)."""
+
+    def __init__(self, workers: Mapping[Role, WorkerProcess]) -> None:
+        self._workers = workers
+
+    def state(self, role: Role) -> WorkerState:
+        """What the worker last said of itself."""
+        worker = self._workers.get(role)
+        return "down" if worker is None else worker.status().state
+
+    def restart(self, role: Role) -> None:
+        """Have the worker finish its step and begin anew."""
+        if role in self._workers:
+            self._workers[role].restart()
+
+    def ring(self, role: Role) -> None:
+        """Have the worker look whether there is something new."""
+        if role in self._workers:
+            self._workers[role].bell.ring()

@@ -1,0 +1,26 @@
+"""The operator's verbs, as the running daemon carries them out, or a command while no daemon runs; a module per group.
+
+Each leaves its trace in the journal: a switch that outlives restarts, or a command that resolve meets in order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cdcd.control import Answer, Ready, Request
+from cdcd.operations import pauses, resyncs, rewinds, verdicts
+from cdcd.operations.desk import Desk, RequestError, Verb
+
+__all__ = ["VERBS", "RequestError", "handle"]
+
+VERBS: Final[dict[str, Verb]] = {**pauses.VERBS, **resyncs.VERBS, **rewinds.VERBS, **verdicts.VERBS}
+
+
+def handle(desk: Desk, request: Request) -> Answer | Ready:
+    """Carry out a command. Raises RequestError."""
+    verb = VERBS.get(request.command)
+    if verb is None:
+        raise RequestError(
+            f"unknown command {request.command!r}", remedy="the daemon and the cdcd command differ in version"
+        )
+    return verb(desk, request.arguments)

@@ -1,0 +1,167 @@
+"""capture of one source, as a worker drives it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from cdcd import plugins
+from cdcd.blueprint import Blueprint
+from cdcd.config import parse_size
+from cdcd.journal import Journal
+from cdcd.report import CaptureFigures, Counter, WorkerState, now_us
+from cdcd.stages.stage import identity, no_pulse
+from cdcd.state_directory import StateDirectory
+
+if TYPE_CHECKING:
+    from cdcd.adapter import Source
+    from cdcd.capture import Capture
+
+STATUS_SECONDS: Final = 1.0
+IDLE_STATUS_SECONDS: Final = 10.0
+KEEP_ALIVE_SECONDS: Final = 5.0
+ROOM_SECONDS: Final = 1.0
+CAPTURE_WAIT_SECONDS: Final = 1.0
+
+
+class CaptureStage:
+    """capture of one source. Reads nothing while the journal is full, and keeps the source's connection alive meanwhile."""
+
+    def __init__(self, system: str, blueprint: Blueprint, directory: StateDirectory) -> None:
+        self.pulse = no_pulse
+        self._system = system
+        self._blueprint = blueprint
+        self._tables = [need for need in blueprint.systems[system].tables if need.captured]
+        self._room_bytes = parse_size(blueprint.config.journal.max_size)
+        self._journal = Journal(directory.journal)
+        self._identity = identity(system, blueprint, directory)
+        self._source: Source | None = None
+        self._capture: Capture | None = None
+        self._full = False
+        self._looked_at = self._kept_alive_at = self._measured_at = float("-inf")
+        self._active = True
+        self._news = False
+        self._seen = CaptureFigures()
+        self._arrivals = 0
+        self._totals = [0, 0, 0]
+
+    def open(self) -> WorkerState:
+        """Continue the log where the journal ends."""
+        from cdcd.capture import Capture  # noqa: PLC0415
+
+        system = self._blueprint.systems[self._system]
+        adapter = plugins.load(system.reference, extra=system.adapter)
+        options = plugins.options(self._blueprint.config, self._blueprint.file, self._system, adapter)
+        self._source = adapter.open_source(self._identity, options, self._tables)
+        tables = [need.table for need in self._tables]
+        self._capture = Capture(self._identity, self._source, self._journal, tables)
+        self._capture.start()
+        self._looked_at = float("-inf")
+        return self.tick()
+
+    def step(self) -> bool:
+        """Journal what has arrived."""
+        if self._full:
+            return False
+        worked = self._started().step()
+        self._active = self._active or worked
+        self._news = self._news or worked
+        return worked
+
+    def news(self) -> list[str]:
+        """resolve, when something was journalled."""
+        found = ["resolve"] if self._news else []
+        self._news = False
+        return found
+
+    def tick(self) -> WorkerState:
+        """Measure the journal, keep the source alive while it is full, ask the server where it is."""
+        now = time.monotonic()
+        if now - self._measured_at >= ROOM_SECONDS:
+            self._measured_at = now
+            was_full, self._full = self._full, self._journal.size_bytes() >= self._room_bytes
+            if was_full and not self._full:
+                self._started().request_backfill()  # one may have been asked for meanwhile
+        if self._full and now - self._kept_alive_at >= KEEP_ALIVE_SECONDS:
+            self._kept_alive_at = now
+            self._started().keep_alive()
+        if now - self._looked_at >= (STATUS_SECONDS if self._active else IDLE_STATUS_SECONDS):
+            self._looked_at = now
+            self._look_at_server()
+        return "journal-full" if self._full else "running"
+
+    def _look_at_server(self) -> None:
+        assert self._source is not None
+        status = self._source.status()
+        if self._seen.lag_bytes and not status.lag_bytes:
+            self._arrivals += 1
+        self._active = status.lag_bytes > 0
+        moment = now_us()
+        self._seen = CaptureFigures(
+            head=status.head,
+            lag_bytes=status.lag_bytes,
+            retained_bytes=status.retained_bytes,
+            caught_up_at_us=self._seen.caught_up_at_us if self._active else moment,
+            received_at_us=moment,
+        )
+
+    def woken(self) -> None:
+        """A copy of a table may have been asked for."""
+        if not self._full:
+            self._started().request_backfill()
+
+    def arrived(self) -> None:
+        """We may be in a long transaction: then what the server last said of our lag is not true any more."""
+        self._active = True
+
+    def filenos(self) -> list[int]:
+        """The source's, unless we must not read."""
+        return [] if self._full else [self._started().fileno()]
+
+    def wait_seconds(self) -> float:
+        """Short: an idle log's position is stored about once a second."""
+        return CAPTURE_WAIT_SECONDS
+
+    def progress(self) -> int:
+        """Transactions and rows taken, and arrivals at the head: those too are news that people wait for."""
+        return sum(self._counts()) + self._arrivals
+
+    def position(self) -> str:
+        """The source's own word for where we are."""
+        return self._capture.position if self._capture is not None else self._journal.position(self._system) or ""
+
+    def figures(self) -> CaptureFigures:
+        """What the server last said, and how new the newest journalled transaction is."""
+        seen = self._seen
+        return CaptureFigures(
+            seen.head,
+            seen.lag_bytes,
+            seen.retained_bytes,
+            self._journal.captured_at_us(self._system) or 0,
+            seen.caught_up_at_us,
+            seen.received_at_us,
+        )
+
+    def _counts(self) -> list[int]:
+        if self._capture is None:
+            return self._totals
+        now = self._capture.counts
+        return [a + b for a, b in zip(self._totals, (now.transactions, now.changes, now.chunk_rows), strict=True)]
+
+    def counters(self) -> list[Counter]:
+        """Transactions, changes and copied rows."""
+        names = ("captured_transactions", "captured_changes", "copied_rows")
+        return [Counter(name, (self._system,), value) for name, value in zip(names, self._counts(), strict=True)]
+
+    def _started(self) -> Capture:
+        assert self._capture is not None, "used before open"
+        return self._capture
+
+    def close(self) -> None:
+        """Disconnect; what was counted stays counted."""
+        self._totals = self._counts()
+        if self._capture is not None:
+            self._capture.close()
+        elif self._source is not None:
+            self._source.close()
+        self._capture = self._source = None

@@ -1,0 +1,109 @@
+"""resolve, as a worker drives it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cdcd.blueprint import Blueprint, Role
+from cdcd.journal import Journal
+from cdcd.outbox import AppliedMark
+from cdcd.report import Counter, ResolveFigures, WorkerState
+from cdcd.stages.stage import added, no_pulse
+from cdcd.state import State
+from cdcd.state_directory import StateDirectory
+
+if TYPE_CHECKING:
+    from cdcd.resolve.resolver import Resolver
+
+WAIT_SECONDS: Final = 10.0
+
+
+class ResolveStage:
+    """resolve. It needs no server."""
+
+    def __init__(self, blueprint: Blueprint, directory: StateDirectory) -> None:
+        self.pulse = no_pulse
+        self._plan = blueprint.plan()
+        self._path = directory.state
+        self._journal = Journal(directory.journal)
+        self._applied = {name: AppliedMark(directory.path, name) for name in blueprint.targets}
+        self._resolver: Resolver | None = None
+        self._position = 0
+        self._totals: dict[tuple[str, ...], int] = {}
+
+    def open(self) -> WorkerState:
+        """Continue at the state's position."""
+        from cdcd.resolve.resolver import Resolver  # noqa: PLC0415
+
+        self._resolver = Resolver(self._plan, self._journal, State(self._path), self._applied, self.pulse)
+        self._resolver.start()
+        return "running"
+
+    def step(self) -> bool:
+        """One commit's worth of the journal."""
+        assert self._resolver is not None, "used before open"
+        return self._resolver.step()
+
+    def news(self) -> list[str]:
+        """The deliveries of targets that were given units; the captures of tables that the start wants copied anew."""
+        if self._resolver is None or not (self._resolver.news or self._resolver.copies_asked_of):
+            return []
+        found = [str(Role("deliver", target)) for target in self._resolver.news]
+        found += [str(Role("capture", system)) for system in self._resolver.copies_asked_of]
+        self._resolver.news.clear()
+        self._resolver.copies_asked_of = frozenset()
+        return found
+
+    def tick(self) -> WorkerState:
+        """Nothing is due by time."""
+        return "running"
+
+    def woken(self) -> None:
+        """The next step will see what is new."""
+
+    def arrived(self) -> None:
+        """There is nothing to arrive but the bell."""
+
+    def filenos(self) -> list[int]:
+        """Nothing but the bell."""
+        return []
+
+    def wait_seconds(self) -> float:
+        """Only to send a sign of life."""
+        return WAIT_SECONDS
+
+    def progress(self) -> int:
+        """The journal seq resolved, and every change decided about."""
+        return self._seq() + sum(self._counts().values())
+
+    def _seq(self) -> int:
+        if self._resolver is not None:
+            self._position = self._resolver.position
+        return self._position
+
+    def position(self) -> str:
+        """The journal seq resolved."""
+        return str(self._seq())
+
+    def figures(self) -> ResolveFigures:
+        """The journal seq resolved."""
+        return ResolveFigures(self._seq())
+
+    def counters(self) -> list[Counter]:
+        """Changes by source, entity and what was decided about them; and what accepted ones meant for records."""
+        return [Counter(labels[0], labels[1:], value) for labels, value in self._counts().items()]
+
+    def _counts(self) -> dict[tuple[str, ...], int]:
+        if self._resolver is None:
+            return dict(self._totals)
+        now = {("resolved_changes", *labels): value for labels, value in self._resolver.counts.items()}
+        now |= {("record_events", *labels): value for labels, value in self._resolver.happened.items()}
+        return added(self._totals, now)
+
+    def close(self) -> None:
+        """Let go of the resolver and its state; what was counted stays counted."""
+        self._totals = self._counts()
+        self._seq()
+        if self._resolver is not None:
+            self._resolver.close()
+        self._resolver = None
