@@ -11,7 +11,7 @@ Common to all methods: blocking, called from one thread of one process per objec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -52,10 +52,33 @@ class SourceStatus(msgspec.Struct, frozen=True):
     retained_bytes: int
 
 
+class RowFilter(msgspec.Struct, frozen=True):
+    """Which rows of a table are wanted: those whose `columns` hold one of `keys` (canonical values), else those of `where`.
+
+    `where` is an operator's own condition in the server's SQL; a server adds it to its query in parentheses.
+    """
+
+    where: str = ""
+    columns: tuple[str, ...] = ()
+    keys: tuple[tuple[Any, ...], ...] = ()
+
+
 class Applied(msgspec.Struct, frozen=True):
     """What `Target.apply` found: UPDATE rows that do not exist, as (write index, row index)."""
 
     missing: tuple[tuple[int, int], ...] = ()
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What a target says of a daemon's deliveries: the last unit applied, under which lineage, how often taken over.
+
+    `progress` is what the batch of that unit brought along ("" where there is none, or no room for it).
+    """
+
+    lineage: str
+    epoch: int
+    through: int
+    progress: str = ""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -86,6 +109,13 @@ class Source(Protocol):
         """
         ...
 
+    def earliest(self) -> str | None:
+        """The earliest position that `start` can go on after, where the server keeps log for us alone (a slot), else None.
+
+        Independent of `start`; changes nothing.
+        """
+        ...
+
     def fileno(self) -> int:
         """A file descriptor that becomes readable when `poll` may have something. May change after `poll`."""
         ...
@@ -106,8 +136,14 @@ class Source(Protocol):
         """Everything through `position` is durable here: the server may discard it (Invariant 1). Cheap, idempotent."""
         ...
 
-    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+    def request_chunk(
+        self, table: str, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> None:
         """Read the next `row_limit` rows of `table` in identity order after `after_key`; a later `poll` returns the Chunk.
+
+        With a filter, only rows that it lets through count; FilterRefused is raised here or by `poll` where the server does
+        not take it, or cannot find such rows in the time that a query has. Our checkpoint table can be asked for, too: of
+        the units that it names, those written after the start have been carried before it.
 
         One request at a time. The adapter places the Chunk in the stream so that no row of it is older than any
         transaction before it, by leaving out rows whose newer version the stream has already carried. Takes no lock
@@ -115,8 +151,20 @@ class Source(Protocol):
         """
         ...
 
+    def estimate(self, table: str) -> int:
+        """About how many rows the table has, as the server's statistics tell it without counting; 0 when they do not."""
+        ...
+
     def status(self) -> SourceStatus:
         """Ask the server where it is. One cheap query, on a connection that does not disturb the stream."""
+        ...
+
+    def reached(self, position: str) -> bool:
+        """Whether `poll` has returned everything that was committed through `position`.
+
+        That is a position, or a place as this kind of server writes it: what `SourceStatus.head` says, a GTID. Raises
+        ValueError for other text. Cheap; may ask the server to tell of an idle log's end soon.
+        """
         ...
 
     def close(self) -> None:
@@ -135,11 +183,16 @@ class Target(Protocol):
         """Shapes of those of `tables` that exist."""
         ...
 
-    def open(self, *, xref_table: str = "") -> int:
+    def checkpoint(self) -> Checkpoint | None:
+        """The row of this daemon and system as it is, whatever its lineage; None without one. Independent of `open`; changes nothing."""
+        ...
+
+    def open(self, *, xref_table: str = "", adopt: str = "") -> int:
         """Take over as the one writer: create the checkpoint table and row if missing, raise the fence epoch by one.
 
-        Where `xref_table` says how `model.XREF_TABLE` is spelled in full, that is created too. Returns the last unit applied (0 when none). Raises NeedsOperator when the row was written under another
-        lineage.
+        Where `xref_table` says how `model.XREF_TABLE` is spelled in full, that is created too. Returns the last unit applied (0 when none).
+        Raises NeedsOperator "other-lineage" when the row was written under another lineage; only one of the lineage `adopt` becomes
+        ours. Tables that an earlier version has created get the columns that they lack, if the server lets us.
         """
         ...
 
@@ -149,7 +202,8 @@ class Target(Protocol):
         `writes` is iterated once and may be far larger than memory: a target holds a bounded part of it (Invariant 11).
 
         The checkpoint row is written first (it marks the transaction in the log) and only where daemon, epoch and
-        lineage are ours, else Fenced and nothing is written (Invariant 4). It stores `after` and `through`.
+        lineage are ours, else Fenced and nothing is written (Invariant 4). It stores `after`, `through`, and, if
+        it has room for it, `progress`.
         Applying the same again gives the same rows (idempotent), apart from what is `added`. An UPDATE of a row that is not there is not an
         error: it is returned in `Applied.missing`. A lookup that finds nothing: the row of a DELETE is taken for
         deleted, any other is Refused with `rows` naming it. Data that the server refuses is Refused, with nothing
@@ -176,6 +230,14 @@ class Adapter(Protocol):
 
     def open_source(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> Source:
         """Make a source for the captured ones of `tables` and the checkpoint table. Connects lazily."""
+        ...
+
+    def open_past(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> Source:
+        """Make a source that reads once more what was read before, while another one of the same identity reads on.
+
+        It disturbs nothing of that one's, and `start` creates nothing; it is never asked to confirm or for chunks. Raises
+        PositionLost where nobody can read again what was confirmed (a slot of PostgreSQL).
+        """
         ...
 
     def open_target(self, identity: Identity, options: msgspec.Struct) -> Target:

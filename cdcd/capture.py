@@ -7,14 +7,21 @@ tells the source that it may forget (Invariant 1). Copies of tables (initial, re
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from cdcd.adapter import Identity, Source
-from cdcd.journal import Backfill, ChunkNote, Draft, Journal, Kind, encode_note
-from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Idle, Relation, Rows
+from cdcd.backfills import Backfill
+from cdcd.errors import FilterRefused, NotReady, PositionLost, Unavailable
+from cdcd.failpoints import reach
+from cdcd.journal import ChunkNote, Draft, Journal, Kind, encode_note
+from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Rows
+from cdcd.recovering import recovery
+from cdcd.recovering.own_marks import units_of
 
 STAGE_ROWS: Final = 10_000
 STAGE_POLLS: Final = 4
@@ -48,6 +55,7 @@ class Capture:
         self._open_rows = 0
         self._open_polls = 0
         self._changes = 0
+        self._lineages = {identity.lineage, *recovery.adopted_lineages(journal)}
         self._mark: tuple[int, int] | None = None
         self._stage: int | None = None
         self._parts = 0
@@ -55,17 +63,31 @@ class Capture:
         self._stored_at = time.monotonic()
         self._position = ""
         self._backfill: Backfill | None = None
+        self._log_until: str | None = None
         self._chunk_rows = FIRST_CHUNK_ROWS
 
     def start(self) -> None:
         """Continue after the journalled position, or begin: then the start is durable before anything is read."""
         self._journal.drop_unfinished(self._name)
         after = self._journal.position(self._name)
-        self._position = self._source.start(after)
+        reach("capture.before-start")
+        with self._may_be_lost():
+            self._position = self._source.start(after)
+        reach("capture.after-start")
         if after is None:
             self._journal.append(self._name, [], self._position)
+            reach("capture.after-first-position")
         self._journal.ensure_backfills(self._name, self._tables)
+        self._give_up_copies()
+        if recovery.log_first(self._name) in self._journal.controls():
+            self._log_until = self._source.status().head
         self.request_backfill()
+
+    def _give_up_copies(self) -> None:
+        """Copies may be under way of tables that the configuration has given up."""
+        for backfill in self._journal.backfills(self._name):
+            if not backfill.done and backfill.table not in {*self._tables, CHECKPOINT_TABLE}:
+                self._journal.refuse_backfill(self._name, backfill.table, "the table is not read any more")
 
     @property
     def position(self) -> str:
@@ -81,7 +103,7 @@ class Capture:
         drafts: list[Draft] = []
         position: str | None = None
         chunk: Chunk | None = None
-        for event in self._source.poll():
+        for event in self._arrived():
             if type(event) is Rows:
                 self._add(event)
             elif type(event) is Commit:
@@ -101,11 +123,49 @@ class Capture:
             self._open_polls += 1
             if self._open_polls >= STAGE_POLLS:
                 self._put_aside()
-        return self._store(drafts, position, chunk)
+        is_news = self._store(drafts, position, chunk)
+        if self._log_until is not None:
+            self.request_backfill()
+        return is_news
+
+    def _arrived(self) -> Sequence[Event]:
+        """What the source has. A copy whose rows cannot be chosen is given up, and the source opened anew without it."""
+        try:
+            with self._may_be_lost(), self._may_be_too_early():
+                return self._source.poll()
+        except FilterRefused as refused:
+            raise self._refused(refused) from refused
+
+    @contextmanager
+    def _may_be_too_early(self) -> Iterator[None]:
+        """In a database that was made anew the deliverer makes our checkpoint table: that is waited for."""
+        try:
+            yield
+        except NotReady as missing:
+            if self._backfill is None or self._backfill.table != CHECKPOINT_TABLE:
+                raise
+            raise Unavailable(missing.what, cause="its deliverer has not made it yet", code=missing.code) from missing
+
+    @contextmanager
+    def _may_be_lost(self) -> Iterator[None]:
+        """A lost position comes with the one way on that there always is (Invariant 8)."""
+        try:
+            yield
+        except PositionLost as lost:
+            again = f"to go on without what is lost: 'cdcd reposition {self._name}'"
+            lost.remedy = f"{lost.remedy}; {again}" if lost.remedy else again
+            raise
+
+    def _refused(self, refused: FilterRefused) -> Unavailable:
+        assert self._backfill is not None, "a filter was refused, but no copy is under way"
+        self._journal.refuse_backfill(self._name, self._backfill.table, f"{refused.what}: {refused.cause}")
+        return Unavailable(
+            f"the copy of rows of {self._backfill.table} was given up", cause=refused.cause, code=refused.code
+        )
 
     def _add(self, event: Rows) -> None:
         if event.relation.table == CHECKPOINT_TABLE:
-            self._read_mark(event.relation, event)
+            self._mark = units_of(self._identity, self._lineages, event) or self._mark
             return
         self._runs.append(event)
         self._open_rows += len(event.rows) or 1
@@ -116,21 +176,12 @@ class Capture:
     def _put_aside(self) -> None:
         """What has come of the open transaction leaves the memory (Invariant 11)."""
         body = self._journal.encode(self._name, self._runs)
+        reach("capture.before-stage")
         self._stage = self._journal.stage(self._name, self._stage, self._parts, body)
+        reach("capture.after-stage")
         self._parts += 1
         self._runs = []
         self._open_rows = self._open_polls = 0
-
-    def _read_mark(self, relation: Relation, event: Rows) -> None:
-        """Our own checkpoint row in a transaction says that we wrote it, and which outbox units it carries."""
-        at = {name: index for index, name in enumerate(relation.columns)}
-        for row in event.rows:
-            ours = row[at["daemon"]] == self._identity.daemon and row[at["lineage"]] == self._identity.lineage
-            if ours and row[at["system"]] == self._name:
-                after, through = row[at["batch_after"]], row[at["batch_through"]]
-                assert isinstance(after, int)
-                assert isinstance(through, int)
-                self._mark = (after, through)
 
     def _finish(self, commit: Commit) -> Draft:
         body = self._journal.encode(self._name, self._runs) if self._runs else b""
@@ -144,11 +195,26 @@ class Capture:
 
     def _chunk_draft(self, chunk: Chunk) -> Draft:
         assert self._backfill is not None, "a chunk nobody asked for"
-        note = encode_note(ChunkNote(self._backfill.table, self._backfill.run, chunk.done))
+        backfill = self._backfill
+        note = encode_note(ChunkNote(backfill.table, backfill.run, chunk.done, backfill.filter is not None))
+        if backfill.table == CHECKPOINT_TABLE:
+            return self._checkpoint_draft(chunk, note)
         self.counts.chunk_rows += len(chunk.rows.rows)
-        body = self._journal.encode(self._name, [chunk.rows]) if chunk.rows.rows else b""
+        wanted = (
+            chunk.rows.rows or backfill.filter is not None
+        )  # what was asked for by name needs the shape to be missed
+        body = self._journal.encode(self._name, [chunk.rows]) if wanted else b""
         self._fit_chunks(len(chunk.rows.rows), len(body))
         return Draft(Kind.CHUNK, "", time.time_ns() // 1000, len(chunk.rows.rows), body, note=note)
+
+    def _checkpoint_draft(self, chunk: Chunk, note: bytes) -> Draft:
+        """What the target has carried out when its log is read from a new place: nothing of it comes back any more."""
+        mark = units_of(self._identity, self._lineages, chunk.rows)
+        if mark is not None:
+            after, through = mark
+            arrived = through if after >= 0 else -1 - after  # the last unit came only in part (see outbox.as_part)
+            mark = (arrived, arrived)
+        return Draft(Kind.CHUNK, "", time.time_ns() // 1000, 0, mark=mark, note=note)
 
     def _fit_chunks(self, row_count: int, size_bytes: int) -> None:
         """Ask for as many rows next time as will be about `CHUNK_BYTES`, growing step by step."""
@@ -165,25 +231,45 @@ class Capture:
         if chunk is not None:
             assert self._backfill is not None
             rows = self._backfill.rows + len(chunk.rows.rows)
-            backfill = Backfill(self._backfill.table, self._backfill.run, chunk.done, chunk.last_key, rows)
-        self._journal.append(self._name, drafts, position, backfill=backfill)
+            backfill = structs.replace(self._backfill, done=chunk.done, last_key=chunk.last_key, rows=rows)
+        what = "append" if chunk is None else "chunk"
+        reach(f"capture.before-{what}")
+        self._journal.append(self._name, drafts, position, backfill=backfill, is_begun=True)
+        reach(f"capture.after-{what}")
         self._stored_at = time.monotonic()
         if position is not None:
             self._idle_position = None
             self._position = position
+            reach("capture.before-confirm")
             self._source.confirm(position)
+            reach("capture.after-confirm")
         if chunk is not None:
             self._backfill = None
             self.request_backfill()
         return bool(drafts)
 
     def request_backfill(self) -> None:
-        """Ask for the next chunk of the next unfinished copy, unless one is on its way."""
-        if self._backfill is not None:
+        """Ask for the next chunk of the next unfinished copy, unless one is on its way, or the log comes first."""
+        if self._backfill is not None or not self._has_read_log():
             return
-        self._backfill = next((b for b in self._journal.backfills(self._name) if not b.done), None)
-        if self._backfill is not None:
-            self._source.request_chunk(self._backfill.table, self._backfill.last_key, self._chunk_rows)
+        waiting = [b for b in self._journal.backfills(self._name) if not (b.done or b.paused)]
+        if not waiting:
+            return
+        backfill = self._backfill = waiting[0]
+        if backfill.last_key is None and backfill.filter is None:
+            self._backfill = structs.replace(backfill, estimate=self._source.estimate(backfill.table))
+        try:
+            with self._may_be_too_early():
+                self._source.request_chunk(backfill.table, backfill.last_key, self._chunk_rows, backfill.filter)
+        except FilterRefused as refused:
+            raise self._refused(refused) from refused
+
+    def _has_read_log(self) -> bool:
+        """Whether the log was read that must come before copies (see `recovery.log_first`)."""
+        if self._log_until is not None and self._source.reached(self._log_until):
+            recovery.put(self._journal, recovery.log_first(self._name), None)
+            self._log_until = None
+        return self._log_until is None
 
     def keep_alive(self) -> None:
         """Tell the source again how far we are: for when nothing is polled (journal full)."""

@@ -298,10 +298,30 @@ class OnDeleteArchive(_Struct, frozen=True):
     archive: dict[str, str | int | bool]
 
 
+ParkedMax = (
+    Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(100|[1-9]\d?(\.\d+)?|0\.\d*[1-9]\d*)%$", description='a share like "5%", 100% at most'
+        ),
+    ]
+    | Annotated[int, msgspec.Meta(ge=1)]
+)
+
+
 class Deliver(_Struct, frozen=True):
-    """When changes of this entity go to this system."""
+    """When changes of this entity go to this system.
+
+    `schedule` is "realtime", "every 10m", a cron expression or "on-demand"; with `window` ("02:00-04:00") a run stops at its
+    end, and goes on at the next. Both mean wall clocks in `time_zone`, UTC by default (docs/schedules.md).
+
+    More parked records than `parked_max` (a share of the entity's, but never below 1000, or a number) pause it (docs/parked.md).
+    """
 
     schedule: str = "realtime"
+    window: str | None = None
+    time_zone: str | None = None
+    parked_max: ParkedMax = "5%"
 
 
 class ChildBinding(_Struct, frozen=True):

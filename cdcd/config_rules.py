@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cdcd import config as c
-from cdcd import config_map_files, config_ownership, config_parts, config_transforms
+from cdcd import config_map_files, config_ownership, config_parts, config_schedules, config_transforms
 from cdcd.conditions import compile_condition
 from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
@@ -40,6 +40,7 @@ def _problems(config: c.Config) -> Iterator[str]:
     for index, copy in enumerate(config.replicate):
         yield from _replicate(config, f"replicate[{index}]", copy)
     yield from config_ownership.problems(config)
+    yield from config_schedules.problems(config)
     yield from _tables_written_twice(config)
 
 
@@ -158,7 +159,6 @@ def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
         yield from _known(f"{at}.key", "key field", field, entity.key)
     if isinstance(binding.on_delete, c.OnDeleteArchive):
         yield from _archive(f"{at}.on-delete.archive", entity, binding, binding.on_delete)
-    yield from _schedule(at, binding.deliver.schedule)
     for child, where in binding.children.items():
         if child not in entity.children:
             yield from _known(f"{at}.children", "child collection", child, entity.children)
@@ -220,11 +220,6 @@ def _unfit(at: str, field: c.Field, unfit: c.Unfit) -> Iterator[str]:
             typed(column_text(unfit.value), parse_type(field.type))
         except ValueError as error:
             yield f"{at}.unfit: {error}"
-
-
-def _schedule(at: str, schedule: str) -> Iterator[str]:
-    if schedule != "realtime":
-        yield f'{at}.deliver.schedule: expected "realtime", got {schedule!r}; this version delivers in real time only'
 
 
 def _tables_written_twice(config: c.Config) -> Iterator[str]:

@@ -26,11 +26,13 @@ Kind: TypeAlias = Literal[
     "delete-held",
     "delete-ignored",
     "delete-reverted",
+    "edited",
     "unmatched",
 ]
 """What it was: a change of a field by a system that does not own it, and what became of it; one that a later change has
 overtaken ("older"); one that a trigger made in our own transaction. Or of a whole record: created or deleted by a system
-that may not, or found only in systems that may not create it ("unmatched")."""
+that may not, or found only in systems that may not create it ("unmatched"). Or what a field held before an operator's
+correction ("edited")."""
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 OPEN: Final = frozenset(OPEN_CONFLICTS)
 """Kinds that wait for a person. The others only keep what was lost."""

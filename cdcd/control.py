@@ -100,11 +100,21 @@ class Connection:
 
     def settle(self, handle: Callable[[Request], Answer | Ready]) -> bool:
         """Send the answer the client waits for, if it is known by now; return whether the client is still there."""
-        answer = self._pending() if self._pending is not None else None
+        if self._pending is None:
+            return True
+        try:
+            answer = self._pending()
+        except CdcdError as error:
+            answer = failure(error)
         if answer is None:
             return True
         self._pending = None
         return self._send(answer) and self._answer_lines(handle)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the client waits for an answer that is not known yet."""
+        return self._pending is not None
 
     def _answer_lines(self, handle: Callable[[Request], Answer | Ready]) -> bool:
         while b"\n" in self._received and self._pending is None:
@@ -161,6 +171,11 @@ class Server:
         """Readable when `serve` has something to do."""
         return [self._socket.fileno(), *self._connections]
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a client waits for an answer that is not known yet: then `serve` is to be called often."""
+        return any(connection.is_waiting for connection in self._connections.values())
+
     def serve(self, ready: set[int], handle: Callable[[Request], Answer | Ready]) -> None:
         """Accept, read and answer."""
         if self._socket.fileno() in ready:
@@ -186,14 +201,16 @@ class Server:
         self._path.unlink(missing_ok=True)
 
 
-def ask(path: Path, command: str, arguments: dict[str, Any] | None = None) -> Any:
-    """Send one command to the daemon and return its result.
+def ask(
+    path: Path, command: str, arguments: dict[str, Any] | None = None, *, answer_seconds: float = ANSWER_SECONDS
+) -> Any:
+    """Send one command to the daemon and return its result, which may take `answer_seconds`.
 
     Raises Unavailable (code "not-running") when no daemon listens, and the daemon's own error when it refuses.
     """
     try:
         with _short(path) as name, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            channel.settimeout(ANSWER_SECONDS)
+            channel.settimeout(answer_seconds)
             channel.connect(name)
             channel.sendall(msgspec.json.encode(Request(command, arguments or {})) + b"\n")
             line = channel.makefile("rb").readline()
@@ -208,7 +225,7 @@ def ask(path: Path, command: str, arguments: dict[str, Any] | None = None) -> An
         raise CdcdError(
             "the daemon did not answer",
             code="control-timeout",
-            cause=f"nothing came within {ANSWER_SECONDS:.0f} s",
+            cause=f"nothing came within {answer_seconds:.0f} s",
             remedy="look at its log; 'cdcd status' tells more",
         ) from error
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
@@ -17,23 +17,28 @@ from typing import Final
 from cdcd import outbox
 from cdcd.adapter import Target
 from cdcd.errors import CdcdError, NeedsOperator, Refused
-from cdcd.fold import Folder
-from cdcd.fold_large import LargeFold
-from cdcd.folded import Folded, Grouped, Groups, ListedGroups, Unmoved, Unwritable, joined
-from cdcd.journal import Command, Journal
+from cdcd.failpoints import reach
+from cdcd.folding.fold import Folder
+from cdcd.folding.folded import Folded, Grouped, Groups, ListedGroups, Unmoved, Unwritable
+from cdcd.folding.large import LargeFold
+from cdcd.folding.spill import Spill
+from cdcd.journal import Journal
+from cdcd.journal_care.suspects import Suspects
 from cdcd.model import Batch, TableShape, TableWrite, WriteKind
 from cdcd.outbox import AppliedMark, StoredUnits, Unit
-from cdcd.parked import ParkedRecords, Subject
+from cdcd.parking.cures import Cures
+from cdcd.parking.limits import ParkedLimits
+from cdcd.parking.parked import ParkedRecords, Subject
+from cdcd.parking.paused_entities import PausedEntities
+from cdcd.parking.retries import Retries
+from cdcd.recovering.delivery_progress import DeliveryProgress
+from cdcd.recovering.taking_over import TakeOver
 from cdcd.resolve.plan import Plan
-from cdcd.spill import Spill
 from cdcd.state import State
-from cdcd.values import ValueRefused
 
 LARGE_WRITES: Final = 20_000
 LARGE_BYTES: Final = 16 * 2**20
 """A unit of more, as it is stored, is folded by way of the disk (Invariant 11)."""
-RETRY_RECORDS: Final = 500
-_RETRY_ROUNDS: Final = 10
 _log: Final = logging.getLogger(__name__)
 
 
@@ -58,6 +63,8 @@ class Deliverer:
         self.counts: Counter[str] = Counter()
         self.handled = 0
         """Rows that were taken in hand, whether or not their transaction came to its end."""
+        self.rows_max: int | None = None
+        """How many rows the next step may take; the units of one transaction stay together whatever it says."""
         self._pulse = pulse
         self.parked = parked
         self._system = system
@@ -66,25 +73,30 @@ class Deliverer:
         self._state = state
         self._journal = journal
         self._applied = applied
+        self._progress = DeliveryProgress(system, state, journal)
         self._unit = 0
         self._row = 0
         self._shapes: Mapping[str, TableShape] = {}
         self._folder: Folder | None = None
         self._ahead: list[StoredUnits] = []
+        self._refused: Counter[int] = Counter()
+        """By entity, how many records were refused one by one in the unit that is being isolated."""
+        self._paused = PausedEntities(system, plan, journal, self.counts)
+        self._limits = ParkedLimits(system, plan, state, journal, parked)
+        self._cures = Cures(plan, system, parked)
+        self._retries = Retries(system, self, journal, parked, self._paused, self.counts)
 
     def start(self) -> None:
-        """Take over the target and learn where it stands. Raises NeedsOperator when its checkpoint is ahead of us."""
-        self._unit = self._target.open(xref_table=self._plan.xref_table(self._system))
-        newest = self._state.units
-        if self._unit > newest:
-            raise NeedsOperator(
-                f"target {self._system!r} has applied unit {self._unit}, but the state directory knows only {newest}",
-                code="state-behind",
-                cause="the state directory was restored from an older copy",
-                remedy="restore the newest copy, or start with an empty state directory and copy anew",
-            )
-        self._applied.write(self._unit)
+        """Take over the target and learn where it stands. Raises NeedsOperator when that is not where we left it."""
+        reach("deliver.before-open")
+        take_over = TakeOver(self._system, self._target, self._state, self._journal, self._applied)
+        self._unit = take_over.carry_out(self._plan.xref_table(self._system))
+        reach("deliver.after-open")
         self._describe()
+        self._paused.look()
+        self._retries.look_back(self._state, self._started(), self._applied.read(), self._unit)
+        self._applied.write(self._unit)
+        self._cures.started()
 
     def _describe(self) -> None:
         """Look at the target's tables, and fold for what they are now."""
@@ -92,6 +104,13 @@ class Deliverer:
         if self._folder is None or shapes != self._shapes:
             self._shapes = shapes
             self._folder = Folder(self._plan, self._system, shapes, self._journal.relation)
+            self._cures.described(shapes)
+
+    def look_at_switches(self) -> bool:
+        """Entities may have been paused; return whether any are so no more: then what is parked of them is due."""
+        freed = self._paused.look()
+        self.parked.hurry(freed)
+        return bool(freed)
 
     def _started(self) -> Folder:
         assert self._folder is not None, "start was not called"
@@ -126,10 +145,19 @@ class Deliverer:
             self._deliver_large(rows)
         else:
             units = _units_joined([unit for row in rows for unit in row.units()])
-            self._deliver([unit for unit in units if unit.number > self._unit])
-            self._row = rows[-1].id
-        self._retry_due()
+            ahead = outbox.within([unit for unit in units if unit.number > self._unit], self.rows_max)
+            self._deliver(self._paused.without(ahead))
+            left = [row for row in rows if row.through > self._unit]
+            self._ahead[:0] = left
+            self._row = self._row if left else rows[-1].id
+        self._limit_parked()
+        self._retries.try_due()
         return True
+
+    def _limit_parked(self) -> None:
+        """Pause entities of which too many records are parked."""
+        if self._limits.reached():
+            self._paused.look()
 
     def _take_rows(self) -> list[StoredUnits]:
         """Rows up to a batch's worth. A unit that is stored in many rows is taken whole: it is one transaction.
@@ -138,7 +166,7 @@ class Deliverer:
         """
         taken: list[StoredUnits] = []
         size_bytes = writes = whole = 0
-        while size_bytes < outbox.READ_BYTES or taken[-1].more:
+        while not taken or taken[-1].more or self._is_room(size_bytes, writes):
             row = self._next_row(taken[-1].id if taken else self._row)
             if row is None:
                 assert not taken or not taken[-1].more, "a part of an outbox unit is missing"
@@ -151,6 +179,10 @@ class Deliverer:
                 self._ahead[:0] = taken[whole:] if whole else []
                 return taken[:whole] if whole else taken
         return taken
+
+    def _is_room(self, size_bytes: int, writes: int) -> bool:
+        """Whether a batch that has so much may have more."""
+        return size_bytes < outbox.READ_BYTES and (self.rows_max is None or writes < self.rows_max)
 
     def _next_row(self, after: int) -> StoredUnits | None:
         if not self._ahead:
@@ -186,9 +218,8 @@ class Deliverer:
                 self._started(), spill, self.parked, lambda unwritable: self._park_unwritable(unwritable, number)
             )
             for row in self._rows_of_unit(rows):
-                for unit in row.units():
-                    if unit.number == number:
-                        large.add(unit)
+                for unit in self._paused.without([unit for unit in row.units() if unit.number == number]):
+                    large.add(unit)
                 self._take_in_hand(row.writes)
             self._supersede(large.cleared)
             error = self._try(large, batch)
@@ -236,15 +267,21 @@ class Deliverer:
         """One transaction of the target. Records that it turns out not to have are parked."""
         counts: Counter[str] = Counter()
         places: list[tuple[int, int]] = []
+        reach("deliver.before-apply")
+        batch = Batch(batch.after, batch.through, self._progress.through(batch.through))
         applied = self._target.apply(self._writes(groups.between(first, last), counts, places), batch)
+        reach("deliver.after-commit")
         lacking = [(*places[write], row) for write, row in applied.missing]
         missing = self._park_missing(groups, lacking, first, batch.through)
         self._unit_applied(batch.through)
         if len(self.parked):
+            reach("deliver.before-release")
+            before, _ = outbox.units_of_mark((batch.after, batch.through))
             for group in groups.between(first, last):
                 if group.prepares:
                     continue
-                self.parked.release((subject for subject in group.subjects if subject not in missing), batch.after)
+                self.parked.release((subject for subject in group.subjects if subject not in missing), before)
+            reach("deliver.after-release")
         self.counts.update(counts)
 
     def _writes(
@@ -257,6 +294,7 @@ class Deliverer:
                 places.append((number, place))
                 yield write
             self._take_in_hand(len(group.write.rows))
+        reach("deliver.before-commit")  # all is written, and the target's transaction still open
 
     def _take_in_hand(self, count: int) -> None:
         self.handled += count
@@ -281,15 +319,19 @@ class Deliverer:
         assert through >= self._unit, f"the checkpoint would go back: {self._unit} -> {through}"
         self._unit = through
         self._applied.write(through)
+        reach("deliver.after-mark")
         self.counts["transactions"] += 1
 
     def _isolate(self, groups: Groups, batch: Batch, error: Refused) -> None:
         """Find the refused records of one unit by halving.
 
         All its records are parked before the first part is tried: the checkpoint moves with the first part that
-        succeeds, and a crash in between must not lose the others. Every part says that it carries the unit: its echo
-        is judged by that. Tables are cleared in a part of their own, before anything else.
+        succeeds, and a crash in between must not lose the others. Every part says that it carries a part of the unit:
+        its echo is judged by that; the last transaction, empty, says that there are no more. Tables are cleared in a
+        part of their own, before anything else.
         """
+        part = Batch(outbox.as_part(batch.after), batch.through)
+        self._refused.clear()
         count = clear_count = 0
         for group in groups.between(0):
             count += 1
@@ -298,15 +340,14 @@ class Deliverer:
                 rows = ((subject, group.kept(i)) for i, subject in enumerate(group.subjects))
                 self._park(rows, batch.through, error, log=False)
         if clear_count:
-            self._clear(groups, batch, clear_count)
+            self._clear(groups, part, clear_count)
         unmoved: set[Subject] = set()
         groups = Unmoved(groups, unmoved)
         if count - clear_count == 1:
-            self._isolate_rows(groups.at(clear_count), batch, error, unmoved)
+            self._isolate_rows(groups.at(clear_count), part, error, unmoved)
         elif count > clear_count:
-            self._halve(groups, clear_count, count, batch, unmoved)
-        if self._unit < batch.through:  # every part was refused
-            self._apply(ListedGroups([]), batch)
+            self._halve(groups, clear_count, count, part, unmoved)
+        self._apply(ListedGroups([]), batch)
 
     def _clear(self, groups: Groups, batch: Batch, count: int) -> None:
         first = next((n for n, group in enumerate(groups.between(0)) if group.write.kind is WriteKind.CLEAR), 0)
@@ -333,44 +374,61 @@ class Deliverer:
                     self._isolate_rows(groups.at(start), batch, refused, unmoved)
 
     def _isolate_rows(self, group: Grouped, batch: Batch, error: Refused, unmoved: set[Subject]) -> None:
-        """Write the rows of a group that was refused: those that the target names are parked, others by halving."""
-        named = {group.number_of(write, row) for write, row in error.rows}
-        self._isolate_some(group, range(len(group.subjects)), named, batch, error, unmoved)
+        """Write the rows of a group that was refused: those that the target names are parked, others by halving.
 
-    def _isolate_some(
-        self,
-        group: Grouped,
-        numbers: Sequence[int],
-        named: Container[int],
-        batch: Batch,
-        error: Refused,
-        unmoved: set[Subject],
-    ) -> None:
-        refused = numbers if len(numbers) == 1 else [n for n in numbers if n in named]
-        if refused:
-            self._park([(group.subjects[n], None) for n in refused], batch.through, error)
-            if group.prepares:
-                unmoved.update(group.subjects[n] for n in refused)
-            parts = [[n for n in numbers if n not in set(refused)]]
-        else:
-            parts = [list(numbers[: len(numbers) // 2]), list(numbers[len(numbers) // 2 :])]
-        for part in filter(None, parts):
+        Where too many are refused, what is left of the entity is not tried any more: it is paused, and owed.
+        """
+        suspects = Suspects(group)
+        codes: Counter[str] = Counter()
+        named = suspects.refused(range(len(group.subjects)), error)
+        while True:
+            if named:
+                self._park([(group.subjects[n], None) for n in named], batch.through, suspects.error, log=False)
+                codes[suspects.error.code] += len(named)
+                self._refused[group.subjects[named[0]][0]] += len(named)
+                if group.prepares:
+                    unmoved.update(group.subjects[n] for n in named)
+            part = suspects.next_part()
+            if part is None:
+                break
+            if self._gives_up(group, part):
+                named = []
+                continue
+            some = group.only(part)
             try:
-                some = group.only(part)
                 self._apply(ListedGroups([some]), batch)
+                named = []
             except Refused as again:
-                found = {part[some.number_of(write, row)] for write, row in again.rows}
-                self._isolate_some(group, part, found, batch, again, unmoved)
+                named = suspects.refused_of_part(part, some, again)
+        for code, count in codes.items():
+            self._note_parked(count, code, batch.through)
+
+    def _gives_up(self, group: Grouped, part: Sequence[int]) -> bool:
+        """Whether so many of the entity were refused that it is paused: then these rows, which are parked, are owed instead."""
+        number = group.subjects[part[0]][0]
+        if number not in self._paused.numbers and self._limits.is_reached_by(number, self._refused[number]):
+            self._paused.look()
+        if number not in self._paused.numbers:
+            return False
+        subjects = [group.subjects[n] for n in part]
+        self._paused.owe(subjects)
+        self.parked.release(subjects)
+        return True
 
     def _park(
         self, rows: Iterable[tuple[Subject, bytes | None]], unit: int, error: CdcdError, *, log: bool = True
     ) -> None:
         cause = f"{error.what}: {error.cause}" if error.cause else error.what
         listed = list(rows)
+        reach("deliver.before-park")
         self.parked.park(listed, unit, error.code, cause, min(unit, self._unit + 1))
+        reach("deliver.after-park")
         if log:
-            self.counts["parked"] += len(listed)
-            _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, len(listed), error.code, unit)
+            self._note_parked(len(listed), error.code, unit)
+
+    def _note_parked(self, count: int, code: str, unit: int) -> None:
+        self.counts["parked"] += count
+        _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, count, code, unit)
 
     def _row_missing(self) -> Refused:
         return Refused(
@@ -380,69 +438,34 @@ class Deliverer:
             remedy="nothing, if its deletion is on its way; else 'cdcd resync' for its entity",
         )
 
+    def tell_progress(self) -> None:
+        """Have the target keep how far the logs have come into it, where that is news and no delivery has said it."""
+        text = self._progress.unsaid(self._unit)
+        if text:
+            self._target.apply([], Batch(self._unit, self._unit, text))
+
     # ---- parked records ----------------------------------------------------------------------------------
 
     def retry_due(self) -> bool:
         """Try parked records whose time has come; return whether any were tried."""
-        return self._retry_due()
-
-    def _retry_due(self) -> bool:
-        tried = False
-        for _ in range(_RETRY_ROUNDS):
-            count = self._retry_some() if len(self.parked) else 0
-            tried = tried or count > 0
-            if count < RETRY_RECORDS:
-                break
-        return tried
-
-    def _retry_some(self) -> int:
-        due = self.parked.due(RETRY_RECORDS)
-        if due:
-            self._describe()
-        records = [parked.subject for parked in due if parked.row is None]
-        if records:
-            self._journal.command(Command("retry", {"system": self._system, "records": [list(s) for s in records]}))
-            self.counts["retries"] += len(records)
-        if due:
-            self.parked.put_off(due)
-        rows = [(parked.subject, parked.row) for parked in due if parked.row is not None]
-        if rows:
-            self.counts["retries"] += len(rows)
-            self.parked.next_attempt()
-            self._retry_rows(rows)
-        return len(due)
-
-    def _retry_rows(self, rows: Sequence[tuple[Subject, bytes]]) -> None:
-        """Try kept rows of plain copies again: nothing newer of their keys was delivered, or they would be released."""
-        groups: list[Grouped] = []
-        unwritable: list[Unwritable] = []
-        tried: list[tuple[Subject, bytes]] = []
-        for subject, kept in rows:
-            try:
-                groups += self._started().retried(subject, kept)
-            except (Refused, ValueRefused) as refused:
-                unwritable.append(Unwritable(subject, refused))
-            else:
-                tried.append((subject, kept))
-        for found in unwritable:
-            self._park([(found.subject, None)], self._unit, found.refused, log=False)
-        if groups:
-            self._write_retried(groups, tried)
-
-    def _write_retried(self, groups: list[Grouped], rows: Sequence[tuple[Subject, bytes]]) -> None:
-        try:
-            self._apply(ListedGroups(joined(groups)), Batch(self._unit, self._unit))
-        except Refused as refused:
-            if len(rows) == 1:
-                self._park([(rows[0][0], None)], self._unit, refused, log=False)
-                return
-            middle = len(rows) // 2
-            self._retry_rows(rows[:middle])
-            self._retry_rows(rows[middle:])
+        return self._retries.try_due()
 
     def due_in_seconds(self) -> float | None:
         """Seconds until the next retry of a parked record, None when nothing is parked."""
-        return self.parked.due_in_seconds() if len(self.parked) else None
+        return self._retries.due_in_seconds()
+
+    def look_at_tables(self) -> Folder:
+        """See `retries.Delivery`."""
+        self._describe()
+        return self._started()
+
+    def write_again(self, groups: list[Grouped]) -> None:
+        """See `retries.Delivery`."""
+        self._apply(ListedGroups(groups), Batch(self._unit, self._unit))
+
+    def park_again(self, subject: Subject, error: CdcdError) -> None:
+        """See `retries.Delivery`."""
+        self._park([(subject, None)], self._unit, error, log=False)
 
     def close(self) -> None:
         """Let go of the target. Safe to repeat."""

@@ -4,6 +4,7 @@
     ├── ConfigError          the configuration must change        exit 2
     ├── NeedsOperator        a person must act, nothing is lost   exit 3
     │   ├── NotReady         a precondition of a server is missing
+    │   ├── FilterRefused    rows cannot be chosen as was asked
     │   ├── PositionLost     the log no longer reaches back to our position
     │   └── Fenced           another daemon took over this target
     ├── Unavailable          try again, with backoff, for ever
@@ -58,6 +59,12 @@ class NotReady(NeedsOperator):
     """A server lacks something cdcd needs (log level, privilege, table)."""
 
     default_code = "not-ready"
+
+
+class FilterRefused(NeedsOperator):
+    """Rows cannot be chosen as an operator asked: the server does not take the condition, or takes too long for it."""
+
+    default_code = "filter-refused"
 
 
 class PositionLost(NeedsOperator):

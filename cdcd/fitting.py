@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from cdcd.adapter import Finding
-from cdcd.copy_layout import CopyTable
 from cdcd.errors import CdcdError
-from cdcd.fold import RecordFolder
+from cdcd.folding.copy_layout import CopyTable
+from cdcd.folding.fold import RecordFolder
 from cdcd.model import XREF_SHAPE, Relation, TableShape
 from cdcd.resolve.gathered_binding import wide_columns
 from cdcd.resolve.mapping import RowMapper

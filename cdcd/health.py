@@ -54,16 +54,18 @@ def _reason(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reaso
         error = worker.error
         return Reason(role, error.code if error else "stopped", error.what if error else "waits for a person")
     if worker.state == "journal-full":
-        return Reason(role, "journal-full", "capture waits until the journal has room")
-    if worker.state == "running" and backlog > 0 and still_seconds > STALLED_SECONDS and not _scheduled(worker, now_us):
+        return Reason(role, "journal-full", "capture waits until the journal has room: 'cdcd journal prune'")
+    if worker.state == "outbox-full":
+        return Reason(role, "outbox-full", "resolve waits until targets have taken what waits for them")
+    if worker.state == "running" and backlog > 0 and still_seconds > STALLED_SECONDS and not _limited(worker, now_us):
         return Reason(role, "worker-stalled", f"work waits, and nothing was done for {still_seconds:.0f} s", stuck=True)
     return None
 
 
-def _scheduled(worker: WorkerStatus, now_us: int) -> bool:
-    """Whether a delivery waits for its time, or has only just had it."""
-    due_at_us = worker.figures.due_at_us if isinstance(worker.figures, DeliverFigures) else 0
-    return due_at_us > now_us - STALLED_SECONDS * 1e6
+def _limited(worker: WorkerStatus, now_us: int) -> bool:
+    """Whether a delivery waits because of its rate limit, or has only just had to."""
+    until_us = worker.figures.limited_until_us if isinstance(worker.figures, DeliverFigures) else 0
+    return until_us > now_us - STALLED_SECONDS * 1e6
 
 
 def readiness(status: DaemonStatus) -> list[Reason]:

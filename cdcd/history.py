@@ -24,7 +24,7 @@ from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
 _BEGINNINGS: Final = ("created", "restored", "settled")
-_TAKEN: Final = ("written", "accept")
+_TAKEN: Final = ("written", "accept", "edited")
 """What changes the golden value."""
 
 

@@ -10,16 +10,16 @@ import msgspec
 from cdcd.journal import Journal, Kind, Origin, decode_chunk_note, decode_command
 from cdcd.model import ABSENT
 from cdcd.outbox import RecordWrite, read_applied
-from cdcd.parked import Parking, parkings
+from cdcd.parking.parked import Parking, parkings
 from cdcd.resolve import trail
 from cdcd.resolve.masks import mask_of, slots_of
 from cdcd.resolve.ownership import LATEST, NOBODY, SUM
 from cdcd.resolve.plan import BindingPlan, EntityPlan, Plan
-from cdcd.resolve.trail import BORN, BY_RULE, Cell, Note, Telling
+from cdcd.resolve.trail import BORN, BY_RULE, OWED_UNIT, Cell, Note, Telling
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
-Outcome = Literal["committed", "waiting", "parked", "unknown", "not told"]
+Outcome = Literal["committed", "waiting", "parked", "owed", "unknown", "not told"]
 
 
 class FieldChange(msgspec.Struct, frozen=True):
@@ -165,6 +165,8 @@ class ChangeTeller:
             self._fields(telling.initial),
             telling.unit,
         )
+        if telling.unit == OWED_UNIT:
+            return _replaced(told, "owed", reason="told later: a schedule, a pause or a rewind decides when")
         parking = _covering(self._parkings.get(system, ()), telling.unit)
         if parking is not None:
             return _replaced(told, "parked", reason=f"{parking.code}: {parking.cause}")

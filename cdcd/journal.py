@@ -8,23 +8,29 @@ complete (Invariant 2): large ones are stored in parts under a stage, which the 
     stages     the parts of large transactions
     relations  the table shapes that bodies refer to by number
     sources    how far each source is journalled: written in the same commit as its entries
-    backfills  which tables are being copied, and how far
+    backfills  which tables are being copied, and how far (see cdcd.backfills)
     controls   switches that outlive a restart (pauses)
 """
 
 from __future__ import annotations
 
 import enum
+import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from cdcd.errors import NeedsOperator
-from cdcd.model import ABSENT, Op, Relation, Row, Rows
+from cdcd import backfills
+from cdcd.backfills import Backfill, NewCopy
+from cdcd.errors import NeedsOperator, Unavailable
+from cdcd.failpoints import reach
+from cdcd.journal_care.checksums import HEADER_COLUMNS, checksum, damaged, damaged_shape, is_whole, legible
+from cdcd.model import ABSENT, Op, Relation, Rows
 from cdcd.storage import Database, Schema
 
 TABLES: Final = """
@@ -38,15 +44,14 @@ CREATE TABLE IF NOT EXISTS stages (
     stage INTEGER NOT NULL, part INTEGER NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (stage, part)) STRICT;
 CREATE TABLE IF NOT EXISTS relations (
-    id INTEGER PRIMARY KEY, source TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (source, body)) STRICT;
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, body BLOB NOT NULL, checksum INTEGER, UNIQUE (source, body)) STRICT;
 CREATE TABLE IF NOT EXISTS sources (
     source TEXT PRIMARY KEY, position TEXT NOT NULL, committed_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS backfills (
-    source TEXT NOT NULL, "table" TEXT NOT NULL, ordinal INTEGER NOT NULL, run INTEGER NOT NULL, done INTEGER NOT NULL,
-    last_key BLOB, rows INTEGER NOT NULL, PRIMARY KEY (source, "table")) STRICT;
 CREATE TABLE IF NOT EXISTS controls (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
-SCHEMA: Final = Schema(TABLES)
+SCHEMA: Final = Schema(
+    TABLES + backfills.TABLES, ("ALTER TABLE relations ADD COLUMN checksum INTEGER", backfills.UPGRADE)
+)
 READ_BYTES: Final = 4 * 2**20
 
 
@@ -59,11 +64,15 @@ class Kind(enum.IntEnum):
 
 
 class ChunkNote(msgspec.Struct, frozen=True):
-    """Belongs to an entry of kind CHUNK: which table, which run of its copy, and whether it was the last."""
+    """Belongs to an entry of kind CHUNK: which table, which run of its copy, and whether it was the last.
+
+    `filtered`: the copy is of some of the table's rows.
+    """
 
     table: str
     run: int
     done: bool
+    filtered: bool = False
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -84,16 +93,6 @@ class Draft(msgspec.Struct, gc=False):
     stage: int | None = None
     mark: tuple[int, int] | None = None
     note: bytes | None = None
-
-
-class Backfill(msgspec.Struct, frozen=True):
-    """A table copy: rows after `last_key` are still to be read, unless it is done."""
-
-    table: str
-    run: int
-    done: bool
-    last_key: Row | None
-    rows: int
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -149,6 +148,7 @@ class Journal:
     def __init__(self, path: Path, *, durable: bool = True, read_only: bool = False) -> None:
         self.database = Database(path, SCHEMA, durable=durable, read_only=read_only)
         self._connection = self.database.connection
+        self._connection.text_factory = legible
         self._relation_ids: dict[tuple[str, Relation], int] = {}
         self._relations: dict[int, Relation] = {}
         self.decoded_bytes = 0
@@ -163,16 +163,19 @@ class Journal:
         position: str | None,
         *,
         backfill: Backfill | None = None,
+        is_begun: bool = False,
     ) -> int:
         """Store entries, the source's position and the progress of a copy in one durable commit; return the last seq.
 
-        `position` None leaves the source's position as it is (commands, chunks).
+        `position` None leaves the source's position as it is (commands, chunks). A source that `is_begun` has one: else it
+        was taken away meanwhile, to begin anew, and Unavailable is raised, with nothing stored.
         """
         now_us = time.time_ns() // 1000
         with self.database.transaction() as connection:
+            if is_begun and not connection.execute("SELECT 1 FROM sources WHERE source=?", (source,)).fetchone():
+                raise Unavailable(f"{source!r} is to be read from now on", code="repositioned")
             cursor = connection.executemany(
-                "INSERT INTO entries (source, kind, position, committed_at_us, journaled_at_us, changes, mark_after,"
-                " mark_through, note, stage, body, checksum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                f"INSERT INTO entries ({HEADER_COLUMNS}, body, checksum, journaled_at_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 [_parameters(source, draft, now_us) for draft in drafts],
             )
             if position is not None:
@@ -183,17 +186,7 @@ class Journal:
                     (source, position, committed_at_us, now_us),
                 )
             if backfill is not None:
-                connection.execute(
-                    'UPDATE backfills SET done=?, last_key=?, rows=? WHERE source=? AND "table"=? AND run=?',
-                    (
-                        backfill.done,
-                        _encoder.encode(backfill.last_key),
-                        backfill.rows,
-                        source,
-                        backfill.table,
-                        backfill.run,
-                    ),
-                )
+                backfills.advance(connection, source, backfill, now_us)
             last = connection.execute("SELECT max(seq) FROM entries").fetchone()[0] if drafts else 0
             del cursor
         return int(last or 0)
@@ -224,56 +217,63 @@ class Journal:
             return known
         body = _encoder.encode(relation)
         with self.database.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO relations (source, body) VALUES (?,?)", (source, body))
+            connection.execute(
+                "INSERT OR IGNORE INTO relations (source, body, checksum) VALUES (?,?,?)",
+                (source, body, zlib.crc32(body)),
+            )
             row = connection.execute("SELECT id FROM relations WHERE source=? AND body=?", (source, body)).fetchone()
         self._relation_ids[source, relation] = int(row[0])
         return int(row[0])
 
-    def command(self, command: Command, tables: Sequence[tuple[str, str]] = ()) -> int:
-        """Journal an operator's command, and start copies of `tables` (source, table) in the same commit; return its seq."""
-        note = encode_note(command)
-        now_us = time.time_ns() // 1000
-        draft = Draft(Kind.COMMAND, "", now_us, 0, note=note)
+    def command(
+        self,
+        command: Command,
+        copies: Sequence[NewCopy] = (),
+        *,
+        from_now: str = "",
+        controls: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> int:
+        """Journal an operator's command, start copies and set switches in the same commit; return its seq, the copies' run.
+
+        The source `from_now` loses its position: its capture will begin where its log is then.
+        """
+        reach("journal.before-command")
         with self.database.transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO entries (source, kind, position, committed_at_us, journaled_at_us, changes, mark_after,"
-                " mark_through, note, stage, body, checksum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                _parameters("operator", draft, now_us),
-            )
-            seq = int(cursor.lastrowid or 0)
-            for ordinal, (source, table) in enumerate(tables):
-                _put_backfill(connection, source, table, ordinal, seq)
+            seq = self._append_command(connection, command)
+            backfills.begin(connection, copies, seq, time.time_ns() // 1000)
+            connection.execute("DELETE FROM sources WHERE source=?", (from_now,))
+            for name, value in controls.items():
+                _set_control(connection, name, value)
+        reach("journal.after-command")
         return seq
+
+    def _append_command(self, connection: sqlite3.Connection, command: Command) -> int:
+        now_us = time.time_ns() // 1000
+        draft = Draft(Kind.COMMAND, "", now_us, 0, note=encode_note(command))
+        cursor = connection.execute(
+            f"INSERT INTO entries ({HEADER_COLUMNS}, body, checksum, journaled_at_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            _parameters("operator", draft, now_us),
+        )
+        return int(cursor.lastrowid or 0)
 
     # ---- read --------------------------------------------------------------------------------------------
 
     def read(self, after: int, limit: int = 1000) -> list[Entry]:
         """Entries with seq > `after` in order: at most `limit`, and at most a few MiB but always one if there is one."""
-        rows = self._connection.execute(
-            "SELECT seq, source, kind, committed_at_us, changes, mark_after, mark_through, note, stage, body, checksum,"
-            " journaled_at_us FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
+        stored = self._connection.execute(
+            f"SELECT seq, journaled_at_us, body, checksum, {HEADER_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
             (after, limit),
         )
         found: list[Entry] = []
         size_bytes = 0
-        for (
-            seq,
-            source,
-            kind,
-            committed_us,
-            changes,
-            mark_after,
-            mark_through,
-            note,
-            stage,
-            body,
-            checksum,
-            at_us,
-        ) in rows:
+        for seq, at_us, body, expected, *header in stored:
             assert seq > after, f"journal returned {seq}, asked for later than {after}"
-            if body is not None:
-                _verify(body, checksum, seq)
-                size_bytes += len(body)
+            source, kind, position, committed_us, changes, mark_after, mark_through, note, stage = header
+            if not is_whole(header, body, expected):
+                if found:
+                    break  # what is before it can be resolved
+                raise damaged(seq, source, position)
+            size_bytes += len(body) if body is not None else 0
             mark = None if mark_through is None else (mark_after, mark_through)
             found.append(Entry(seq, source, Kind(kind), committed_us, changes, mark, note, stage, body, at_us))
             if size_bytes > READ_BYTES or stage is not None:
@@ -291,11 +291,16 @@ class Journal:
                 ).fetchone()
                 if row is None:
                     break
-                _verify(row[0], row[1], entry.seq)
+                if zlib.crc32(row[0]) != row[1]:
+                    raise self._damaged(entry.seq, f"the checksum of its part {part} does not match")
                 yield from self._decode(row[0])
                 part += 1
         if entry.body:
             yield from self._decode(entry.body)
+
+    def _damaged(self, seq: int, cause: str) -> NeedsOperator:
+        origin = self.origin(seq)
+        return damaged(seq, "?" if origin is None else origin.source, "" if origin is None else origin.position, cause)
 
     def _decode(self, body: bytes) -> Iterator[Rows]:
         self.decoded_bytes += len(body)
@@ -306,7 +311,10 @@ class Journal:
         """The shape registered under that number."""
         relation = self._relations.get(relation_id)
         if relation is None:
-            (body,) = self._connection.execute("SELECT body FROM relations WHERE id=?", (relation_id,)).fetchone()
+            query = "SELECT source, body, checksum FROM relations WHERE id=?"
+            source, body, expected = self._connection.execute(query, (relation_id,)).fetchone() or ("?", b"", -1)
+            if expected is not None and zlib.crc32(body) != expected:
+                raise damaged_shape(relation_id, source)
             relation = self._relations[relation_id] = _relation_decoder.decode(body)
         return relation
 
@@ -325,6 +333,15 @@ class Journal:
         """How far this source is journalled, None before its first start."""
         row = self._connection.execute("SELECT position FROM sources WHERE source=?", (source,)).fetchone()
         return None if row is None else str(row[0])
+
+    def positions(self) -> dict[str, str]:
+        """How far every source is journalled."""
+        return dict(self._connection.execute("SELECT source, position FROM sources"))
+
+    def commands_after(self, seq: int) -> list[Command]:
+        """The operator's commands beyond `seq`."""
+        rows = self._connection.execute("SELECT note FROM entries WHERE seq > ? AND kind = ?", (seq, Kind.COMMAND))
+        return [decode_command(note) for (note,) in rows]
 
     def captured_at_us(self, source: str) -> int | None:
         """Commit time of the newest journalled transaction of this source (or when it was last known idle)."""
@@ -355,6 +372,16 @@ class Journal:
         seq, source, kind, position, committed_at_us, journaled_at_us, note = row
         return Origin(seq, source, Kind(kind), position, committed_at_us, journaled_at_us, note)
 
+    def seq_of_position(self, source: str, position: str) -> int | None:
+        """The seq of the transaction of `source` that ends at that position, None when none that is kept does.
+
+        Looks through the journal from its end: not for the supervisor, which must not wait.
+        """
+        row = self._connection.execute(
+            "SELECT seq FROM entries WHERE source=? AND position=? ORDER BY seq DESC LIMIT 1", (source, position)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
     def last_seq(self) -> int:
         """The newest seq ever given, 0 for an empty journal."""
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='entries'").fetchone()
@@ -378,32 +405,37 @@ class Journal:
 
     def ensure_backfills(self, source: str, tables: Sequence[str]) -> None:
         """Start a copy (run 0) of every table that was never copied, in the given order."""
-        known = {backfill.table for backfill in self.backfills(source)}
         with self.database.transaction() as connection:
-            for ordinal, table in enumerate(tables):
-                if table not in known:
-                    _put_backfill(connection, source, table, ordinal, 0)
+            backfills.ensure(connection, source, tables, time.time_ns() // 1000)
 
     def backfills(self, source: str) -> list[Backfill]:
         """All copies of this source, in their order."""
-        found = self._connection.execute(
-            'SELECT "table", run, done, last_key, rows FROM backfills WHERE source=? ORDER BY run, ordinal, "table"',
-            (source,),
-        )
-        return [
-            Backfill(table, run, bool(done), None if key is None else _decoder.decode(key), rows)
-            for table, run, done, key, rows in found
-        ]
+        return backfills.of_source(self._connection, source)
+
+    def pause_backfills(self, tables: Sequence[tuple[str, str]], *, paused: bool) -> None:
+        """Have the copies of these tables (source, table) wait after the chunk in work, or go on."""
+        with self.database.transaction() as connection:
+            for source, table in tables:
+                backfills.set_paused(connection, source, table, paused=paused)
+
+    def refuse_backfill(self, source: str, table: str, why: str) -> None:
+        """End the copy of a table whose rows cannot be chosen as was asked."""
+        with self.database.transaction() as connection:
+            backfills.end(connection, source, table, why)
+
+    def cancel_backfills(self, command: Command, tables: Sequence[tuple[str, str]]) -> int:
+        """Journal that copies are given up, and end them, in one commit; return the command's seq."""
+        with self.database.transaction() as connection:
+            for source, table in tables:
+                backfills.end(connection, source, table, backfills.CANCELLED)
+            return self._append_command(connection, command)
 
     # ---- controls ----------------------------------------------------------------------------------------
 
     def set_control(self, name: str, value: str | None) -> None:
         """Set a switch that outlives restarts; None removes it."""
         with self.database.transaction() as connection:
-            if value is None:
-                connection.execute("DELETE FROM controls WHERE name=?", (name,))
-            else:
-                connection.execute("INSERT OR REPLACE INTO controls VALUES (?,?)", (name, value))
+            _set_control(connection, name, value)
 
     def controls(self) -> dict[str, str]:
         """All switches."""
@@ -435,34 +467,25 @@ class Journal:
         self.database.close()
 
 
-def _put_backfill(connection: Any, source: str, table: str, ordinal: int, run: int) -> None:
-    connection.execute("INSERT OR REPLACE INTO backfills VALUES (?,?,?,?,0,NULL,0)", (source, table, ordinal, run))
+def _set_control(connection: sqlite3.Connection, name: str, value: str | None) -> None:
+    if value is None:
+        connection.execute("DELETE FROM controls WHERE name=?", (name,))
+    else:
+        connection.execute("INSERT OR REPLACE INTO controls VALUES (?,?)", (name, value))
 
 
 def _parameters(source: str, draft: Draft, now_us: int) -> tuple[Any, ...]:
     after, through = draft.mark or (None, None)
     body = draft.body or None
-    return (
+    header = (
         source,
         draft.kind,
         draft.position,
         draft.committed_at_us,
-        now_us,
         draft.changes,
         after,
         through,
         draft.note,
         draft.stage,
-        body,
-        zlib.crc32(body) if body else 0,
     )
-
-
-def _verify(body: bytes, checksum: int, seq: int) -> None:
-    if zlib.crc32(body) != checksum:
-        raise NeedsOperator(
-            f"journal entry {seq} is damaged",
-            code="journal-damaged",
-            cause="its checksum does not match: the disk or a copy of the file changed it",
-            remedy="stop the daemon and restore the state directory, or resync the entities concerned",
-        )
+    return (*header, body, checksum(header, body), now_us)

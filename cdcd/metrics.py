@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 
 from cdcd.report import WorkerState
-from cdcd.status import DaemonStatus, SystemStatus
+from cdcd.status import DaemonStatus, DeliverStatus, SystemStatus
 
 COUNTERS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "captured_transactions": (
@@ -39,6 +39,7 @@ COUNTERS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "parked_records": ("cdcd_events_parked", "Times a record was parked because the target refused it.", ("target",)),
     "waiting_changes": ("cdcd_events_waiting", "Changes that waited behind a parked record.", ("target",)),
     "parked_retries": ("cdcd_parked_retries", "Parked records tried again.", ("target",)),
+    "put_aside_records": ("cdcd_put_aside_records", "Records of paused entities that are told later.", ("target",)),
     "errors": ("cdcd_errors", "Errors that made a worker stop and try again.", ("worker", "code")),
     "worker_restarts": ("cdcd_worker_restarts", "Worker processes started again after an unexpected end.", ("worker",)),
 }
@@ -152,12 +153,33 @@ def _deliver(systems: dict[str, SystemStatus]) -> Iterator[Metric]:
     yield _by(
         "cdcd_parked_events", "Records parked for the target.", "target", ((n, d.parked) for n, d in delivers.items())
     )
+    yield from _later(delivers)
     yield _by(
         "cdcd_paused",
         "1 while delivery is paused by an operator.",
         "target",
         ((n, float(d.paused)) for n, d in delivers.items()),
     )
+
+
+def _later(delivers: dict[str, DeliverStatus]) -> Iterator[Metric]:
+    labels = ("target", "entity")
+    owed = GaugeMetricFamily(
+        "cdcd_owed_records", "Records that a schedule or a pause has the target told later.", labels=labels
+    )
+    since = GaugeMetricFamily(
+        "cdcd_owed_since_timestamp_seconds", "Since when something is owed; 0 when nothing is.", labels=labels
+    )
+    next_run = GaugeMetricFamily(
+        "cdcd_schedule_next_run_timestamp_seconds", "When the entity is told next by its schedule.", labels=labels
+    )
+    for name, deliver in delivers.items():
+        for later in deliver.later:
+            owed.add_metric((name, later.entity), later.records)
+            since.add_metric((name, later.entity), later.since_us / 1e6)
+            if later.next_run_us is not None:
+                next_run.add_metric((name, later.entity), later.next_run_us / 1e6)
+    yield from (owed, since, next_run)
 
 
 def _workers(status: DaemonStatus) -> Iterator[Metric]:

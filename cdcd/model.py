@@ -16,7 +16,7 @@ CHECKPOINT_TABLE: Final = "cdcd_checkpoint"
 """The table in every target that carries the checkpoint, and marks our own transactions in its log.
 
 Columns: daemon, system (the primary key), lineage (text), epoch, batch_after, batch_through (integers); an adapter may
-add more. `batch_through` is the last unit applied.
+add more. `batch_through` is the last unit applied. Where the server lets us, the adapter adds `progress`, a text or NULL.
 """
 
 XREF_TABLE: Final = "cdcd_xref"
@@ -176,10 +176,14 @@ class TableWrite(msgspec.Struct, gc=False):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """The outbox units that one target transaction covers: after `after`, through `through`."""
+    """The outbox units that one target transaction covers: after `after`, through `through`.
+
+    `progress` is for the target to keep beside them; "" leaves what it keeps.
+    """
 
     after: int
     through: int
+    progress: str = ""
 
 
 class ColumnShape(msgspec.Struct, frozen=True):

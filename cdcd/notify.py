@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 
 def notify(*lines: str) -> bool:
@@ -24,6 +25,11 @@ def notify(*lines: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def reloading() -> None:
+    """Say that a reload begins; READY=1 is to follow. The time belongs into the same datagram (sd_notify(3))."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 def watchdog_seconds() -> float | None:

@@ -21,6 +21,7 @@ import msgspec
 
 from cdcd.model import ABSENT
 from cdcd.state import State
+from cdcd.storage import unwritable
 
 PART_WRITES: Final = 5_000
 READ_BYTES: Final = 2 * 2**20
@@ -195,6 +196,18 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
     return found
 
 
+def within(units: list[Unit], rows_max: int | None) -> list[Unit]:
+    """The first units, as many as have no more rows than that together; the first one whatever it has. None: all."""
+    if rows_max is None:
+        return units
+    rows = 0
+    for number, unit in enumerate(units):
+        rows += sum(1 if item[0] >= 0 else len(item[3]) for item in unit.items)
+        if rows > rows_max and number:
+            return units[:number]
+    return units
+
+
 def between(state: State, target: str, after: int, through: int) -> Iterable[Unit]:
     """The units (after, through] of a target, as far as they are kept: what one delivery carried."""
     row_id = 0
@@ -211,6 +224,25 @@ def between(state: State, target: str, after: int, through: int) -> Iterable[Uni
                 yield Unit(*unit)
 
 
+def as_part(after: int) -> int:
+    """What a transaction says instead of `after` that carries a part of one unit: more of it is still to come.
+
+    Then the unit is not read back yet: what else it told is on its way, and its echo will be compared with it.
+    """
+    assert after >= 0, "a part already"
+    return -1 - after
+
+
+def is_part(mark: tuple[int, int]) -> bool:
+    """Whether a mark is that of a part of its unit."""
+    return mark[0] < 0
+
+
+def units_of_mark(mark: tuple[int, int]) -> tuple[int, int]:
+    """The units (after, through] of a mark, that of a part as well."""
+    return (-1 - mark[0] if mark[0] < 0 else mark[0]), mark[1]
+
+
 def writes_between(state: State, target: str, after: int, through: int) -> int:
     """How many writes those units are, about: others that are stored in the same rows are counted too."""
     row = state.connection.execute(
@@ -221,8 +253,22 @@ def writes_between(state: State, target: str, after: int, through: int) -> int:
 
 
 def trim(state: State, target: str, through: int) -> int:
-    """Delete rows whose units are all applied and read back; return how many. Within the state's transaction."""
+    """Delete rows whose units are all applied and read back; return how many. Within the state's transaction.
+
+    What is deleted is remembered: a target that turns out not to have it cannot be told by the outbox any more.
+    """
+    found = "SELECT max(through) FROM outbox WHERE target=? AND through<=?"
+    (newest,) = state.connection.execute(found, (target, through)).fetchone()
+    if newest is None:
+        return 0
+    state.put(f"trimmed:{target}", newest)
     return int(state.connection.execute("DELETE FROM outbox WHERE target=? AND through<=?", (target, through)).rowcount)
+
+
+def trimmed(state: State, target: str) -> int | None:
+    """The newest unit that is not in the outbox any more, None when that was never noted."""
+    stored = state.get(f"trimmed:{target}")
+    return None if stored is None else int(stored)
 
 
 def waiting(state: State, target: str, after_unit: int) -> tuple[int, int]:
@@ -232,6 +278,14 @@ def waiting(state: State, target: str, after_unit: int) -> tuple[int, int]:
         (target, after_unit),
     ).fetchone()
     return int(writes), int(size_bytes)
+
+
+def lacks(state: State, target: str, applied_unit: int, unit: int) -> bool:
+    """Whether a target that has applied `applied_unit` lacks anything of the units through `unit`."""
+    row = state.connection.execute(
+        "SELECT 1 FROM outbox WHERE target=? AND through>? AND first_unit<=? LIMIT 1", (target, applied_unit, unit)
+    ).fetchone()
+    return row is not None
 
 
 def oldest_waiting_us(state: State, target: str, after_unit: int) -> int | None:
@@ -257,11 +311,18 @@ class AppliedMark:
     """
 
     def __init__(self, directory: Path, target: str) -> None:
-        self._file = os.open(directory / f"applied-{target}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = directory / f"applied-{target}"
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def write(self, unit: int) -> None:
         """Publish the last unit applied."""
-        os.pwrite(self._file, unit.to_bytes(8, "little"), 0)
+        try:
+            os.pwrite(self._file, unit.to_bytes(8, "little"), 0)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def read(self) -> int:
         """The last unit applied, 0 when never written."""

@@ -11,11 +11,14 @@ import msgspec
 from cdcd import config as c
 from cdcd.adapter import Adapter
 from cdcd.errors import ConfigError
+from cdcd.scheduling import rate_limit
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP: Final = "cdcd.adapters"
+CORE_KEYS: Final = frozenset({"adapter", rate_limit.ROWS_KEY, rate_limit.BURST_KEY})
+"""What the core itself reads of a system's options."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -49,8 +52,8 @@ def load(reference: str, *, extra: str, distribution: str = "cdcd") -> Adapter:
 
 
 def options(config: c.Config, file: str, system: str, adapter: Adapter) -> msgspec.Struct:
-    """The `[systems.NAME]` table as its adapter wants it. Raises ConfigError."""
-    raw = {key: value for key, value in config.systems[system].items() if key != "adapter"}
+    """The `[systems.NAME]` table as its adapter wants it, without what is ours. Raises ConfigError."""
+    raw = {key: value for key, value in config.systems[system].items() if key not in CORE_KEYS}
     return cast(msgspec.Struct, c.convert(raw, adapter.options, file, f"systems.{system}"))
 
 

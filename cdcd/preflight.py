@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from cdcd.report import ErrorNote, error_note
 from cdcd.state_directory import StateDirectory
 
 if TYPE_CHECKING:
-    from cdcd.adapter import Adapter
+    from cdcd.adapter import Adapter, Target
 
 PREFLIGHT_SECONDS: Final = 300
 KILLED_TIMES_MAX: Final = 10
@@ -104,7 +105,23 @@ def _check_system(blueprint: b.Blueprint, identity: Identity) -> tuple[Sequence[
     with closing(adapter.open_target(identity, options)) as target:
         if system.is_target:
             findings += target.check([need for need in system.tables if need.written])
+            findings += _check_lineage(target, identity)
         return findings, target.describe([need.table for need in system.tables])
+
+
+def _check_lineage(target: Target, identity: Identity) -> Iterator[Finding]:
+    """Who starts for the first time must not begin anew what another state directory has begun."""
+    row = None if identity.lineage else target.checkpoint()
+    if row is not None:
+        yield Finding(
+            "error",
+            "other-lineage",
+            identity.system,
+            "daemon.state-dir",
+            f"a daemon {identity.daemon!r} has delivered to this system, and the state directory is not its own",
+            "start with the state directory that it had; if that is lost, 'cdcd recover'; if it is another daemon, give this"
+            " one a daemon.name of its own",
+        )
 
 
 def _check_source(
@@ -168,33 +185,68 @@ def _sentence(error: CdcdError) -> str:
     return f"{error.what}: {error.cause}" if error.cause else error.what
 
 
+class CheckApart:
+    """`check` in a process of its own, begun when this is made; its outcome is asked for when it may be there."""
+
+    def __init__(self, path: Path) -> None:
+        self._until = time.monotonic() + PREFLIGHT_SECONDS
+        self._output = os.memfd_create("cdcd-preflight", os.MFD_CLOEXEC)
+        command = [sys.executable, "-P", "-m", "cdcd.preflight", str(path)]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._output)
+
+    def wait(self) -> None:
+        """Until it has ended, or has taken too long."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, self._until - time.monotonic()))
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended it."""
+        return (self._process.poll() or 0) < 0
+
+    def outcome(self) -> Outcome | None:
+        """What it found, None while it is not done. Raises what `check` raised."""
+        code = self._process.poll()
+        if code is None and time.monotonic() < self._until:
+            return None
+        if code is None:
+            raise CdcdError(
+                "the checks did not end",
+                code="preflight-hung",
+                cause=f"no result after {PREFLIGHT_SECONDS} s",
+                remedy="run 'cdcd check' to see which server does not answer",
+            )
+        output = os.pread(self._output, os.fstat(self._output).st_size, 0)
+        if code != 0 or not output:
+            how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+            raise CdcdError(
+                "the checks crashed", code="preflight", cause=f"their process ended {how}, see its log lines"
+            )
+        result = msgspec.msgpack.decode(output, type=Result)
+        if result.failure is not None:
+            raise RemoteError(result.failure)
+        return result.outcome
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._output)
+
+
 def check_apart(path: Path) -> Outcome:
-    """`check` in a process of its own. Raises what it raised."""
-    for _ in range(KILLED_TIMES_MAX):
-        done = _run_apart(path)
-        if done.returncode >= 0:
-            break
-    if done.returncode != 0 or not done.stdout:
-        how = f"by signal {-done.returncode}" if done.returncode < 0 else f"with exit code {done.returncode}"
-        raise CdcdError("the checks crashed", code="preflight", cause=f"their process ended {how}, see its log lines")
-    result = msgspec.msgpack.decode(done.stdout, type=Result)
-    if result.failure is not None:
-        raise RemoteError(result.failure)
-    assert result.outcome is not None
-    return result.outcome
-
-
-def _run_apart(path: Path) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-P", "-m", "cdcd.preflight", str(path)]
-    try:
-        return subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=PREFLIGHT_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise CdcdError(
-            "the checks did not end",
-            code="preflight-hung",
-            cause=f"no result after {PREFLIGHT_SECONDS} s",
-            remedy="run 'cdcd check' to see which server does not answer",
-        ) from error
+    """`check` in a process of its own, waited for. Raises what it raised."""
+    for attempt in range(KILLED_TIMES_MAX):
+        apart = CheckApart(path)
+        try:
+            apart.wait()
+            if not apart.was_killed or attempt == KILLED_TIMES_MAX - 1:
+                outcome = apart.outcome()
+                assert outcome is not None, "it has ended, or taken too long"
+                return outcome
+        finally:
+            apart.close()
+    raise AssertionError("the last attempt returns or raises")
 
 
 def main(arguments: list[str]) -> int:

@@ -62,6 +62,13 @@ class Reader(Protocol):
         """
         ...
 
+    def check_filter(self, table: str, condition: str) -> None:
+        """Have the server look whether `condition`, SQL of an operator, can choose rows of `table`; none are read.
+
+        Raises FilterRefused, also for one that is whole only together with what stands around it.
+        """
+        ...
+
     def close(self) -> None:
         """Release connections. Never raises."""
         ...

@@ -21,10 +21,12 @@ REPORT_BYTES_MAX: Final = 2**17
 POSITION_CHARACTERS_MAX: Final = 1000
 _log: Final = logging.getLogger("cdcd.report")
 
-WorkerState: TypeAlias = Literal["starting", "running", "retrying", "stopped", "paused", "journal-full", "down"]
+WorkerState: TypeAlias = Literal[
+    "starting", "running", "retrying", "stopped", "paused", "journal-full", "outbox-full", "down"
+]
 """retrying: a server is unavailable, we try again with backoff. stopped: a person must act, tried again slowly.
 
-journal-full: capture waits for room. down: the process itself is not there (only the supervisor says so).
+journal-full: capture waits for room. outbox-full: resolve does. down: the process itself is not there (only the supervisor says so).
 """
 
 
@@ -64,11 +66,11 @@ class ResolveFigures(msgspec.Struct, frozen=True, tag="resolve"):
 
 
 class DeliverFigures(msgspec.Struct, frozen=True, tag="deliver"):
-    """The outbox unit through which everything is applied, how many records are parked, when a schedule is due next."""
+    """The outbox unit through which everything is applied, how many records are parked, until when a rate limit has us wait."""
 
     applied_unit: int = 0
     parked: int = 0
-    due_at_us: int = 0
+    limited_until_us: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):

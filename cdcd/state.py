@@ -3,6 +3,7 @@
 golden      the one true record of every entity and key
 crosswalk   a row's id in one system -> the record's key
 seeds       while an entity is first copied: what each system holds, until all have spoken
+seed_events after the state was lost: records that logs showed meanwhile to be deleted, or to be created
 outbox      what each target must still be told (see cdcd.outbox)
 owed        records that a target is told of later: a schedule or a pause holds them back, or an operator wants them told
 owing       how many of each entity, and which are held back by a pause
@@ -40,12 +41,16 @@ CREATE TABLE IF NOT EXISTS crosswalk (
 CREATE TABLE IF NOT EXISTS seeds (
     entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (entity, key, system)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seed_events (
+    entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    PRIMARY KEY (entity, key, system)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, first_unit INTEGER NOT NULL, through INTEGER NOT NULL,
     more INTEGER NOT NULL, writes INTEGER NOT NULL, committed_at_us INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_by_target ON outbox (target, id);
 CREATE TABLE IF NOT EXISTS owed (
     system INTEGER NOT NULL, entity INTEGER NOT NULL, key BLOB NOT NULL, run INTEGER NOT NULL, known_as BLOB,
+    whole INTEGER NOT NULL, clears INTEGER NOT NULL, seq INTEGER NOT NULL,
     PRIMARY KEY (system, entity, key)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owing (
     system INTEGER NOT NULL, entity INTEGER NOT NULL, held INTEGER NOT NULL, records INTEGER NOT NULL,

@@ -11,13 +11,16 @@ from typing import Final
 
 import msgspec
 
-from cdcd import outbox, pause_switches
+from cdcd import outbox, pause_switches, standby
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_size
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
 from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, WorkerState, now_us
 from cdcd.resolve import suspension
+from cdcd.scheduling import deliveries
+from cdcd.scheduling.deliveries import Standing
+from cdcd.scheduling.owed import owing
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
@@ -39,11 +42,14 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class CopyStatus(msgspec.Struct, frozen=True):
-    """The copy of one table, initial or by resync."""
+    """The copy of one table, initial or by resync. `estimate` is the server's guess of its rows, 0 when unknown."""
 
     table: str
     rows: int
     done: bool
+    estimate: int = 0
+    paused: bool = False
+    rows_per_second: float = 0.0
 
 
 class CaptureStatus(msgspec.Struct, frozen=True):
@@ -83,7 +89,10 @@ class ResolveStatus(msgspec.Struct, frozen=True):
 
 
 class DeliverStatus(msgspec.Struct, frozen=True):
-    """From the outbox to the target. `lag_events` are writes that wait, `lag_seconds` the age of the oldest."""
+    """From the outbox to the target. `lag_events` are writes that wait, `lag_seconds` the age of the oldest.
+
+    `later` is what does not come into the outbox before its time: deliveries with a schedule, owed or held back.
+    """
 
     worker: WorkerStatus
     paused: bool
@@ -93,6 +102,7 @@ class DeliverStatus(msgspec.Struct, frozen=True):
     waiting_bytes: int
     parked: int
     end_to_end_lag_seconds: float
+    later: tuple[Standing, ...] = ()
 
 
 class SystemStatus(msgspec.Struct, frozen=True):
@@ -112,7 +122,10 @@ class JournalStatus(msgspec.Struct, frozen=True):
 
 
 class DaemonStatus(msgspec.Struct, frozen=True):
-    """The whole daemon at the moment `at_us`. `counters` are totals since the daemon started."""
+    """The whole daemon at the moment `at_us`. `counters` are totals since the daemon started.
+
+    `standby` says who stands by to take over. `remarks` are sentences about what a person may have forgotten.
+    """
 
     daemon: str
     version: str
@@ -124,6 +137,8 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     resolve: ResolveStatus
     journal: JournalStatus
     counters: tuple[Counter, ...] = ()
+    standby: str = ""
+    remarks: tuple[str, ...] = ()
 
     def workers(self) -> dict[str, WorkerStatus]:
         """Every process, by role."""
@@ -155,11 +170,22 @@ class Observer:
     """Reads the state directory for status. One thread; the files must exist."""
 
     def __init__(self, blueprint: Blueprint, directory: StateDirectory) -> None:
-        self._blueprint = blueprint
+        self._directory = directory
         self.journal = Journal(directory.journal)
         self.state = State(directory.state)
-        self._marks = {name: AppliedMark(directory.path, name) for name in blueprint.targets}
+        self._marks: dict[str, AppliedMark] = {}
+        self.follow(blueprint)
+
+    def follow(self, blueprint: Blueprint) -> None:
+        """Observe another configuration from now on; the files stay open."""
+        self._blueprint = blueprint
+        for name in self._marks.keys() - set(blueprint.targets):
+            self._marks.pop(name).close()
+        self._marks |= {
+            name: AppliedMark(self._directory.path, name) for name in blueprint.targets if name not in self._marks
+        }
         self._max_bytes = parse_size(blueprint.config.journal.max_size)
+        self.deliveries = deliveries.of_config(blueprint.config)
 
     def observe(
         self, workers: Mapping[Role, WorkerStatus]
@@ -173,6 +199,7 @@ class Observer:
         }
         upstream_seconds = max([resolve.lag_seconds, *[capture.lag_seconds for capture in captures.values()]])
         controls = self.journal.controls()
+        owed = deliveries.owed_by_family(owing(self.state))
         systems = {}
         for name, system in self._blueprint.systems.items():
             deliver = None
@@ -181,6 +208,8 @@ class Observer:
                 deliver = self._deliver(
                     name, worker, now, upstream_seconds, paused=pause_switches.of_system(name) in controls
                 )
+                later = deliveries.standings(self.deliveries, name, owed, controls, now)
+                deliver = msgspec.structs.replace(deliver, later=later)
             systems[name] = SystemStatus(system.adapter, captures.get(name), deliver)
         journal = JournalStatus(self.journal.last_seq(), self.journal.size_bytes(), self._max_bytes)
         return systems, resolve, journal
@@ -188,7 +217,10 @@ class Observer:
     def _capture(self, system: str, worker: WorkerStatus, now: int) -> CaptureStatus:
         figures = worker.figures if isinstance(worker.figures, CaptureFigures) else CaptureFigures()
         captured_at_us = self.journal.captured_at_us(system) or 0
-        copies = tuple(CopyStatus(copy.table, copy.rows, copy.done) for copy in self.journal.backfills(system))
+        copies = tuple(
+            CopyStatus(copy.table, copy.rows, copy.done, copy.estimate, copy.paused, round(copy.rows_per_second, 1))
+            for copy in self.journal.backfills(system)
+        )
         return CaptureStatus(
             worker,
             self.journal.position(system) or "",
@@ -269,4 +301,6 @@ def offline(blueprint: Blueprint, directory: StateDirectory, version: str) -> Da
         systems, resolve, journal = observer.observe({})
     finally:
         observer.close()
-    return DaemonStatus(blueprint.config.daemon.name, version, False, 0, now_us(), 0, systems, resolve, journal)
+    name = blueprint.config.daemon.name
+    found = DaemonStatus(name, version, False, 0, now_us(), 0, systems, resolve, journal)
+    return msgspec.structs.replace(found, standby=standby.waiting(directory))

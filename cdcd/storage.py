@@ -8,13 +8,15 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from cdcd.errors import CdcdError, NeedsOperator
+from cdcd.failpoints import reach
 
 _PAGE_BYTES: Final = 8192
 _CACHE_KIB: Final = 8192
@@ -24,6 +26,12 @@ class StorageError(CdcdError):
     """The state directory failed us. We stop at once: after a failed fsync nothing in memory can be trusted."""
 
     default_code = "storage"
+
+
+class DiskFailed(StorageError):
+    """The disk could not read, write or sync. What it holds is not known any more: the process that sees it must end."""
+
+    default_code = "disk-failed"
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -42,6 +50,20 @@ class Schema(msgspec.Struct, frozen=True):
         return len(self.upgrades) + 1
 
 
+class _Connection(sqlite3.Connection):
+    """Notes in an error which file it is about: whoever catches it far away can say so (see `translated`)."""
+
+    path: Path
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """As ever."""
+        try:
+            return super().execute(*arguments)
+        except sqlite3.DatabaseError as error:
+            error.path = self.path  # type: ignore[attr-defined]
+            raise
+
+
 class Database:
     """One SQLite file. Writers of several processes take turns by a lock on `<file>.lock`, which the kernel hands over."""
 
@@ -51,10 +73,13 @@ class Database:
         `read_only` changes nothing, waits for nobody, and wants a file that is there.
         """
         self.path = path
-        self._lock = (Path(os.devnull) if read_only else path.with_name(path.name + ".lock")).open("a")
+        self._lock = _opened(Path(os.devnull) if read_only else path.with_name(path.name + ".lock"))
         name = f"file:{quote(str(path))}?mode=ro" if read_only else path
         try:
-            self.connection = sqlite3.connect(name, uri=read_only, isolation_level=None, cached_statements=256)
+            self.connection: _Connection = sqlite3.connect(
+                name, uri=read_only, isolation_level=None, cached_statements=256, factory=_Connection
+            )
+            self.connection.path = path
             if read_only:
                 self._refuse_older(schema)
             else:
@@ -110,7 +135,9 @@ class Database:
             raise _newer(self.path, found, schema.format)
         if found < schema.format or self._missing(schema):
             steps = (*schema.upgrades[found - 1 :], schema.tables, f"PRAGMA user_version={schema.format}")
+            reach("storage.before-create")
             self.connection.executescript(";\n".join(("BEGIN IMMEDIATE", *steps, "COMMIT")))
+            reach("storage.after-create")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -142,6 +169,22 @@ class Database:
         self._lock.close()
 
 
+def _opened(lock: Path) -> TextIOWrapper:
+    try:
+        return lock.open("a")
+    except OSError as error:
+        raise unwritable(lock, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """What it means that a file of the state directory cannot be opened or written."""
+    return StorageError(
+        f"{path} cannot be opened or written",
+        cause=str(error.strerror),
+        remedy="check the disk and its permissions; cdcd goes on by itself as soon as it can",
+    )
+
+
 def _newer(path: Path, found: int, known: int) -> NeedsOperator:
     return NeedsOperator(
         f"{path} was written by a newer version of cdcd",
@@ -157,17 +200,40 @@ def storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:
         return StorageError(
             f"no room to write {path}", cause=str(error), remedy="free space on the state directory's disk"
         )
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+        return DiskFailed(
+            f"the disk failed under {path}", cause=str(error), remedy="look at the system's log, and at the disk"
+        )
     if isinstance(error, sqlite3.IntegrityError):
         return StorageError(
             f"{path} holds something unexpected", cause=str(error), remedy="report this: it is a defect"
         )
     if type(error) is sqlite3.DatabaseError:
         return NeedsOperator(
-            f"{path} is damaged",
-            code="storage-damaged",
-            cause=str(error),
-            remedy="move it away and start again from a copy",
+            f"{path} is damaged", code="storage-damaged", cause=str(error), remedy=_damage_remedy(path.name)
         )
     return StorageError(
         f"{path} cannot be read or written", cause=str(error), remedy="check the disk and its permissions"
+    )
+
+
+def translated(error: sqlite3.DatabaseError) -> CdcdError:
+    """What an error of SQLite means that came from reading, wherever it is caught."""
+    path = getattr(error, "path", None)
+    return storage_error(path if isinstance(path, Path) else Path("a file of the state directory"), error)
+
+
+def _damage_remedy(name: str) -> str:
+    """What a person does about a file that SQLite finds damaged: it depends on what else has what it holds."""
+    if name == "journal.db":
+        return "'cdcd journal verify' says what is damaged, 'cdcd journal repair' mends what the sources still have"
+    if name.startswith("deliver-"):
+        system = name.removeprefix("deliver-").removesuffix(".db")
+        return (
+            f"stop the daemon and move this file away: it listed what {system!r} refuses. After the start,"
+            f" 'cdcd resync ENTITY --system {system}' finds what is still missing there"
+        )
+    return (
+        "stop the daemon and move the whole state directory away; bring back a copy if none is newer than that,"
+        " else 'cdcd recover' takes the systems over with a new one"
     )

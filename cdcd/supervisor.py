@@ -11,21 +11,30 @@ import logging
 import os
 import signal
 import time
-from typing import Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NoReturn
 
-from cdcd import health, logs, notify, operations
+import msgspec
+
+from cdcd import barriers, health, logs, notify, operations, standby
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_duration, parse_size
-from cdcd.control import Answer, Ready, Request, Server
+from cdcd.control import Answer, Ready, Request, Server, failure
+from cdcd.errors import CdcdError, Fenced
+from cdcd.failpoints import reach
 from cdcd.mailbox import Mailbox
 from cdcd.operations.desk import Desk
-from cdcd.report import Counter, Receiver, now_us
-from cdcd.state_directory import Lock, StateDirectory
+from cdcd.preflight import Outcome
+from cdcd.reloading import Reload, changes, file_stamp
+from cdcd.report import now_us
+from cdcd.scheduling import scheduler
+from cdcd.state_directory import Heartbeat, Lock, StateDirectory
 from cdcd.status import DaemonStatus, Observer
-from cdcd.storage import StorageError
-from cdcd.wake import Bell, Signals, wait
-from cdcd.worker import Assignment, Wiring, write_assignment
-from cdcd.worker_process import Crew, Spawner, WorkerProcess
+from cdcd.storage import DiskFailed, StorageError
+from cdcd.wake import Signals, wait
+from cdcd.worker_process import Crew
+from cdcd.workforce import Workforce
 
 HOUSEKEEPING_SECONDS: Final = 5.0
 TRIM_SECONDS: Final = 60.0
@@ -33,7 +42,8 @@ TRIM_PAUSE_SECONDS: Final = 0.05
 TRIM_ENTRIES: Final = 10_000
 STOP_SECONDS: Final = 30.0
 STATUS_SECONDS: Final = 0.5
-_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WAITED_FOR_SECONDS: Final = 0.05
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 _log: Final = logging.getLogger("cdcd.supervisor")
 
 
@@ -45,57 +55,79 @@ def version() -> str:
 class Supervisor:
     """One daemon. Create it holding the state directory's lock, `start` it, then `run` it to its end."""
 
-    def __init__(self, blueprint: Blueprint, directory: StateDirectory, lock: Lock) -> None:
-        self._blueprint = blueprint
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        directory: StateDirectory,
+        lock: Lock,
+        *,
+        stamp: tuple[int, int] = (0, 0),
+        silent_since_us: int = 0,
+    ) -> None:
+        """`stamp` is what the configuration's file was like when `blueprint` was drawn (`reloading.file_stamp`).
+
+        `silent_since_us`: when the daemon that this one succeeds last gave a sign of life, 0 when it succeeds nobody.
+        """
         self._directory = directory
         self._lock = lock
+        self._heartbeat = Heartbeat(lock)
         self._observer = Observer(blueprint, directory)
-        self._receiver = Receiver()
-        self._bells = {role: Bell.create() for role in blueprint.roles()}
-        self._life_read, self._life_write = os.pipe()
+        self._workforce = Workforce(blueprint)
+        self._workers = self._workforce.workers
         self.mailbox = Mailbox(self._current_status)
-        self._workers = self._make_workers()
-        self._desk = Desk(blueprint, self._observer.journal, self._observer.state, Crew(self._workers))
+        self._crew = Crew(self._workers)
         self._control = Server(directory.control_socket)
-        self._signals = Signals([*_STOPS, signal.SIGCHLD])
-        self._max_bytes = parse_size(blueprint.config.journal.max_size)
-        self._keep_us = int(parse_duration(blueprint.config.journal.keep) * 1e6)
+        self._signals = Signals([*_STOPS, signal.SIGHUP, signal.SIGCHLD])
+        # Hung up by its terminal a daemon ends; without one, this is how systemd asks for a reload.
+        self._stops = {*_STOPS, signal.SIGHUP} if os.isatty(0) else {*_STOPS}
         self._started_at_us = now_us()
+        self._silent_since_us = silent_since_us
         self._stop_by: float | None = None
+        self._reload: Reload | None = None
+        self._reload_again = False
+        self._refused: tuple[tuple[int, int], CdcdError] | None = None
         self._kept_house_at = self._trim_at = float("-inf")
+        self._failure: DiskFailed | None = None
         self._ready = False
         self._status: DaemonStatus | None = None
         self._status_at = float("-inf")
+        barriers.take_all_down(self._observer.journal)
+        self._follow(blueprint, stamp)
 
-    def _make_workers(self) -> dict[Role, WorkerProcess]:
-        wiring = Wiring(
-            supervisor_pid=os.getpid(),
-            report=self._receiver.workers_fd,
-            life=self._life_read,
-            bells={str(role): bell.fd for role, bell in self._bells.items()},
-        )
-        assignment = write_assignment(Assignment(self._blueprint, wiring))
-        spawner = Spawner(self._blueprint.file, assignment, tuple(wiring.descriptors()))
-        return {role: WorkerProcess(role, bell, spawner) for role, bell in self._bells.items()}
+    def _follow(self, blueprint: Blueprint, stamp: tuple[int, int]) -> None:
+        """Everything here that depends on the configuration; the observer and the workforce follow it already."""
+        self._blueprint = blueprint
+        self._stamp = stamp
+        self._desk = Desk(blueprint, self._observer.journal, self._observer.state, self._crew)
+        resolve = self._workers[Role("resolve")].bell
+        self._scheduler = scheduler.of_daemon(blueprint, self._directory, self._observer, resolve)
+        self._max_bytes = parse_size(blueprint.config.journal.max_size)
+        self._keep_us = int(parse_duration(blueprint.config.journal.keep) * 1e6)
+        standby.remember(self._directory, standby.Running(blueprint, stamp))
 
     def start(self) -> None:
         """Start all workers."""
-        for worker in self._workers.values():
-            worker.start()
+        self._workforce.start()
         _log.info(
             "started",
             extra={"daemon": self._blueprint.config.daemon.name, "workers": len(self._workers), "pid": os.getpid()},
         )
 
     def run(self) -> int:
-        """Serve until told to stop and all workers have ended; return the exit code."""
-        while self._stop_by is None or any(worker.alive for worker in self._workers.values()):
+        """Serve until told to stop and all workers have ended; return the exit code. Raises Fenced, DiskFailed."""
+        while self._stop_by is None or self._workforce.alive:
             ready = wait(self._filenos(), self._wait_seconds())
+            if self._heartbeat.lost:
+                self._give_way()
             self._take_signals()
-            for report in self._receiver.take():
-                self._workers[_role_named(self._workers, report.role)].take(report)
+            self._workforce.hear()
             self._look_after_workers()
+            self._go_on_reloading()
             self._control.serve(ready, self._handle)
+            if self._failure is not None:
+                raise self._failure
+            if self._stop_by is None:
+                self._scheduler.turn(now_us(), time.monotonic())
             self.mailbox.answer()
             self._housekeeping()
         self._close()
@@ -104,7 +136,8 @@ class Supervisor:
     def _filenos(self) -> list[int]:
         return [
             self._signals.fileno(),
-            self._receiver.fileno(),
+            self._workforce.fileno(),
+            self._heartbeat.fileno(),
             self.mailbox.fileno(),
             *self._control.filenos(),
         ]
@@ -114,9 +147,13 @@ class Supervisor:
         if self._stop_by is not None:
             waits.append(self._stop_by - time.monotonic())
         else:
-            due = [worker.start_due_seconds() for worker in self._workers.values()]
-            waits += [seconds for seconds in due if seconds is not None]
+            waits += [] if self._is_switching else self._workforce.start_due_seconds()
             waits.append(self._trim_at - time.monotonic())
+            waits.append(self._scheduler.wait_seconds(now_us(), time.monotonic()))
+        if self._reload is not None:
+            waits.append(self._reload.end_by - time.monotonic())
+        if self._control.is_waited_for:
+            waits.append(WAITED_FOR_SECONDS)
         return max(0.0, min(waits))
 
     # ---- workers ------------------------------------------------------------------------------------------
@@ -126,15 +163,20 @@ class Supervisor:
             code = worker.reap()
             if code is not None and self._stop_by is None and not worker.restarting:
                 _log.warning("worker ended", extra={"worker": str(role), "code": code})
-            if self._stop_by is None and worker.start_due_seconds() == 0.0:
-                worker.start()
+        if self._stop_by is None and not self._is_switching:
+            self._workforce.start()
         if self._stop_by is not None and time.monotonic() >= self._stop_by:
-            for worker in self._workers.values():
-                worker.kill()
+            self._workforce.kill()
 
     def _take_signals(self) -> None:
-        for number in self._signals.take() & set(_STOPS):
+        signals = self._signals.take()
+        for number in signals & self._stops:
             self.stop(signal.Signals(number).name)
+        if signal.SIGHUP in signals - self._stops and self._stop_by is None:
+            if self._reload is None:
+                self._begin_reload(is_dry=False)
+            else:
+                self._reload_again = True  # the file may have been written anew since
 
     def stop(self, reason: str) -> None:
         """Let every worker finish its step and end; asked a second time, end them at once."""
@@ -144,8 +186,97 @@ class Supervisor:
         _log.info("stopping", extra={"reason": reason})
         notify.notify("STOPPING=1", "STATUS=stopping")
         self._stop_by = time.monotonic() + STOP_SECONDS
-        for worker in self._workers.values():
-            worker.end()
+        if self._reload is not None:
+            stopping = CdcdError("the daemon is stopping", code="stopping", remedy="the next start reads the file")
+            self._end_reload(failure(stopping))
+        self._workforce.end()
+
+    def _give_way(self) -> NoReturn:
+        """Our lock is another daemon's. Nobody may write for us any more, and nothing of it is ours to clean up."""
+        self._workforce.kill()
+        raise Fenced(
+            "another daemon has taken over this state directory",
+            cause=f"{self._lock.path} is not ours any more: it belongs to {self._lock.holder() or 'nobody'}",
+            remedy="'cdcd status' shows the one that runs; end it before you start this one again",
+        )
+
+    # ---- reloading ----------------------------------------------------------------------------------------
+
+    def _begin_reload(self, *, is_dry: bool) -> Reload:
+        if self._ready and not is_dry:
+            notify.reloading()
+        _log.info("reload: checking the configuration", extra={"file": self._blueprint.file})
+        self._reload = Reload(Path(self._blueprint.file), is_dry=is_dry)
+        return self._reload
+
+    @property
+    def _is_switching(self) -> bool:
+        """Whether a new configuration was accepted, and the workers of the old one are to end."""
+        return self._reload is not None and self._reload.outcome is not None
+
+    def _go_on_reloading(self) -> None:
+        reload = self._reload
+        if reload is None:
+            return
+        if reload.outcome is None:
+            self._check_reload(reload)
+        elif not self._workforce.alive:
+            self._switch(reload, reload.outcome)
+        elif time.monotonic() >= reload.end_by:
+            self._workforce.kill()
+
+    def _check_reload(self, reload: Reload) -> None:
+        """Refuse it as a whole, or begin to switch."""
+        try:
+            outcome = reload.checked(self._blueprint)
+        except CdcdError as error:
+            _log.error("reload refused, going on as before", extra=logs.fields(error))
+            if not reload.is_dry:
+                self._refused = (reload.stamp, error)
+            self._end_reload(failure(error))
+            return
+        if outcome is None:
+            return
+        if reload.is_dry:
+            self._end_reload(self._reloaded(reload, outcome))
+            return
+        reload.outcome = outcome
+        reload.end_by = time.monotonic() + STOP_SECONDS
+        self._workforce.end()
+
+    def _switch(self, reload: Reload, outcome: Outcome) -> None:
+        """No worker is there: go on with the new configuration."""
+        answer = self._reloaded(reload, outcome)
+        known = self._observer.state.get("vocabulary") or b""
+        blueprint = msgspec.structs.replace(outcome.blueprint, vocabulary=known)
+        self._observer.follow(blueprint)
+        self._workforce.follow(blueprint)
+        self._follow(blueprint, reload.stamp)
+        self._workforce.start()
+        self._refused = self._status = None
+        self._ready = False
+        _log.info("reloaded", extra={"workers": len(self._workers)})
+        self._end_reload(answer)
+
+    def _reloaded(self, reload: Reload, outcome: Outcome) -> Answer:
+        found = changes(self._blueprint, outcome.blueprint)
+        file = self._blueprint.file
+        result = {"file": file, "changes": found, "lines": found.lines(), "findings": outcome.findings}
+        return Answer(
+            ok=True,
+            result={**result, "unreachable": outcome.unreachable, "reloaded": not reload.is_dry, "any": found.any},
+        )
+
+    def _end_reload(self, answer: Answer) -> None:
+        assert self._reload is not None
+        self._reload.answer = answer
+        self._reload.close()
+        is_dry, self._reload = self._reload.is_dry, None
+        if self._ready and not is_dry and self._stop_by is None:
+            notify.notify("READY=1")
+        if self._reload_again and self._stop_by is None:
+            self._reload_again = False
+            self._begin_reload(is_dry=False)
 
     # ---- people -------------------------------------------------------------------------------------------
 
@@ -156,13 +287,32 @@ class Supervisor:
         if request.command == "stop":
             self.stop("asked by an operator")
             return Answer(ok=True, result={"stopping": True})
-        return operations.handle(self._desk, request)
+        if request.command == "reload":
+            return self._handle_reload(is_dry=request.arguments.get("dry_run") is True)
+        reach("supervisor.before-verb")
+        try:
+            answer = operations.handle(self._desk, request)
+        except DiskFailed as error:
+            self._failure = error  # when the operator has been told
+            raise
+        reach("supervisor.after-verb")
+        return answer
+
+    def _handle_reload(self, *, is_dry: bool) -> Ready:
+        if self._stop_by is not None or self._reload is not None:
+            raise CdcdError(
+                "the daemon is stopping" if self._stop_by is not None else "a reload is under way",
+                code="reload-busy",
+                cause="there is one after the other",
+                remedy="try again in a moment",
+            )
+        reload = self._begin_reload(is_dry=is_dry)
+        return lambda: reload.answer
 
     def _current_status(self) -> DaemonStatus:
         if self._status is None or time.monotonic() - self._status_at >= STATUS_SECONDS:
             workers = {role: worker.status() for role, worker in self._workers.items()}
             systems, resolve, journal = self._observer.observe(workers)
-            counters: list[Counter] = [c for worker in self._workers.values() for c in worker.counters()]
             self._status = DaemonStatus(
                 self._blueprint.config.daemon.name,
                 version(),
@@ -173,10 +323,21 @@ class Supervisor:
                 systems,
                 resolve,
                 journal,
-                tuple(counters),
+                tuple(self._workforce.counters()),
+                standby.waiting(self._directory),
+                tuple(self._remarks()),
             )
             self._status_at = time.monotonic()
         return self._status
+
+    def _remarks(self) -> Iterator[str]:
+        """What a person may have forgotten."""
+        file = self._blueprint.file
+        stamp = file_stamp(Path(file))
+        if self._refused is not None and stamp == self._refused[0]:
+            yield f"{file} was not taken over: {self._refused[1].what} [{self._refused[1].code}]; 'cdcd reload' tells more"
+        elif any(self._stamp) and stamp != self._stamp:
+            yield f"{file} was changed since it was loaded: 'cdcd reload --dry-run' says what it would change"
 
     # ---- housekeeping -------------------------------------------------------------------------------------
 
@@ -200,8 +361,12 @@ class Supervisor:
         # Bounded by seq as well: without, a journal in which nothing is old enough would be scanned each time.
         through = min(self._observer.state.needed_after, journal.seq_at(before_us))
         trimmed = 0
+        reach("supervisor.before-trim")
         try:
             trimmed = journal.trim(through, before_us, limit=TRIM_ENTRIES)
+            reach("supervisor.after-trim")
+        except DiskFailed:
+            raise
         except StorageError as error:  # a full disk, say: the next try may find room
             _log.error("the journal cannot be trimmed", extra=logs.fields(error))
         self._trim_at = time.monotonic() + (TRIM_SECONDS if trimmed < TRIM_ENTRIES else TRIM_PAUSE_SECONDS)
@@ -211,7 +376,8 @@ class Supervisor:
         if all(worker.status().state not in ("down", "starting") for worker in self._workers.values()):
             self._ready = True
             notify.notify("READY=1")
-            _log.info("ready")
+            since_us, self._silent_since_us = self._silent_since_us, 0
+            _log.info("ready", extra={"takeover_seconds": f"{(now_us() - since_us) / 1e6:.1f}"} if since_us else None)
 
     def _tell_systemd(self) -> None:
         """Feed the watchdog unless something is stuck that a restart would free."""
@@ -225,10 +391,7 @@ class Supervisor:
         self._control.close()
         self._observer.close()
         self._signals.close()
-        self._receiver.close()
-        self._lock.release()
+        self._workforce.close()
+        self._heartbeat.close()
+        self._lock.release(stopped=True)
         _log.info("stopped")
-
-
-def _role_named(workers: dict[Role, WorkerProcess], name: str) -> Role:
-    return next(role for role in workers if str(role) == name)

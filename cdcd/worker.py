@@ -11,8 +11,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import math
 import os
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -20,10 +22,10 @@ from typing import Final
 
 import msgspec
 
-from cdcd import logs, stages
+from cdcd import logs, stages, storage
 from cdcd.backoff import Backoff
 from cdcd.blueprint import Blueprint, Role, parse_role
-from cdcd.errors import CdcdError, Unavailable
+from cdcd.errors import CdcdError, ConfigError, Fenced, Unavailable
 from cdcd.report import (
     HEARTBEAT_SECONDS,
     REPORT_SECONDS,
@@ -42,6 +44,10 @@ from cdcd.wake import Bell, Signals, wait
 OPERATOR_SECONDS: Final = 60.0
 GC_THRESHOLD: Final = (50_000, 20, 100)
 """A batch is thousands of small lists and no cycles: looking for some after every 700 costs a fifth of resolve, half of fold."""
+_FENCED_NEXT: Final = "it is not tried again by itself, only by 'cdcd resume SYSTEM'"
+_CONFIG_NEXT: Final = (
+    "then it is tried again within a minute, at once by 'cdcd resume SYSTEM'; a changed file needs 'cdcd reload'"
+)
 _PR_SET_PDEATHSIG: Final = 1
 _log: Final = logging.getLogger("cdcd.worker")
 
@@ -97,6 +103,7 @@ class Worker:
         self._state: WorkerState = "starting"
         self._state_since_us = now_us()
         self._error: ErrorNote | None = None
+        self._is_fenced = False
         self._errors: dict[str, int] = {}
         self._reported_at = float("-inf")
         self._reported: tuple[WorkerState, int] | None = None
@@ -111,14 +118,28 @@ class Worker:
             except Unavailable as error:
                 self._note(error, "retrying")
             except CdcdError as error:
-                self._note(error, "stopped")
-                if is_storage_failure(error):
-                    raise
+                self._stop_for(error)
+            except sqlite3.DatabaseError as error:
+                self._stop_for(storage.translated(error))
             finally:
                 self._stage.close()
             if not self._ended:
-                self._sit(self._backoff.next_seconds() if self._state == "retrying" else OPERATOR_SECONDS)
+                self._sit(self._pause_seconds())
         return 0
+
+    def _stop_for(self, error: CdcdError) -> None:
+        self._note(_for_a_person(error), "stopped")
+        if is_storage_failure(error):
+            raise error
+
+    def _pause_seconds(self) -> float:
+        """How long to wait before the next try.
+
+        For ever where another daemon took over: to open the target again would fence that one, which would take it back, and so on.
+        """
+        if self._state == "retrying":
+            return self._backoff.next_seconds()
+        return math.inf if self._is_fenced else OPERATOR_SECONDS
 
     def _drive(self) -> None:
         """Step and wait until told to end, or until something raises."""
@@ -164,6 +185,7 @@ class Worker:
         if not (repeated and self._state == state):
             _log.log(logging.WARNING if state == "retrying" else logging.ERROR, state, extra=logs.fields(error))
         self._error = error_note(error)
+        self._is_fenced = isinstance(error, Fenced)
         self._errors[error.code] = self._errors.get(error.code, 0) + 1
         self._enter(state)
 
@@ -173,8 +195,11 @@ class Worker:
                 _log.info("running again", extra={"after": self._state})
             elif state == "journal-full":
                 _log.error(
-                    "the journal is full, capture waits", extra={"next": "raise journal.max-size or lower journal.keep"}
+                    "the journal is full, capture waits",
+                    extra={"next": "'cdcd journal prune' makes room; or raise journal.max-size"},
                 )
+            elif state == "outbox-full":
+                _log.error("the outbox is full, resolve waits", extra={"next": "see which target is away: cdcd status"})
             self._state, self._state_since_us = state, now_us()
         if self._reported is None or self._reported[0] != state:
             self._report()
@@ -213,6 +238,13 @@ class Worker:
         self._reported_at = time.monotonic()
 
 
+def _for_a_person(error: CdcdError) -> CdcdError:
+    """With what becomes of it by itself, where that is not plain: only secrets and drivers can heal a configuration."""
+    follows = _FENCED_NEXT if isinstance(error, Fenced) else _CONFIG_NEXT if isinstance(error, ConfigError) else ""
+    error.remedy = "; ".join(filter(None, [error.remedy, follows]))
+    return error
+
+
 def end_with_the_supervisor(supervisor_pid: int) -> bool:
     """Ask the kernel to kill us when the supervisor dies (prctl(2), PR_SET_PDEATHSIG); False when it is dead already.
 
@@ -238,7 +270,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the supervisor passes it on
     directory = StateDirectory(Path(blueprint.config.daemon.state_dir))
     lock = Lock(directory.lock(role.file_name))
-    lock.acquire(wait=True)
+    lock.acquire(wait=True, note=False)
     gc.set_threshold(*GC_THRESHOLD)
     signals = Signals([signal.SIGTERM])
     try:

@@ -18,7 +18,8 @@ from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, Repo
 from cdcd.status import WorkerStatus
 from cdcd.wake import Bell
 
-STEADY_SECONDS: Final = 60.0
+STEADY_SECONDS: Final = 10.0
+"""A worker that ended after so long was not in a loop of starting and failing: the next one starts at once."""
 _PRIVATE: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -85,6 +86,12 @@ class WorkerProcess:
         self._started_at = time.monotonic()
         self._asked_to_end = False
         self._changed_at_us = now_us()
+
+    def follow(self, spawner: Spawner) -> None:
+        """Start the next process with another configuration, as soon as it is to be started."""
+        self._spawner = spawner
+        self._start_at = 0.0
+        self._backoff.reset()
 
     def restart(self) -> None:
         """Have the present process finish its step and end; a new one starts at once. For changed switches."""

@@ -31,6 +31,10 @@ class MemoryAdapter:
         assert isinstance(options, MemoryOptions)
         return MemorySource(MemoryServer.named(options.server), identity, tables)
 
+    def open_past(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> MemorySource:
+        """See the contract. Nothing is kept for a source: it takes no slot unless it begins anew."""
+        return self.open_source(identity, options, tables)
+
     def open_target(self, identity: Identity, options: msgspec.Struct) -> MemoryTarget:
         """See the contract."""
         assert isinstance(options, MemoryOptions)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from cdcd.errors import Refused
-from cdcd.found_ids import FoundIds, hashable, key_parts
+from cdcd.folding.found_ids import FoundIds, hashable, key_parts
 from cdcd.model import Lookup, Row, TableWrite, Value, Where, WriteKind
 from cdcd.values import parse_type
 from cdcd_memory.server import MemoryTable, MemoryTransaction

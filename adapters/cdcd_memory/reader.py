@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cdcd.errors import NotReady
+from cdcd.errors import FilterRefused, NotReady
 from cdcd.model import Row
 from cdcd.reader import TableFacts
 from cdcd_memory.server import MemoryServer, MemoryTable
@@ -37,6 +37,10 @@ class MemoryReader:
         wanted = {tuple(one) for one in keys}
         rows = [row for row in live.rows.values() if live.values(row, key) in wanted]
         return [[row[at] for at in picked] for row in rows]
+
+    def check_filter(self, table: str, condition: str) -> None:  # noqa: ARG002 - the contract's names
+        """See the contract. There is no SQL here."""
+        raise FilterRefused(f"rows of {table} cannot be chosen like this", cause="a memory server knows no SQL")
 
     def _columns(self, table: str, columns: Sequence[str]) -> tuple[MemoryTable, list[int]]:
         self._server.connect(None)

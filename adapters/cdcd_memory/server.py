@@ -259,7 +259,7 @@ class MemoryServer:
             raise PositionLost(
                 f"memory server {self.name} cannot be read on from {position}",
                 cause="its log does not hold what came after that",
-                remedy="take a new snapshot of this system",
+                remedy="bring the server back that has this log",
             )
         return number
 

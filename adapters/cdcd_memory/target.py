@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cdcd.adapter import Applied, Finding, Identity, TableNeed
+from cdcd.adapter import Applied, Checkpoint, Finding, Identity, TableNeed
 from cdcd.errors import Fenced, NeedsOperator, Refused
-from cdcd.found_ids import FoundIds
+from cdcd.folding.found_ids import FoundIds
 from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Batch, ColumnShape, Row, TableShape, TableWrite, Value, WriteKind
 from cdcd.numeric import added
 from cdcd.values import parse_type
@@ -16,16 +16,20 @@ from cdcd_memory.server import MemoryServer, MemoryTransaction
 from cdcd_memory.types import Violation
 
 CHECKPOINT_KEY = ("daemon", "system")
-CHECKPOINT_COLUMNS = tuple(
-    ColumnShape(name, kind, nullable=False)
-    for name, kind in (
-        ("daemon", "text(64)"),
-        ("system", "text(64)"),
-        ("lineage", "text(64)"),
-        ("epoch", "integer"),
-        ("batch_after", "integer"),
-        ("batch_through", "integer"),
-    )
+PROGRESS_COLUMN = ColumnShape("progress", "text")
+CHECKPOINT_COLUMNS = (
+    *(
+        ColumnShape(name, kind, nullable=False)
+        for name, kind in (
+            ("daemon", "text(64)"),
+            ("system", "text(64)"),
+            ("lineage", "text(64)"),
+            ("epoch", "integer"),
+            ("batch_after", "integer"),
+            ("batch_through", "integer"),
+        )
+    ),
+    PROGRESS_COLUMN,
 )
 XREF_COLUMNS = tuple(ColumnShape(name, "text(255)", nullable=False) for name in ("entity", "key", "id"))
 
@@ -47,7 +51,21 @@ class MemoryTarget:
         self._server.connect(self._generation)
         return {name: self._server.tables[name].shape for name in tables if name in self._server.tables}
 
-    def open(self, *, xref_table: str = "") -> int:
+    def checkpoint(self) -> Checkpoint | None:
+        """See the contract."""
+        with self._server.lock:
+            self._server.connect(None)
+            table = self._server.tables.get(CHECKPOINT_TABLE)
+            row = None if table is None else table.find(CHECKPOINT_KEY, (self._identity.daemon, self._identity.system))
+            if table is None or row is None:
+                return None
+            lineage, epoch, through = table.values(row, ("lineage", "epoch", "batch_through"))
+            progress = row[table.index["progress"]] if "progress" in table.index else None
+        assert isinstance(epoch, int)
+        assert isinstance(through, int)
+        return Checkpoint(str(lineage), epoch, through, str(progress or ""))
+
+    def open(self, *, xref_table: str = "", adopt: str = "") -> int:
         """See the contract."""
         self._server.faults("open")
         self._generation = self._server.connect(None)
@@ -55,24 +73,26 @@ class MemoryTarget:
             self._server.create_table(xref_table, XREF_COLUMNS, ("entity", "key"))
         if CHECKPOINT_TABLE not in self._server.tables:
             self._server.create_table(CHECKPOINT_TABLE, CHECKPOINT_COLUMNS, CHECKPOINT_KEY)
+        elif "progress" not in self._server.tables[CHECKPOINT_TABLE].index:
+            self._server.add_column(CHECKPOINT_TABLE, PROGRESS_COLUMN)
+        us = self._identity
         with self._server.begin() as transaction:
             row = self._checkpoint(transaction)
             if row is None:
-                us = self._identity
-                first: Row = [us.daemon, us.system, us.lineage, 0, 0, 0]
+                first: Row = [us.daemon, us.system, us.lineage, 0, 0, 0, None]
                 names = (column.name for column in CHECKPOINT_COLUMNS)
                 row = transaction.insert(CHECKPOINT_TABLE, dict(zip(names, first, strict=True)))
-            _, _, lineage, epoch, _, through = row
-            if lineage != self._identity.lineage:
+            _, _, lineage, epoch, _, through, _ = row
+            if lineage not in (us.lineage, adopt):
                 raise NeedsOperator(
-                    f"the checkpoint in {self._identity.system} was written by another state directory",
-                    remedy="restore that state directory, or let this one take over",
+                    f"the checkpoint in {us.system} was written by another state directory",
+                    remedy="start with that state directory; if it is lost: 'cdcd recover'",
                     code="other-lineage",
                 )
             assert isinstance(epoch, int)
             assert isinstance(through, int)
             self._epoch = epoch + 1
-            transaction.update(CHECKPOINT_TABLE, row, {"epoch": self._epoch})
+            transaction.update(CHECKPOINT_TABLE, row, {"epoch": self._epoch, "lineage": us.lineage})
         return through
 
     def apply(self, writes: Iterable[TableWrite], batch: Batch) -> Applied:
@@ -83,7 +103,8 @@ class MemoryTarget:
             row = self._checkpoint(transaction)
             if row is None or row[2:4] != [self._identity.lineage, self._epoch]:
                 raise Fenced(f"another daemon took over {self._identity.system}", remedy="stop one of the two")
-            transaction.update(CHECKPOINT_TABLE, row, {"batch_after": batch.after, "batch_through": batch.through})
+            moved: dict[str, Value] = {"batch_after": batch.after, "batch_through": batch.through}
+            transaction.update(CHECKPOINT_TABLE, row, moved | ({"progress": batch.progress} if batch.progress else {}))
             found = FoundIds()
             for number, write in enumerate(writes):
                 missing += [(number, place) for place in _apply(transaction, number, write, found)]

@@ -29,6 +29,12 @@ class MySqlAdapter:
         assert isinstance(options, Options)
         return MySqlSource(identity, options, tables)
 
+    def open_past(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> MySqlSource:
+        """See the contract. Another replica in the server's eyes: of two with one id it would end the first."""
+        assert isinstance(options, Options)
+        past = msgspec.structs.replace(identity, system=f"{identity.system} past")
+        return MySqlSource(past, msgspec.structs.replace(options, server_id=None), tables)
+
     def open_target(self, identity: Identity, options: msgspec.Struct) -> MySqlTarget:
         """See the contract."""
         assert isinstance(options, Options)

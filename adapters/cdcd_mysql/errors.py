@@ -14,7 +14,7 @@ from typing import Final
 
 import pymysql
 
-from cdcd.errors import CdcdError, NeedsOperator, NotReady, PositionLost, Refused, Unavailable
+from cdcd.errors import CdcdError, FilterRefused, NeedsOperator, NotReady, PositionLost, Refused, Unavailable
 
 MASTER_FATAL_ERROR: Final = 1236
 """The binlog dump cannot go on; the message says why."""
@@ -26,6 +26,8 @@ _UNAVAILABLE: Final = frozenset(
         *(1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927, 4031),  # shutdown, killed, network
         *(1040, 1203, 1226, 1037, 1038, 1041, 1637),  # too many connections, out of memory
         *(1021, 1026, 1114, 1180, 1197),  # disk full, table full, commit failed
+        *(1004, 1030, 1135, 1878),  # a file, the storage engine or a thread failed: mostly for want of room
+        *(3032, 3168, 3169),  # offline, not available, session killed
         *(1290, 1792, 1836, 1047, 1969, 3024, 3100),  # read-only, not ready, statement timeout
     }
 )
@@ -55,6 +57,7 @@ _NOT_READY: Final[Mapping[int, tuple[str, str]]] = {
     3118: ("access", "unlock the user's account"),
 }
 _NOT_IN_CHARSET: Final = "a text has characters that its column's character set has not"
+_TIMEOUTS: Final = (1969, 3024)
 _REFUSED: Final[Mapping[int, tuple[str, str]]] = {
     1048: ("not-null", "a column that must not be NULL"),
     1062: ("duplicate-key", "a unique key has these values in another row"),
@@ -99,6 +102,11 @@ _NAMED: Final = (
     re.compile(r"CONSTRAINT `(?P<name>[^`]+)` failed for "),
     re.compile(r".*a foreign key constraint fails \(.*CONSTRAINT `(?P<name>[^`]+)` FOREIGN KEY", re.DOTALL),
 )
+_NO_TABLE: Final = 1146
+_DENIED: Final = (1142, 1143, 1370)
+_OWN_NUMBERS: Final = 20_000
+"""From here on, numbers are not the server's: a trigger has chosen them (SIGNAL … SET MYSQL_ERRNO)."""
+_TABLE: Final = re.compile(r"Table '(?:[^']*\.)?(?P<name>[^'.]+)' doesn't exist")
 _ROW: Final = re.compile(r" at row (\d+)$")
 
 
@@ -109,6 +117,23 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (pymysql.Error, OSError) as error:
         raise core_error(error, doing) from None  # the driver's message may hold values: it must not be printed
+
+
+@contextmanager
+def filtering(table: str) -> Iterator[None]:
+    """Raise FilterRefused where a query with somebody's condition fails, for whatever reason but the connection."""
+    try:
+        yield
+    except (pymysql.Error, OSError) as error:
+        known = core_error(error, f"choose rows of table {table}")
+        slow = _number_and_message(error)[0] in _TIMEOUTS
+        if isinstance(known, Unavailable) and not slow:
+            raise
+        raise FilterRefused(
+            f"rows of table {table} cannot be chosen like this",
+            cause=known.cause,
+            remedy="correct the condition; of a large table it needs an index",
+        ) from None
 
 
 def core_error(error: pymysql.Error | OSError, doing: str) -> CdcdError:
@@ -133,6 +158,28 @@ def core_error(error: pymysql.Error | OSError, doing: str) -> CdcdError:
         remedy=f"look up error {number} in the server's manual and its error log",
         code=f"mysql-{number}",
     )
+
+
+def refused_row(error: pymysql.Error | OSError, what: str, table: str) -> Refused | None:
+    """What an error means about rows that are being written to `table`: also where elsewhere it would stop the system.
+
+    A privilege may lack for one column or table; a trigger may need a table that is gone, or raise a number of its own.
+    None for what has nothing to do with the rows.
+    """
+    known = core_error(error, what)
+    if isinstance(known, Refused):
+        return known
+    number, message = _number_and_message(error)
+    if number in _DENIED:
+        return Refused(known.what, cause=known.cause, remedy=known.remedy, code="permission")
+    if number == _NO_TABLE and (named := _TABLE.match(message)) and named["name"] != table.rpartition(".")[2]:
+        cause = f"a trigger needs the table {named['name']}, which does not exist (error {number})"
+        return Refused(known.what, cause=cause, code="trigger")
+    if known.code == f"mysql-{number}":
+        remedy = known.remedy if number < _OWN_NUMBERS else "see what the target's triggers demand"
+        code = known.code if number < _OWN_NUMBERS else "trigger"
+        return Refused(known.what, cause=known.cause, remedy=remedy, code=code)
+    return None
 
 
 def failed_row(error: pymysql.Error) -> int | None:
@@ -184,5 +231,5 @@ def _dump_error(message: str, what: str) -> CdcdError:
     return PositionLost(
         what,
         cause=_safe(message),
-        remedy="take a new snapshot of this system; keep the log longer (binlog_expire_logs_seconds); nothing was skipped",
+        remedy="bring the server back that has this log, and keep it longer (binlog_expire_logs_seconds); nothing was skipped",
     )

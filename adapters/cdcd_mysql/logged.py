@@ -76,6 +76,6 @@ def _unknown_form(word: str, where: str) -> DecodeError:
     return DecodeError(
         f"a {word} statement in the log was not understood before {where}",
         cause="it may take away rows of captured tables",
-        remedy="take a new snapshot of this system, and report the statement's form",
+        remedy="run 'cdcd reposition' for this system, and report the statement's form",
         code="statement-form",
     )

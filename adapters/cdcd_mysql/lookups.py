@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import pymysql
 
 from cdcd.errors import NotReady, Refused
-from cdcd.found_ids import FoundIds, hashable, key_parts, tables_of
+from cdcd.folding.found_ids import FoundIds, hashable, key_parts, tables_of
 from cdcd.model import Lookup, Row, TableWrite, Value, Where, WriteKind
 from cdcd.values import parse_type
 from cdcd_mysql.errors import core_error

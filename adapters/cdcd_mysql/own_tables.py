@@ -21,6 +21,16 @@ def create_table(session: Session, spelled: str, database: str, sql: str) -> Non
         session.run(sql.format(table=quote_table(name)))
 
 
+def columns_of(session: Session, spelled: str, database: str) -> list[str]:
+    """The names of a table's columns; none where it does not exist."""
+    name = table_name(spelled, database)
+    rows = session.run(
+        "SELECT column_name FROM information_schema.columns"
+        f" WHERE table_schema = {quote_text(name.database)} AND table_name = {quote_text(name.table)}"
+    ).rows
+    return [str(column).lower() for (column,) in rows]
+
+
 def create_xref_tables(session: Session, tables: Iterable[str], database: str) -> None:
     """Those of `tables` that keep business keys for us."""
     for spelled in tables:

@@ -27,6 +27,8 @@ FIRST_OFFSET: Final = 4
 _SERVER_ID_MIN: Final = 1 << 20
 _SERVER_ID_MAX: Final = (1 << 31) - 1
 _POSITION: Final = re.compile(r"(?P<file>\S+):(?P<offset>\d+)(?P<facts>( [a-z]+=\S*)*)")
+_MYSQL_GTIDS: Final = re.compile(r"\s*[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\s*:[0-9a-zA-Z_:,\s-]+")
+_MARIADB_GTIDS: Final = re.compile(r"\d+-\d+-\d+(\s*,\s*\d+-\d+-\d+)*")
 _MARK: Final = re.compile(r"(\d+)-(\d+)")
 
 
@@ -105,6 +107,23 @@ def server_id_of(identity: Identity) -> int:
     return _SERVER_ID_MIN + int.from_bytes(digest, "big") % (_SERVER_ID_MAX - _SERVER_ID_MIN)
 
 
+def includes(read: LogPosition, place: str) -> bool:
+    """Whether what was read up to `read` includes everything through a place: a position, FILE:OFFSET, or GTIDs.
+
+    Raises ValueError for other text.
+    """
+    if _MYSQL_GTIDS.fullmatch(place):
+        known = MySqlGtids(read.gtids)
+        return all(known.has(*interval) for interval in gtid_intervals(place.lower()))
+    if _MARIADB_GTIDS.fullmatch(place):
+        last = last_sequences(read.gtids)
+        return all(last.get(domain, 0) >= sequence for domain, sequence in last_sequences(place).items())
+    match = _POSITION.fullmatch(place)
+    if match is None or not match["file"].rpartition(".")[2].isdigit():
+        raise ValueError("a place in this log reads binlog.000007:1543, or is a set of GTIDs")
+    return read.place >= place_of(match["file"], int(match["offset"]))
+
+
 class MariaDbGtids:
     """What was read of a MariaDB log: the last GTID of every domain, as gtid_binlog_pos shows it."""
 
@@ -149,6 +168,10 @@ class MySqlGtids:
         elif not any(first <= number <= last for first, last in intervals):
             self._intervals[source] = _merged([*intervals, (number, number)])
         self._texts[source] = self._text(source)
+
+    def has(self, source: str, first: int, last: int) -> bool:
+        """Whether all transactions of an interval were read."""
+        return any(begin <= first and last <= end for begin, end in _merged(self._intervals.get(source, [])))
 
     def _text(self, source: str) -> str:
         return ":".join(

@@ -96,7 +96,7 @@ class LossWatch:
         for finding in findings:
             if finding.severity == "error":
                 cause = "changes may be missing from the log since then"
-                remedy = f"{finding.remedy}; then take a new snapshot of the tables concerned"
+                remedy = f"{finding.remedy}; then run 'cdcd resync' for what is copied from the tables concerned"
                 raise NotReady(finding.message, cause=cause, remedy=remedy, code=finding.code)
 
 

@@ -8,12 +8,12 @@ from typing import Final
 from cdcd.errors import NotReady, Refused
 from cdcd.model import Row, Value
 from cdcd.reader import ForeignKey, TableFacts
-from cdcd_mysql.errors import translated
+from cdcd_mysql.errors import filtering, translated
 from cdcd_mysql.literals import UnfitError, literal
 from cdcd_mysql.options import Options
 from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveColumn, LiveTable, read_table
-from cdcd_mysql.session import Server, Session, inspect
+from cdcd_mysql.session import Server, Session, inspect, read_only_session
 from cdcd_mysql.statements import key_condition, quote_name, quote_table, quote_text, select_sql
 
 _KEYS_MAX: Final = 1000
@@ -95,6 +95,14 @@ class MySqlReader:
             rows += self._rows_of(live, picked, key, wanted[start : start + _KEYS_MAX])
         return rows
 
+    def check_filter(self, table: str, condition: str) -> None:
+        """See the contract."""
+        live, _ = self._columns(table, ())
+        session = self._reader()
+        with translated(f"read rows of table {table}"), filtering(table):
+            for written in (f"({condition}\n)", condition):
+                session.run(f"SELECT 1 FROM {quote_table(live.name)} WHERE {written}\n LIMIT 0")
+
     def _rows_of(
         self, live: LiveTable, picked: Sequence[LiveColumn], key: Sequence[str], keys: Sequence[Sequence[str]]
     ) -> list[Row]:
@@ -143,12 +151,7 @@ class MySqlReader:
     def _reader(self) -> Session:
         if self._reading is None:
             _, server = self._describer()
-            seconds = self._options.timeout_seconds
-            limit = ("max_statement_time", seconds) if server.is_mariadb else ("max_execution_time", 1000 * seconds)
-            settings = {"character_set_results": "NULL", limit[0]: str(limit[1])}
-            self._reading = Session(self._options, raw=True, settings=settings)
-            with translated("open a read-only session"):
-                self._reading.run("SET SESSION TRANSACTION READ ONLY")
+            self._reading = read_only_session(self._options, server)
         return self._reading
 
     def close(self) -> None:

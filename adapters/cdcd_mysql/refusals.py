@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdcd.errors import DecodeError, PositionLost, Unavailable
 from cdcd_mysql.positions import LogPosition
+from cdcd_mysql.session import Server
 
 
 def damaged_event(where: str) -> DecodeError:
@@ -29,7 +30,7 @@ def unknown_event(name: str, where: str) -> DecodeError:
     """Anything unknown may hold rows, or the name of a transaction."""
     return DecodeError(
         f"the log holds an event of unknown type ({name}) at {where}",
-        remedy="upgrade cdcd, or switch off the server feature that writes it, then take a new snapshot",
+        remedy="upgrade cdcd, or switch off the server feature that writes it, then run 'cdcd reposition' for this system",
         code="event-unknown",
     )
 
@@ -39,7 +40,7 @@ def incomplete_insert(table: str) -> DecodeError:
     return DecodeError(
         f"a row was inserted into {table} without all its values in the log",
         cause="the session that wrote it had set binlog_row_image to MINIMAL or NOBLOB",
-        remedy="have applications leave binlog_row_image at FULL, then take a new snapshot",
+        remedy="have applications leave binlog_row_image at FULL, then run 'cdcd reposition' for this system",
         code="insert-incomplete",
     )
 
@@ -49,7 +50,7 @@ def unknown_prepared(where: str) -> DecodeError:
     return DecodeError(
         f"a two-phase (XA) transaction is committed before {where}, and its rows were never seen",
         cause="it was prepared before cdcd began to read this server's log",
-        remedy="take a new snapshot of this system; nothing was skipped",
+        remedy="run 'cdcd reposition' for this system; nothing was skipped",
         code="xa-unknown",
     )
 
@@ -59,7 +60,7 @@ def other_prepared(where: str) -> DecodeError:
     return DecodeError(
         f"the log before {where} does not hold the two-phase (XA) transaction that was prepared there",
         cause="the server's logs were replaced",
-        remedy="take a new snapshot of this system; nothing was skipped",
+        remedy="run 'cdcd reposition' for this system; nothing was skipped",
         code="xa-other",
     )
 
@@ -69,7 +70,7 @@ def logged_rollback(where: str) -> DecodeError:
     return DecodeError(
         f"a transaction of captured tables was rolled back in the log before {where}",
         cause="it also changed a table without transactions (MyISAM), so the server logged it",
-        remedy="ALTER TABLE … ENGINE=InnoDB, then take a new snapshot of the tables",
+        remedy="ALTER TABLE … ENGINE=InnoDB, then run 'cdcd reposition' for this system",
         code="rollback-logged",
     )
 
@@ -79,7 +80,7 @@ def statement_logged(where: str) -> DecodeError:
     return DecodeError(
         f"a change was logged as a statement, not as rows, before {where}",
         cause="a session or the server has binlog_format other than ROW",
-        remedy="SET GLOBAL binlog_format = 'ROW' (and in that session), then take a new snapshot of the tables",
+        remedy="SET GLOBAL binlog_format = 'ROW' (and in that session), then run 'cdcd reposition' for this system",
         code="binlog-format",
     )
 
@@ -88,7 +89,7 @@ def incident(where: str) -> DecodeError:
     """The server itself knows that its log has a gap."""
     return DecodeError(
         f"the server says that it lost changes before {where} (incident event)",
-        remedy="look into the server's error log, then take a new snapshot of all captured tables",
+        remedy="look into the server's error log, then run 'cdcd reposition' for this system",
         code="binlog-incident",
     )
 
@@ -107,5 +108,36 @@ def other_log(position: LogPosition) -> PositionLost:
     return PositionLost(
         f"the log at {position.file}:{position.offset} is not the one that was read before",
         cause="another server answers, or the server was restored from a backup or its logs were reset",
-        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
+        remedy="reach the right server, or the one that has this log; nothing was skipped",
+    )
+
+
+def too_far(position: LogPosition) -> PositionLost:
+    """The place of a log that is too far in its file to be asked for."""
+    return PositionLost(
+        f"the server cannot be asked to go on at {position.file}:{position.offset}",
+        cause="a transaction made the file larger than 4 GiB, and there are no GTIDs to go on by",
+        remedy="set gtid_mode = ON",
+        code="position-too-far",
+    )
+
+
+def behind(position: LogPosition) -> PositionLost:
+    """The server has another history than the one that was read."""
+    return PositionLost(
+        f"the server has not all the transactions that were read up to {position.file}:{position.offset}",
+        cause="its gtid_executed or gtid_binlog_state lacks some: it was restored from a backup, its logs were reset, or it is another server",
+        remedy="reach the right server, or the one that has this log; nothing was skipped",
+        code="position-ahead",
+    )
+
+
+def other_server(position: LogPosition, server: Server) -> PositionLost:
+    """Another server answers, and nothing says what of its log was read."""
+    return PositionLost(
+        f"the stored position is of server {position.server}, but server {server.identity} answers",
+        cause="a file and offset mean nothing on another server, and GTIDs are not on"
+        if not (position.gtids and server.has_gtids)
+        else "",
+        remedy="reach the right server, or the one that has this log; nothing was skipped",
     )

@@ -406,7 +406,7 @@ def _json_after(old: Value, new: Value, *, is_partial: bool) -> Value:
         raise DecodeError(
             "the log has only the differences of a JSON document, and not the document before them",
             cause="the server or a session has binlog_row_value_options=PARTIAL_JSON without binlog_row_image=FULL",
-            remedy="SET GLOBAL binlog_row_value_options = '' (and in that session), then take a new snapshot of the table",
+            remedy="SET GLOBAL binlog_row_value_options = '' (and in that session), then run 'cdcd reposition' for this system",
             code="binlog-partial-json",
         )
     return apply_diffs(old, new)

@@ -88,6 +88,16 @@ class Session:
             self.connection.close()
 
 
+def read_only_session(options: Options, server: Server) -> Session:
+    """A session that can write nothing, in which no query takes longer than `timeout`, and which gives values as bytes."""
+    seconds = options.timeout_seconds
+    limit = ("max_statement_time", seconds) if server.is_mariadb else ("max_execution_time", 1000 * seconds)
+    session = Session(options, raw=True, settings={"character_set_results": "NULL", limit[0]: str(limit[1])})
+    with translated("open a read-only session"):
+        session.run("SET SESSION TRANSACTION READ ONLY")
+    return session
+
+
 def _result(cursor: Cursor) -> Result:
     rows = cursor.fetchall() if cursor.description else ()
     return Result(cursor.rowcount, cursor.warning_count or 0, rows, cursor.lastrowid or 0)

@@ -19,25 +19,29 @@ transactions become visible in the order of the log, and ours is behind all that
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 import msgspec
 
-from cdcd.adapter import Identity
-from cdcd.errors import NotReady, Unavailable
+from cdcd.adapter import Identity, RowFilter
+from cdcd.errors import FilterRefused, NotReady, Unavailable
 from cdcd.model import Chunk, Op, Relation, Row, Rows, Value
 from cdcd_mysql.captured import TableName
-from cdcd_mysql.errors import translated
+from cdcd_mysql.errors import filtering, translated
 from cdcd_mysql.literals import UnfitError, literal, visible_label
 from cdcd_mysql.options import Options
 from cdcd_mysql.positions import Place, place_of
 from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveColumn, LiveTable
-from cdcd_mysql.session import Server, Session
-from cdcd_mysql.statements import greater_than, quote_name, quote_table, quote_text
+from cdcd_mysql.session import Server, Session, read_only_session
+from cdcd_mysql.statements import greater_than, key_condition, quote_name, quote_table, quote_text
 
 BARRIER_TABLE: Final = "cdcd_barrier"
+_END: Final = "\n"
+"""Before the closing bracket: a condition may end in a comment."""
 _NO_SUCH_TABLE: Final = 1146
 
 
@@ -47,6 +51,7 @@ class ChunkRequest(msgspec.Struct, frozen=True):
     table: LiveTable
     after_key: Row | None
     row_limit: int
+    row_filter: RowFilter | None = None
 
 
 class TakenChunk:
@@ -93,6 +98,8 @@ class ChunkReader:
         self._identity = identity
         self._server = server
         self._session: Session | None = None
+        self._filtering: Session | None = None
+        """For what an operator wants read: it can write nothing, and no query takes long."""
 
     def take(self, request: ChunkRequest, carried_gtids: str) -> TakenChunk:
         """Read a chunk. `carried_gtids` is what the stream has carried or begun to, empty where not known."""
@@ -102,15 +109,25 @@ class ChunkReader:
             settings={"character_set_results": "NULL", "lock_wait_timeout": str(self._options.lock_timeout_seconds)},
         )
         sql = chunk_sql(request)
-        with translated(f"read a chunk of table {request.table.spelled}"):
+        table = request.table.spelled
+        with translated(f"read a chunk of table {table}"):
+            reading = session if request.row_filter is None else self._filtered()
+            choosing = nullcontext() if request.row_filter is None else filtering(table)
             if self._server.is_mariadb:
-                raw, place = _read_snapshot(session, sql)
+                with choosing:
+                    raw, place = _read_snapshot(reading, sql)
             else:
                 self._wait_for(session, carried_gtids)
-                raw = session.run(sql).rows
+                with choosing:
+                    raw = reading.run(sql).rows
                 file, offset, *_ = session.run(self._server.log_status_sql).rows[0]
                 place = place_of(file.decode(), int(offset))
         return _taken(request, convert_rows(request.table.columns, raw), place, is_exact=self._server.is_mariadb)
+
+    def _filtered(self) -> Session:
+        if self._filtering is None:
+            self._filtering = read_only_session(self._options, self._server)
+        return self._filtering
 
     def _wait_for(self, session: Session, carried_gtids: str) -> None:
         """Return when all that the stream has carried is visible to `session`."""
@@ -139,10 +156,11 @@ class ChunkReader:
         session.run(f"INSERT INTO {table} VALUES ({name}, 1) ON DUPLICATE KEY UPDATE crossed = crossed + 1")
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Close the connections."""
+        for session in (self._session, self._filtering):
+            if session is not None:
+                session.close()
+        self._session = self._filtering = None
 
 
 def _read_snapshot(session: Session, sql: str) -> tuple[Sequence[Sequence[bytes | None]], Place]:
@@ -180,10 +198,29 @@ def chunk_sql(request: ChunkRequest) -> str:
         )
     expressions = [_key_expression(column) for column in key]
     sql = f"SELECT {', '.join(map(select_expression, table.columns))} FROM {quote_table(table.name)}"
+    conditions: list[str] = []
     if request.after_key is not None:
         literals = [_key_literal(column, value) for column, value in zip(key, request.after_key, strict=True)]
-        sql += f" WHERE {greater_than(expressions, literals)}"
+        conditions.append(greater_than(expressions, literals))
+    if request.row_filter is not None:
+        conditions.append(_chosen(table, request.row_filter))
+    if conditions:
+        sql += f" WHERE {' AND '.join(f'({condition}{_END})' for condition in conditions)}"
     return f"{sql} ORDER BY {', '.join(expressions)} LIMIT {int(request.row_limit)}"
+
+
+def _chosen(table: LiveTable, row_filter: RowFilter) -> str:
+    """A filter as a condition. A key that the columns cannot hold has no row."""
+    if not row_filter.columns:
+        return row_filter.where
+    columns = [column for name in row_filter.columns if (column := table.column(name)) is not None]
+    if len(columns) < len(row_filter.columns):
+        raise FilterRefused(f"rows of table {table.spelled} cannot be chosen like this", cause="a column is gone")
+    keys = []
+    for values in row_filter.keys:
+        with contextlib.suppress(UnfitError):
+            keys.append([literal(column, value) for column, value in zip(columns, values, strict=True)])
+    return key_condition(row_filter.columns, keys) if keys else "FALSE"
 
 
 def _key_expression(column: LiveColumn) -> str:

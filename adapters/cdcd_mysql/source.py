@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
-from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
+from cdcd.adapter import Finding, Identity, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import CdcdError, NotReady, PositionLost, Unavailable
 from cdcd.model import Event, Row
 from cdcd_mysql import preflight
 from cdcd_mysql.assembler import Assembler
-from cdcd_mysql.captured import CapturedTables, ServerCharsets
+from cdcd_mysql.captured import CapturedTables, ServerCharsets, table_name
 from cdcd_mysql.dump import DumpRequest
 from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
@@ -25,6 +25,7 @@ from cdcd_mysql.positions import (
     FIRST_OFFSET,
     OFFSET_MAX,
     LogPosition,
+    includes,
     last_sequences,
     parse_position,
     place_of,
@@ -32,6 +33,7 @@ from cdcd_mysql.positions import (
 )
 from cdcd_mysql.prepared import forget_places
 from cdcd_mysql.recall import Recall, open_transactions
+from cdcd_mysql.refusals import behind, other_server, too_far
 from cdcd_mysql.schema import LiveTable, read_table
 from cdcd_mysql.session import Server, Session, inspect
 from cdcd_mysql.snapshot import ChunkReader, ChunkRequest, TakenChunk
@@ -104,6 +106,10 @@ class MySqlSource:
         self._confirmed = position
         return after
 
+    def earliest(self) -> str | None:
+        """See the contract. A server keeps its log for nobody in particular."""
+        return None
+
     def _start_now(self, session: Session, server: Server) -> str:
         """Start at the log's end. What is prepared there was written before it: wait until that is decided."""
         position = _current_position(session, server)
@@ -149,12 +155,12 @@ class MySqlSource:
         can_use_gtids = bool(position.gtids) and server.has_gtids
         if position.server != server.identity:
             if not can_use_gtids:
-                raise _other_server(position, server)
+                raise other_server(position, server)
             self._open(by_gtids, verify=False)
             return
         if position.offset > OFFSET_MAX:
             if not can_use_gtids:
-                raise _too_far(position)
+                raise too_far(position)
             self._open(by_gtids, verify=False)
             return
         try:
@@ -172,14 +178,14 @@ class MySqlSource:
         if position.server == server.identity:  # a domain may have been deleted there
             read = {domain: sequence for domain, sequence in read.items() if domain in has}
         if any(has.get(domain, 0) < sequence for domain, sequence in read.items()):
-            raise _behind(position)
+            raise behind(position)
 
     def _check_executed(self, session: Session, _server: Server, position: LogPosition) -> None:
         """Raise PositionLost when the server has not all that was read. It enters gtid_executed after it was sent."""
         gtids = quote_text(position.gtids)
         sql = f"SELECT WAIT_FOR_EXECUTED_GTID_SET({gtids}, {self._options.lock_timeout_seconds})"
         if session.rows(sql, "compare positions")[0][0]:
-            raise _behind(position)
+            raise behind(position)
 
     def _was_just_purged(self, session: Session, server: Server, position: LogPosition) -> bool:
         """Whether the position's file is gone but nothing after the position: it was at that file's end."""
@@ -282,7 +288,7 @@ class MySqlSource:
         session, server = self._connected()
         assert assembler.recall is not None
         if assembler.recall.offset > OFFSET_MAX:
-            raise _too_far(msgspec.structs.replace(assembler.position, offset=assembler.recall.offset))
+            raise too_far(msgspec.structs.replace(assembler.position, offset=assembler.recall.offset))
         identity = msgspec.structs.replace(self._identity, system=f"{self._identity.system} prepared")
         dumping = Recall(
             self._options,
@@ -308,20 +314,38 @@ class MySqlSource:
         """See the contract. The server keeps its log by time, whatever is confirmed; `status` uses it."""
         self._confirmed = parse_position(position)
 
+    def reached(self, position: str) -> bool:
+        """See the contract. A place is FILE:OFFSET, or GTIDs as @@gtid_executed or @@gtid_binlog_pos show them."""
+        assert self._assembler is not None, "start first"
+        return includes(self._assembler.position, position)
+
     # ---- chunks ----------------------------------------------------------------------------------------------------------
 
-    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+    def request_chunk(
+        self, table: str, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> None:
         """See the contract. The rows are read here; `poll` places them."""
         assert self._request is None, "one chunk at a time"
         assert self._assembler is not None, "start first"
         _, server = self._connected()
         self._reader = self._reader or ChunkReader(self._options, self._identity, server)
-        request = ChunkRequest(self._live_table(table, refresh=after_key is None), after_key, row_limit)
+        request = ChunkRequest(self._live_table(table, refresh=after_key is None), after_key, row_limit, row_filter)
         self._take_chunk(request)
         self._request = request
         self._assembler.between_groups = self._place_chunk
         assert self._bell is not None
         self._bell.ring()
+
+    def estimate(self, table: str) -> int:
+        """See the contract."""
+        session, _ = self._connected()
+        name = table_name(table, self._options.database)
+        sql = (
+            "SELECT table_rows FROM information_schema.tables"
+            f" WHERE table_schema = {quote_text(name.database)} AND table_name = {quote_text(name.table)}"
+        )
+        rows = session.rows(sql, f"read the size of table {table}")
+        return int(rows[0][0] or 0) if rows else 0
 
     def _live_table(self, spelled: str, *, refresh: bool) -> LiveTable:
         """The table as it is; described anew at its first chunk."""
@@ -329,7 +353,11 @@ class MySqlSource:
             session, server = self._connected()
             self._chunked = read_table(session, server, spelled, self._options.database)
         if self._chunked is None:
-            raise NotReady(f"table {spelled} does not exist", remedy="create it, or correct the configuration")
+            raise NotReady(
+                f"table {spelled} does not exist",
+                remedy="create it, or correct the configuration",
+                code="table-missing",
+            )
         return self._chunked
 
     def _take_chunk(self, request: ChunkRequest) -> None:
@@ -451,32 +479,4 @@ def _undecided(count: int) -> NotReady:
         cause="whether their rows, which the log holds already, will be committed is not known",
         remedy="XA RECOVER lists them: XA COMMIT or XA ROLLBACK each, then start again",
         code="xa-undecided",
-    )
-
-
-def _too_far(position: LogPosition) -> PositionLost:
-    return PositionLost(
-        f"the server cannot be asked to go on at {position.file}:{position.offset}",
-        cause="a transaction made the file larger than 4 GiB, and there are no GTIDs to go on by",
-        remedy="take a new snapshot of this system; set gtid_mode = ON",
-        code="position-too-far",
-    )
-
-
-def _behind(position: LogPosition) -> PositionLost:
-    return PositionLost(
-        f"the server has not all the transactions that were read up to {position.file}:{position.offset}",
-        cause="its gtid_executed or gtid_binlog_state lacks some: it was restored from a backup, its logs were reset, or it is another server",
-        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
-        code="position-ahead",
-    )
-
-
-def _other_server(position: LogPosition, server: Server) -> PositionLost:
-    return PositionLost(
-        f"the stored position is of server {position.server}, but server {server.identity} answers",
-        cause="a file and offset mean nothing on another server, and GTIDs are not on"
-        if not (position.gtids and server.has_gtids)
-        else "",
-        remedy="reach the right server, or take a new snapshot of this system; nothing was skipped",
     )

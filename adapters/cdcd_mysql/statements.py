@@ -26,6 +26,7 @@ CREATE_CHECKPOINT_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
   batch_after BIGINT NOT NULL,
   batch_through BIGINT NOT NULL,
   updated_at DATETIME(6) NOT NULL,
+  progress TEXT,
   PRIMARY KEY (daemon, `system`)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
 

@@ -190,7 +190,7 @@ def _no_metadata(name: str) -> NotReady:
     return NotReady(
         f"the log describes table {name} without its column names",
         cause="it was written with binlog_row_metadata other than FULL",
-        remedy="SET GLOBAL binlog_row_metadata = FULL (and in the server's configuration), then take a new snapshot",
+        remedy="SET GLOBAL binlog_row_metadata = FULL (and in the server's configuration), then run 'cdcd reposition' for this system",
         code="binlog-metadata",
     )
 

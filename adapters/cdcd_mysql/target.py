@@ -7,20 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import pymysql
+from pymysql.constants import ER
 
-from cdcd.adapter import Applied, Finding, Identity, TableNeed
+from cdcd.adapter import Applied, Checkpoint, Finding, Identity, TableNeed
 from cdcd.errors import Fenced, NeedsOperator, NotReady, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, Batch, TableShape, TableWrite
 from cdcd_mysql import preflight
 from cdcd_mysql.errors import DUPLICATE_KEY, core_error, error_number, translated
 from cdcd_mysql.options import Options
-from cdcd_mysql.own_tables import create_table, create_xref_tables
+from cdcd_mysql.own_tables import columns_of, create_table, create_xref_tables
+from cdcd_mysql.predecessor import be_known, end_predecessor
 from cdcd_mysql.schema import LiveTable, read_tables
 from cdcd_mysql.session import Result, Server, Session, inspect
 from cdcd_mysql.statements import CREATE_CHECKPOINT_SQL, checkpoint_table, quote_text
 from cdcd_mysql.writing import BatchWriter
 
 _DESCRIPTION_AGE_MAX_SECONDS: Final = 60
+_PREDECESSOR_WAIT_SECONDS: Final = 1
+_FORBIDDEN: Final = (1044, 1142)
+"""ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR: the account lacks the privilege."""
 _SETTINGS_SQL: Final = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
@@ -36,6 +41,7 @@ class MySqlTarget:
         self._tables: dict[str, LiveTable] = {}
         self._described_at = 0.0
         self._epoch = 0
+        self._has_progress = False
 
     # ---- describing ------------------------------------------------------------------------------------------------------
 
@@ -76,7 +82,23 @@ class MySqlTarget:
 
     # ---- the checkpoint -----------------------------------------------------------------------------------------------------
 
-    def open(self, *, xref_table: str = "") -> int:
+    def checkpoint(self) -> Checkpoint | None:
+        """See the contract."""
+        session = Session(self._options)
+        try:
+            with translated("read the checkpoint"):
+                columns = columns_of(session, CHECKPOINT_TABLE, self._options.database)
+                if not columns:
+                    return None
+                progress = "coalesce(progress, '')" if "progress" in columns else "''"
+                rows = session.run(
+                    f"SELECT lineage, epoch, batch_through, {progress} FROM {self._checkpoint} WHERE {self._own_row()}"
+                ).rows
+        finally:
+            session.close()
+        return Checkpoint(rows[0][0], int(rows[0][1]), int(rows[0][2]), rows[0][3]) if rows else None
+
+    def open(self, *, xref_table: str = "", adopt: str = "") -> int:
         """See the contract."""
         self.close()
         plain = Session(self._options)
@@ -84,9 +106,10 @@ class MySqlTarget:
             self._server = inspect(plain)
             with translated("create the checkpoint table"):
                 create_table(plain, CHECKPOINT_TABLE, self._options.database, CREATE_CHECKPOINT_SQL)
+                self._has_progress = self._add_progress(plain)
                 create_xref_tables(plain, [xref_table], self._options.database)
             with translated("take over the checkpoint"):
-                through = self._take_over(plain)
+                through = self._take_over_from_anyone(plain, adopt)
         finally:
             plain.close()
         self._session = Session(
@@ -102,21 +125,50 @@ class MySqlTarget:
         )
         with translated("open the target"):
             self._session.run(_SETTINGS_SQL)
+            be_known(self._session, self._identity, self._epoch)
         return through
 
-    def _take_over(self, session: Session) -> int:
+    def _add_progress(self, session: Session) -> bool:
+        """Have the column that earlier versions lacked, if we may: we can do without. Return whether it is there."""
+        if "progress" in columns_of(session, CHECKPOINT_TABLE, self._options.database):
+            return True
+        try:
+            session.run(f"ALTER TABLE {self._checkpoint} ADD COLUMN progress TEXT")
+        except pymysql.Error as error:
+            if error_number(error) not in _FORBIDDEN:
+                raise
+            return False
+        return True
+
+    def _take_over_from_anyone(self, session: Session, adopt: str) -> int:
+        """Whoever holds the checkpoint for long is ended, if it is our predecessor."""
+        session.run(f"SET SESSION innodb_lock_wait_timeout = {_PREDECESSOR_WAIT_SECONDS}")
+        try:
+            return self._take_over(session, adopt)
+        except pymysql.Error as error:
+            if error_number(error) != ER.LOCK_WAIT_TIMEOUT:
+                raise
+        session.run("ROLLBACK")
+        rows = session.run(f"SELECT epoch FROM {self._checkpoint} WHERE {self._own_row()}").rows
+        if rows:
+            end_predecessor(session, self._identity, int(rows[0][0]))
+        session.run(f"SET SESSION innodb_lock_wait_timeout = {self._options.lock_timeout_seconds}")
+        return self._take_over(session, adopt)
+
+    def _take_over(self, session: Session, adopt: str) -> int:
         session.run("START TRANSACTION")
         rows = self._locked_checkpoint(session)
         if not rows:
             self._insert_checkpoint(session)
             rows = self._locked_checkpoint(session)
         lineage, epoch, through = rows[0]
-        if lineage != self._identity.lineage:
+        if lineage not in (self._identity.lineage, adopt):
             session.run("ROLLBACK")
             raise self._foreign_lineage()
         self._epoch = int(epoch) + 1
         session.run(
-            f"UPDATE {self._checkpoint} SET epoch = {self._epoch}, updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
+            f"UPDATE {self._checkpoint} SET epoch = {self._epoch}, lineage = {quote_text(self._identity.lineage)},"
+            f" updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
         )
         session.run("COMMIT")
         return int(through)
@@ -130,7 +182,10 @@ class MySqlTarget:
         identity = self._identity
         values = ", ".join(map(quote_text, (identity.daemon, identity.system, identity.lineage)))
         try:
-            session.run(f"INSERT INTO {self._checkpoint} VALUES ({values}, 0, 0, 0, UTC_TIMESTAMP(6))")
+            session.run(
+                f"INSERT INTO {self._checkpoint} (daemon, `system`, lineage, epoch, batch_after, batch_through, updated_at)"
+                f" VALUES ({values}, 0, 0, 0, UTC_TIMESTAMP(6))"
+            )
         except pymysql.IntegrityError as error:
             if error_number(error) != DUPLICATE_KEY:  # else another one made it this moment
                 raise
@@ -142,8 +197,7 @@ class MySqlTarget:
         return NeedsOperator(
             f"the checkpoint in {self._options.database} was written by other state of daemon {self._identity.daemon!r}",
             cause="this daemon's state directory is new or another one: what the target has of it is not known",
-            remedy="use the state directory that wrote it; or, to deliver everything anew from this one, run on the target: "
-            f"DELETE FROM {self._checkpoint} WHERE {self._own_row()}",
+            remedy="start with the state directory that wrote it; if it is lost, 'cdcd recover' takes the systems over",
             code="other-lineage",
         )
 
@@ -167,9 +221,11 @@ class MySqlTarget:
         return Applied(tuple(writer.missing))
 
     def _checkpoint_sql(self, batch: Batch) -> str:
+        stored = batch.progress and self._has_progress
+        progress = f" progress = {quote_text(batch.progress)}," if stored else ""
         return (
             f"UPDATE {self._checkpoint} SET batch_after = {int(batch.after)}, batch_through = {int(batch.through)},"
-            f" updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
+            f"{progress} updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
             f" AND lineage = {quote_text(self._identity.lineage)} AND epoch = {self._epoch}"
         )
 

@@ -17,9 +17,9 @@ import msgspec
 import pymysql
 
 from cdcd.errors import NotReady, Refused
-from cdcd.found_ids import FoundIds, hashable, tables_of
+from cdcd.folding.found_ids import FoundIds, hashable, tables_of
 from cdcd.model import Row, TableWrite, Value, WriteKind
-from cdcd_mysql.errors import core_error, failed_row, translated
+from cdcd_mysql.errors import core_error, failed_row, refused_row, translated
 from cdcd_mysql.jobs import Job, ambiguous, column_of, is_joinable, join_condition, segments, without_null_keys
 from cdcd_mysql.literals import UnfitError, encode_column, of_differences
 from cdcd_mysql.lookups import Lookups, Resolved, where_sql
@@ -189,13 +189,16 @@ class BatchWriter:
         return sql
 
     def _refusal(self, error: pymysql.Error | OSError, step: _Step) -> Exception:
-        translated = core_error(error, f"write to table {step.table}" if step.table else "begin the transaction")
-        if not isinstance(translated, Refused) or step.write < 0:
-            return translated
+        doing = f"write to table {step.table}" if step.table else "begin the transaction"
+        translated = refused_row(error, doing, step.table) if step.write >= 0 else None
+        if translated is None:
+            return core_error(error, doing)
         place = failed_row(error) if step.counts_rows and isinstance(error, pymysql.Error) else None
         places = step.places if place is None or len(step.places) == 1 else step.places[place : place + 1]
         rows = ((step.write, places[0]),) if len(places) == 1 else ()
-        return Refused(translated.what, cause=translated.cause, code=translated.code, rows=rows)
+        return Refused(
+            translated.what, cause=translated.cause, remedy=translated.remedy, code=translated.code, rows=rows
+        )
 
     def _look_at_warnings(self, step: _Step) -> None:
         """In bulk, a warning is a reason to look again row by row; there, most are harmless."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cdcd.adapter import Identity, TableNeed
+from cdcd.errors import PositionLost
 from cdcd_postgres.names import parse_table
 from cdcd_postgres.options import Options
 from cdcd_postgres.reader import PostgresReader
@@ -29,6 +30,20 @@ class PostgresAdapter:
         """See the contract."""
         assert isinstance(options, Options)
         return PostgresSource(identity, options, tables)
+
+    def open_past(
+        self,
+        identity: Identity,
+        options: msgspec.Struct,  # noqa: ARG002 - the contract names the arguments
+        tables: Sequence[TableNeed],  # noqa: ARG002
+    ) -> PostgresSource:
+        """See the contract. A slot does not go back before what was confirmed, and none can be made in the past."""
+        raise PositionLost(
+            f"the log of system '{identity.system}' cannot be read a second time",
+            cause="PostgreSQL keeps what a slot has confirmed for nobody",
+            remedy="read the tables again: 'cdcd resync'",
+            code="past-not-kept",
+        )
 
     def open_target(self, identity: Identity, options: msgspec.Struct) -> PostgresTarget:
         """See the contract."""

@@ -6,13 +6,14 @@ For errors that come from data only the condition and the names of table, column
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import psycopg
 
-from cdcd.errors import CdcdError, NeedsOperator, NotReady, Refused, Unavailable
+from cdcd.errors import CdcdError, FilterRefused, NeedsOperator, NotReady, Refused, Unavailable
 
 
 class _Answer(NamedTuple):
@@ -29,12 +30,13 @@ _TRIGGER: Final = _Answer(Refused, "see what the target's trigger or function de
 _SQL: Final = _Answer(NotReady, "run 'cdcd check': tables, columns or privileges are not as configured")
 _UNKNOWN: Final = _Answer(NeedsOperator, "look at the server's log")
 
+_TIMEOUT: Final = "57014"
 _BY_CODE: Final = {
     "0A000": _SQL,
     "25006": _RETRY,  # read-only: a standby, or a server being failed over
     "42501": _Answer(NotReady, "grant what is missing; 'cdcd check' prints the statements"),
     "55000": _SQL,  # for example: no replica identity, yet updates are published
-    "57014": _RETRY,  # statement timeout
+    _TIMEOUT: _RETRY,  # statement timeout
     "428C9": _SQL,  # a generated column
     "XX001": _UNKNOWN,  # data corrupted
     "XX002": _UNKNOWN,  # index corrupted
@@ -63,6 +65,31 @@ _BY_CLASS: Final = {
     "P0": _TRIGGER,
     "XX": _RETRY,
 }
+DENIED: Final = "42501"
+_CODES: Final = {
+    "22001": "too-long",
+    "22003": "out-of-range",
+    "22008": "out-of-range",
+    "23502": "not-null",
+    "23503": "reference-missing",
+    "23505": "duplicate-key",
+    "23514": "check",
+    "23P01": "exclusion",
+    "44000": "check",
+}
+"""Of what is refused, the code, as other systems' adapters have them; else by class."""
+_CLASS_CODES: Final = {
+    "09": "trigger",
+    "22": "bad-value",
+    "27": "trigger",
+    "38": "trigger",
+    "39": "trigger",
+    "P0": "trigger",
+}
+_IN_FUNCTION: Final = re.compile(r"PL/|SQL function|SQL-Funktion")
+"""In an error's context, which is in the server's language: it was raised inside a function of the target's."""
+_OF_ANOTHER_TABLE: Final = 6
+"""So many quotation marks has a message that names a table, its constraint, and another table that still refers to it."""
 _PERMANENT_AT_LOGIN: Final = (
     "authentication failed",
     "no pg_hba.conf entry",
@@ -77,7 +104,39 @@ def translate(error: psycopg.Error, what: str) -> CdcdError:
     """The error of ours that says what to do about `error`; `what` is what we were doing, as a sentence."""
     answer = answer_to(error)
     cause = _condition(error) if answer.from_data else _message(error)
-    return answer.kind(what, cause=cause, remedy=answer.remedy)
+    return answer.kind(what, cause=cause, remedy=answer.remedy, code=_code(error, answer))
+
+
+def denied(error: psycopg.Error, what: str) -> Refused:
+    """The refusal of rows that our role may not write: all of a table, or those with some column."""
+    return Refused(what, cause=_message(error), remedy=_BY_CODE[DENIED].remedy, code="permission")
+
+
+def _code(error: psycopg.Error, answer: _Answer) -> str:
+    """The code of what is refused; "" is that of the kind of error."""
+    state = error.sqlstate or ""
+    if answer.kind is not Refused:
+        return ""
+    if state == "23503" and (error.diag.message_primary or "").count('"') >= _OF_ANOTHER_TABLE:
+        return "still-referenced"
+    return _CODES.get(state) or _CLASS_CODES.get(state[:2]) or ("trigger" if answer is _TRIGGER else "")
+
+
+@contextmanager
+def filtering(table: str, *, is_filtered: bool = True) -> Iterator[None]:
+    """Raise FilterRefused where a query with somebody's condition fails, for whatever reason but the connection."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if not is_filtered or (answer_to(error).kind is Unavailable and error.sqlstate != _TIMEOUT):
+            raise
+        cause = _condition(error) if answer_to(error).from_data else _message(error)
+        slow = "; a query may not take longer than statement-timeout" if error.sqlstate == _TIMEOUT else ""
+        raise FilterRefused(
+            f"rows of table {table} cannot be chosen like this",
+            cause=cause + slow,
+            remedy="correct the condition; of a large table it needs an index",
+        ) from None
 
 
 def answer_to(error: psycopg.Error) -> _Answer:
@@ -88,7 +147,10 @@ def answer_to(error: psycopg.Error) -> _Answer:
             return _DATA
         login = isinstance(error, psycopg.OperationalError) and any(text in str(error) for text in _PERMANENT_AT_LOGIN)
         return _BY_CLASS["28"] if login else _RETRY
-    return _BY_CODE.get(state) or _BY_CLASS.get(state[:2]) or _UNKNOWN
+    answer = _BY_CODE.get(state) or _BY_CLASS.get(state[:2]) or _UNKNOWN
+    if answer.kind in (NotReady, NeedsOperator) and _IN_FUNCTION.search(error.diag.context or ""):
+        return _TRIGGER
+    return answer
 
 
 @contextmanager

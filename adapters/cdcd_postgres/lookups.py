@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from cdcd.errors import Refused
-from cdcd.found_ids import FoundIds, hashable, key_parts
+from cdcd.folding.found_ids import FoundIds, hashable, key_parts
 from cdcd.model import Lookup, Row, TableWrite, Value, WriteKind
 from cdcd_postgres.catalog import CatalogTable
 from cdcd_postgres.encoding import array_literal, transpose

@@ -21,7 +21,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `dsn` is a libpq connection string or URI; what it sets wins over our defaults. `slot` and `publication` default to
     cdcd_DAEMON_SYSTEM. A publication that another role owns is used as it is and never changed. `outage` is how long we may
-    be away: the server must keep its log for our slot as long.
+    be away: the server must keep its log for our slot as long. `silence_seconds` is how long the server may be silent where
+    it should answer: on the stream, and beyond a statement's timeout.
     """
 
     dsn: str
@@ -34,6 +35,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     statement_timeout_seconds: Seconds = 60
     lock_timeout_seconds: Seconds = 10
     slot_wait_seconds: Seconds = 5
+    silence_seconds: Seconds = 60
     outage: Duration = "3d"
 
     @property

@@ -19,6 +19,7 @@ import msgspec
 
 from cdcd.errors import PositionLost
 
+_LSN: Final = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
 _TOKEN: Final = re.compile(r"(\d{1,20}):(\d{1,10}):([0-9A-F]{1,8})/([0-9A-F]{1,8})(?::(\d{1,20}):(-?\d{1,20}))?")
 
 
@@ -108,6 +109,16 @@ def parse_position(token: str) -> Position:
     lsn = parse_lsn(f"{match[3]}/{match[4]}")
     commit = Moment(lsn - int(match[5]), int(match[6])) if match[5] is not None else None
     return Position(int(match[1]), int(match[2]), lsn, commit)
+
+
+def parse_place(text: str) -> int:
+    """The log sequence number of a position, or of one as PostgreSQL prints it. Raises ValueError for other text."""
+    if _LSN.fullmatch(text):
+        return parse_lsn(text)
+    match = _TOKEN.fullmatch(text)
+    if match is None:
+        raise ValueError("a place in PostgreSQL's log reads 0/16B3748 (pg_current_wal_lsn())")
+    return parse_lsn(f"{match[3]}/{match[4]}")
 
 
 def format_lsn(lsn: int) -> str:

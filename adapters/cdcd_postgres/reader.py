@@ -13,12 +13,12 @@ from cdcd.reader import ForeignKey, TableFacts
 from cdcd_postgres import session
 from cdcd_postgres.catalog import Catalog, CatalogTable, table_shape
 from cdcd_postgres.encoding import text_of
-from cdcd_postgres.errors import answer_to, translated
+from cdcd_postgres.errors import answer_to, filtering, translated
 from cdcd_postgres.names import TableName, parse_table, quote_identifier
 from cdcd_postgres.options import Options
 from cdcd_postgres.rowcode import compile_fetch
 from cdcd_postgres.session import Connection
-from cdcd_postgres.statements import only, select_rows
+from cdcd_postgres.statements import only, select_rows, try_condition
 
 _KEYS_MAX: Final = 500
 _ROW_BYTES_GUESS: Final = 100
@@ -93,6 +93,14 @@ class PostgresReader:
             for start in range(0, len(keys), _KEYS_MAX):
                 rows += self._rows_of(live, columns, key, keys[start : start + _KEYS_MAX])
             return rows
+
+    def check_filter(self, table: str, condition: str) -> None:
+        """See the contract."""
+        with translated(f"table {table} could not be read"):
+            live = self._table(table, ())
+            with filtering(table):
+                for written in (f"({condition}\n)", condition):
+                    self._connected().execute(try_condition(live, written))
 
     def _rows_of(
         self, live: CatalogTable, columns: Sequence[str], key: Sequence[str], keys: Sequence[Sequence[object]]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
 
-from cdcd.errors import ConfigError
+from cdcd.errors import CdcdError, ConfigError
 from cdcd_postgres.errors import translated
 from cdcd_postgres.options import Options
 
@@ -38,6 +40,10 @@ _READING: Final = {"search_path": "pg_catalog"}
 _WRITING: Final = {
     "synchronous_commit": "on",
     "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "30",  # a client that is gone without a word holds no lock for long
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
     "random_page_cost": "1.1",  # a thousand rows of a large table: by its index, not by reading it whole
 }
 _NETWORK: Final = {
@@ -49,7 +55,10 @@ _NETWORK: Final = {
 }
 
 
-_ANSWER_SECONDS_MAX: Final = 30
+_AT_WORK: Final = """
+SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND state = 'active' AND wait_event IS DISTINCT FROM 'ClientRead'
+"""
+_END: Final = "SELECT pg_catalog.pg_terminate_backend($1)"
 
 
 class _Bounded(psycopg.Connection[tuple[Any, ...]]):
@@ -65,24 +74,87 @@ class _Bounded(psycopg.Connection[tuple[Any, ...]]):
         return super().wait(gen, interval, self.answer_seconds_max if timeout is None else timeout)
 
 
+_AnyBounded = TypeVar("_AnyBounded", bound=_Bounded)
+
+
+class _Watched(_Bounded):
+    """A connection whose pipelines may take long, but not because the server has not got them, or has lost us.
+
+    Where nothing comes for a while, it is asked on another connection what it does for this one; when that is nothing, its
+    end of this one is ended: it may hold locks, and would for as long as its own kernel believes in us.
+    """
+
+    silence_seconds: float
+    is_at_work: Callable[[int], bool]
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """See psycopg."""
+        return super().wait(self._listening(gen), interval, timeout)
+
+    def _listening(self, gen: PQGen[RV]) -> PQGen[RV]:
+        """Does as `gen`, which is sent READY_NONE after every interval in which nothing came."""
+        heard_at = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > self.silence_seconds:
+                    self._require_work()
+                    heard_at = time.monotonic()
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            result: RV = done.value
+            return result
+
+    def _require_work(self) -> None:
+        try:
+            at_work = self.is_at_work(self.pgconn.backend_pid)
+        except CdcdError as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the server does not answer: {error.cause}") from error
+        if not at_work:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(
+                "the server waits for us, as we wait for it: something between us lost the connection"
+            )
+
+
 def connect_reading(system: str, options: Options) -> Connection:
     """An ordinary connection for catalog and chunks."""
-    return _bounded(_connect(system, options, {**_timeouts(options), **_READING}, {}), options)
+    return _bounded(_connect(system, options, {**_timeouts(options), **_READING}, {}, _Bounded), options)
 
 
 def connect_writing(system: str, options: Options) -> Connection:
     """An ordinary connection for writes. Its search path is the role's own: the target's triggers may need it."""
-    return _connect(system, options, {**_timeouts(options), **_WRITING}, {})
+    connection = _connect(system, options, {**_timeouts(options), **_WRITING}, {}, _Watched)
+    connection.silence_seconds = options.silence_seconds
+    connection.is_at_work = lambda pid: _is_at_work(system, options, pid)
+    return connection
+
+
+def _is_at_work(system: str, options: Options, pid: int) -> bool:
+    """Whether that server process works; if it waits for its client, it is ended."""
+    asking = connect_reading(system, options)
+    try:
+        with translated(f"system '{system}' did not tell what it does"):
+            at_work = asking.execute(_AT_WORK, [pid]).fetchone() is not None
+            if not at_work:
+                asking.execute(_END, [pid])
+            return at_work
+    finally:
+        close(asking)
 
 
 def connect_replication(system: str, options: Options) -> Connection:
     """A walsender connection; creating a slot waits for running transactions, so it has no statement timeout."""
     settings = {**_READING, "statement_timeout": "0"}
-    return _bounded(_connect(system, options, settings, {"replication": "database"}), options)
+    return _bounded(_connect(system, options, settings, {"replication": "database"}, _Bounded), options)
 
 
 def _bounded(connection: _Bounded, options: Options) -> Connection:
-    connection.answer_seconds_max = options.statement_timeout_seconds + _ANSWER_SECONDS_MAX
+    connection.answer_seconds_max = options.statement_timeout_seconds + options.silence_seconds
     return connection
 
 
@@ -100,7 +172,9 @@ def _timeouts(options: Options) -> dict[str, str]:
     }
 
 
-def _connect(system: str, options: Options, settings: dict[str, str], extra: dict[str, Any]) -> _Bounded:
+def _connect(
+    system: str, options: Options, settings: dict[str, str], extra: dict[str, Any], kind: type[_AnyBounded]
+) -> _AnyBounded:
     try:
         given = conninfo_to_dict(options.dsn)
     except psycopg.ProgrammingError:
@@ -125,4 +199,4 @@ def _connect(system: str, options: Options, settings: dict[str, str], extra: dic
     if options.password is not None:
         parameters["password"] = options.password.reveal()
     with translated(f"system '{system}' cannot be reached"):
-        return _Bounded.connect(**parameters, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor)
+        return kind.connect(**parameters, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor)

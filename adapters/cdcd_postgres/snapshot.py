@@ -42,12 +42,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from cdcd.adapter import RowFilter
 from cdcd.errors import NotReady
 from cdcd.model import ABSENT, Chunk, Event, Op, Relation, Row, Rows, Value
 from cdcd_postgres import statements
 from cdcd_postgres.catalog import Captured, Catalog, CatalogTable
 from cdcd_postgres.encoding import text_of
-from cdcd_postgres.errors import translated
+from cdcd_postgres.errors import filtering, translated
 from cdcd_postgres.names import TableName
 from cdcd_postgres.pgoutput import MARKER_PREFIX, Begin, Marker, Shape, StreamEvent
 from cdcd_postgres.rowcode import compile_fetch
@@ -129,6 +130,7 @@ class _Request(msgspec.Struct):
     table: TableName
     after_key: Row | None
     row_limit: int
+    row_filter: RowFilter | None
     marker: str = ""
     moved: frozenset[Key] = frozenset()
     waits_since: float = 0.0
@@ -171,7 +173,9 @@ class ChunkReader:
         """Whether a chunk is on its way."""
         return self._request is not None
 
-    def request(self, table: TableName, after_key: Row | None, row_limit: int) -> None:
+    def request(
+        self, table: TableName, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> None:
         """Begin a chunk; `place` returns it."""
         assert self._request is None, "one chunk at a time"
         assert row_limit > 0, f"a chunk of {row_limit} rows"
@@ -179,7 +183,7 @@ class ChunkReader:
         if after_key is None or spelled != self._copied:
             self._forget_moves()
         self._copied = spelled
-        self._request = _Request(table, after_key, row_limit)
+        self._request = _Request(table, after_key, row_limit, row_filter)
         self._overtaking = False
         self._attempt(self._request)
 
@@ -296,10 +300,18 @@ class ChunkReader:
     def _select(self, request: _Request, table: CatalogTable, shape: Shape) -> list[Row]:
         relation = shape.relation
         key = [relation.columns[number] for number in relation.identity]
+        row_filter = request.row_filter
         sql = statements.select_chunk(
-            table, relation.columns, key, after=request.after_key is not None, row_limit=request.row_limit
+            table,
+            relation.columns,
+            key,
+            after=request.after_key is not None,
+            row_limit=request.row_limit,
+            row_filter=row_filter,
         )
-        return self._fetch(sql, request.after_key or (), shape)
+        wanted = [] if row_filter is None else [value for values in row_filter.keys for value in values]
+        with filtering(request.table.spelled, is_filtered=row_filter is not None):
+            return self._fetch(sql, [*(request.after_key or ()), *wanted], shape)
 
     def _select_moved(self, moved: AbstractSet[Key], table: CatalogTable, shape: Shape) -> list[Row]:
         """Those rows of the keys that are there."""

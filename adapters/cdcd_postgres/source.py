@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
+from cdcd.adapter import Finding, Identity, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import NotReady, PositionLost, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Event, Op, Row
 from cdcd_postgres import checks, session, slots, statements
@@ -15,7 +15,7 @@ from cdcd_postgres.names import TableName, parse_table
 from cdcd_postgres.notices import read_notice
 from cdcd_postgres.options import Options
 from cdcd_postgres.pgoutput import Decoder, Shape
-from cdcd_postgres.position import Log, Position, Replay, format_lsn, parse_lsn, parse_position
+from cdcd_postgres.position import Log, Position, Replay, format_lsn, parse_lsn, parse_place, parse_position
 from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
@@ -74,7 +74,7 @@ class PostgresSource:
             self._watch = self._prepare_publication(connection, catalog, after)
             horizon_xid = self._next_xid(connection)
         self._replication = session.connect_replication(self._system, self._options)
-        stream = Stream(self._system, self._replication)
+        stream = Stream(self._system, self._replication, self._options.silence_seconds)
         replay = None
         with translated(f"system '{self._system}': the slot could not be used"):
             log, end_lsn = stream.identify()
@@ -147,6 +147,19 @@ class PostgresSource:
             )
         return found[name]
 
+    def earliest(self) -> str | None:
+        """See the contract."""
+        replication = session.connect_replication(self._system, self._options)
+        connection = session.connect_reading(self._system, self._options)
+        try:
+            with translated(f"system '{self._system}': its slot could not be looked at"):
+                log, _ = Stream(self._system, replication, self._options.silence_seconds).identify()
+                slot = slots.read_slot(connection, self._slot)
+        finally:
+            session.close(connection)
+            session.close(replication)
+        return None if slot is None or slot.lost else log.token(slot.confirmed_lsn)
+
     # ---- slot and position -------------------------------------------------------------------------------------------
 
     def _begin(self, connection: Connection) -> int:
@@ -207,8 +220,7 @@ class PostgresSource:
         return PositionLost(
             f"system '{self._system}' cannot be read on after {format_lsn(position.lsn)}",
             cause=cause,
-            remedy="bring the server back that has this log, or run 'cdcd resync' for the entities of this system; "
-            "nothing was skipped",
+            remedy="bring the server back that has this log; nothing was skipped",
         )
 
     def _resolve(self, relation: StreamRelation, catalog: Catalog) -> Shape | None:
@@ -256,11 +268,20 @@ class PostgresSource:
         lsn = parse_position(position).lsn
         self._stream.confirm(lsn if self._chunks.needed_lsn is None else min(lsn, self._chunks.needed_lsn))
 
-    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+    def request_chunk(
+        self, table: str, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> None:
         """See the contract."""
         assert self._chunks is not None, "not started"
-        assert table in self._names, f"table {table} is not captured"
-        self._chunks.request(self._names[table], after_key, row_limit)
+        name = self._options.checkpoint_table if table == CHECKPOINT_TABLE else self._names[table]
+        self._chunks.request(name, after_key, row_limit, row_filter)
+
+    def estimate(self, table: str) -> int:
+        """See the contract."""
+        name = self._options.checkpoint_table if table == CHECKPOINT_TABLE else self._names[table]
+        with translated(f"system '{self._system}' did not tell the size of a table"):
+            row = self._ordinary().execute(statements.ESTIMATE, [name.schema, name.name]).fetchone()
+        return int(row[0]) if row is not None else 0
 
     def status(self) -> SourceStatus:
         """See the contract. Bytes of write-ahead log; `retained_bytes` is what the slot keeps the server from removing.
@@ -277,6 +298,15 @@ class PostgresSource:
             self._watch.look_again(self._ordinary(), parse_lsn(head), self._decoder.lsn, self._decoder.truncated)
         self._decoder.truncated.clear()
         return SourceStatus(head, lag_bytes, retained_bytes)
+
+    def reached(self, position: str) -> bool:
+        """See the contract. A place is an LSN ("0/16B3748")."""
+        assert self._decoder is not None, "not started"
+        assert self._stream is not None
+        has_reached = self._decoder.lsn >= parse_place(position)
+        if not has_reached:
+            self._stream.ask_again()  # an idle log moves on only when the server tells
+        return has_reached
 
     def close(self) -> None:
         """See the contract."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from cdcd.adapter import RowFilter
 from cdcd_postgres.catalog import CatalogTable
 from cdcd_postgres.names import TableName, quote_identifier, quote_literal
 from cdcd_postgres.position import format_lsn
@@ -90,24 +91,60 @@ def lock_against_ddl(table: CatalogTable) -> str:
 
 
 def select_chunk(
-    table: CatalogTable, columns: Sequence[str], key: Sequence[str], *, after: bool, row_limit: int
+    table: CatalogTable,
+    columns: Sequence[str],
+    key: Sequence[str],
+    *,
+    after: bool,
+    row_limit: int,
+    row_filter: RowFilter | None = None,
 ) -> str:
-    """Rows in key order, those after the key given as parameters if `after`."""
+    """Rows in key order, those after the key given as parameters if `after`; those of a filter's keys come behind it."""
     ordered = ", ".join(quote_identifier(name) for name in key)
     places = ", ".join(f"${number}" for number in range(1, len(key) + 1))
-    where = f" WHERE ({ordered}) > ({places})" if after else ""
+    conditions = [f"({ordered}) > ({places})"] if after else []
+    if row_filter is not None:
+        conditions.append(f"({_chosen(row_filter, len(key) if after else 0)}\n)")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     listed = ", ".join(quote_identifier(name) for name in columns)
     return f"SELECT {listed} FROM {only(table)}{where} ORDER BY {ordered} LIMIT {row_limit:d}"
 
 
 def select_rows(table: CatalogTable, columns: Sequence[str], key: Sequence[str], *, row_count: int) -> str:
     """Rows by key: parameters are `row_count` keys, one after the other. As comparisons, so that they take their types."""
-    alternatives = [
-        "(" + " AND ".join(f"{quote_identifier(name)} = ${first + place}" for place, name in enumerate(key, 1)) + ")"
-        for first in range(0, row_count * len(key), len(key))
-    ]
     listed = ", ".join(quote_identifier(name) for name in columns)
-    return f"SELECT {listed} FROM {only(table)} WHERE {' OR '.join(alternatives)}"
+    return f"SELECT {listed} FROM {only(table)} WHERE {_one_of(key, row_count)}"
+
+
+def _one_of(key: Sequence[str], count: int, after: int = 0) -> str:
+    """A condition for any of `count` keys, which are parameters behind the first `after` ones."""
+    return " OR ".join(
+        "(" + " AND ".join(f"{quote_identifier(name)} = ${first + place}" for place, name in enumerate(key, 1)) + ")"
+        for first in range(after, after + count * len(key), len(key))
+    )
+
+
+def _chosen(row_filter: RowFilter, after: int) -> str:
+    if row_filter.columns and not row_filter.keys:
+        return "false"
+    if row_filter.columns:
+        return _one_of(row_filter.columns, len(row_filter.keys), after)
+    return row_filter.where
+
+
+def try_condition(table: CatalogTable, condition: str) -> str:
+    """Have the server look at an operator's condition, which stands as it is: on a line of its own, for comments."""
+    return f"SELECT 1 FROM {only(table)} WHERE {condition}\n LIMIT 0"
+
+
+ESTIMATE: Final = """
+SELECT CASE WHEN c.relkind = 'p' THEN (
+    SELECT sum(greatest(l.reltuples, 0)) FROM pg_catalog.pg_partition_tree(c.oid) AS t
+    JOIN pg_catalog.pg_class AS l ON l.oid = t.relid WHERE t.isleaf)
+  ELSE greatest(c.reltuples, 0) END::bigint
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2
+"""
 
 
 def create_checkpoint_table(table: TableName) -> tuple[str, ...]:
@@ -126,6 +163,7 @@ def create_checkpoint_table(table: TableName) -> tuple[str, ...]:
   batch_after bigint NOT NULL,
   batch_through bigint NOT NULL,
   updated_at timestamptz NOT NULL,
+  progress text,
   PRIMARY KEY (daemon, system)
 ) WITH (fillfactor = 50)""",
         f"COMMENT ON TABLE {table.sql} IS 'cdcd: through which batch_through each daemon has written here'",
@@ -145,33 +183,46 @@ def create_xref_table(table: TableName) -> tuple[str, ...]:
     )
 
 
+def add_progress(table: TableName) -> str:
+    """For a table of an earlier version."""
+    return f"ALTER TABLE {table.sql} ADD COLUMN progress text"
+
+
+def read_checkpoint(table: TableName, *, has_progress: bool) -> str:
+    """Parameters: daemon, system."""
+    progress = "coalesce(progress, '')" if has_progress else "''"
+    return f"SELECT lineage, epoch, batch_through, {progress} FROM {table.sql} WHERE daemon = $1 AND system = $2"
+
+
 def take_over(table: TableName) -> str:
-    """Parameters: daemon, system, lineage. No row comes back when the row belongs to another lineage."""
+    """Parameters: daemon, system, lineage, adopted lineage. No row comes back when the row belongs to yet another."""
     return f"""
 INSERT INTO {table.sql} AS c (daemon, system, lineage, epoch, batch_after, batch_through, updated_at)
 VALUES ($1, $2, $3, 1, 0, 0, now())
-ON CONFLICT (daemon, system) DO UPDATE SET epoch = c.epoch + 1, updated_at = now() WHERE c.lineage = excluded.lineage
+ON CONFLICT (daemon, system) DO UPDATE SET epoch = c.epoch + 1, lineage = excluded.lineage, updated_at = now()
+WHERE c.lineage IN (excluded.lineage, $4)
 RETURNING epoch, batch_through"""
 
 
-def move_checkpoint(table: TableName) -> str:
-    """Parameters: after, through, daemon, system, lineage, epoch. Divides by zero when we are not the writer any more.
+def move_checkpoint(table: TableName, *, has_progress: bool) -> str:
+    """Parameters: after, through, daemon, system, lineage, epoch, and the progress if that has a column ('' leaves it).
 
-    So the statements behind it in the same pipeline fail too, without a round trip to look at the number of rows.
+    Divides by zero when we are not the writer any more: so the statements behind it in the same pipeline fail too,
+    without a round trip to look at the number of rows.
     """
+    progress = ", progress = coalesce(nullif($7::text, ''), progress)" if has_progress else ""
     return f"""
 WITH moved AS (
-  UPDATE {table.sql} SET batch_after = $1::bigint, batch_through = $2::bigint, updated_at = now()
+  UPDATE {table.sql} SET batch_after = $1::bigint, batch_through = $2::bigint, updated_at = now(){progress}
   WHERE daemon = $3 AND system = $4 AND lineage = $5 AND epoch = $6::bigint RETURNING 1
 ) SELECT 1 / count(*) FROM moved"""
+
+
+MAY_MOVE_CHECKPOINT: Final = "SELECT has_table_privilege($1, 'UPDATE')"
+"""Parameter: the checkpoint table, quoted. Whether our role may write there."""
 
 
 def holds_checkpoint(table: TableName) -> str:
     """Parameters: daemon, system, lineage, epoch. Whether we are still the writer."""
     return f"""
 SELECT EXISTS (SELECT FROM {table.sql} WHERE daemon = $1 AND system = $2 AND lineage = $3 AND epoch = $4::bigint)"""
-
-
-def forget_checkpoint(table: TableName, daemon: str, system: str) -> str:
-    """For a person: give up what the row says."""
-    return f"DELETE FROM {table.sql} WHERE daemon = {quote_literal(daemon)} AND system = {quote_literal(system)};"

@@ -20,7 +20,7 @@ from cdcd_postgres.session import Connection
 
 POLL_BYTES_MAX: Final = 4 << 20
 STATUS_INTERVAL_SECONDS: Final = 1.0
-SILENCE_SECONDS_MAX: Final = 60.0
+ASKED_INTERVAL_SECONDS: Final = 0.02
 _STATUS: Final = struct.Struct(">cQQQqB")
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 
@@ -28,8 +28,9 @@ _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 class Stream:
     """One replication connection."""
 
-    def __init__(self, system: str, connection: Connection) -> None:
+    def __init__(self, system: str, connection: Connection, silence_seconds_max: float) -> None:
         self._system = system
+        self._silence_seconds_max = silence_seconds_max
         self._connection = connection
         self._pgconn = connection.pgconn
         self._confirmed_lsn = 0
@@ -92,6 +93,11 @@ class Stream:
         if asked or time.monotonic() - self._sent_at >= STATUS_INTERVAL_SECONDS:
             self._send(flushed_lsn=0)
 
+    def ask_again(self) -> None:
+        """Ask the server where it is, unless that was done a moment ago: somebody waits for an idle log's end."""
+        if time.monotonic() - self._sent_at >= ASKED_INTERVAL_SECONDS:
+            self._send(flushed_lsn=0)
+
     def confirm(self, lsn: int) -> None:
         """Everything before `lsn` may be discarded."""
         if lsn > self._confirmed_lsn:
@@ -120,9 +126,11 @@ class Stream:
         """A server that does not answer is gone, though its connection may not know yet."""
         if heard:
             self._unanswered_since = None
-        elif self._unanswered_since is not None and time.monotonic() - self._unanswered_since > SILENCE_SECONDS_MAX:
+        elif (
+            self._unanswered_since is not None and time.monotonic() - self._unanswered_since > self._silence_seconds_max
+        ):
             raise Unavailable(
-                f"system '{self._system}' has been silent for {SILENCE_SECONDS_MAX:.0f} seconds",
+                f"system '{self._system}' has been silent for {self._silence_seconds_max:.0f} seconds",
                 cause="it does not answer on the replication connection",
             )
 

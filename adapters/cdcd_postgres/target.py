@@ -9,16 +9,17 @@ from typing import Any, Final, NamedTuple, NoReturn
 import psycopg
 from msgspec import structs
 
-from cdcd.adapter import Applied, Finding, Identity, TableNeed
+from cdcd.adapter import Applied, Checkpoint, Finding, Identity, TableNeed
 from cdcd.errors import CdcdError, Fenced, NeedsOperator, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Row, TableShape, TableWrite, WriteKind
 from cdcd_postgres import checks, session, statements
 from cdcd_postgres.catalog import Catalog, CatalogTable, table_shape
 from cdcd_postgres.encoding import array_literal, transpose
-from cdcd_postgres.errors import answer_to, translate, translated
+from cdcd_postgres.errors import DENIED, answer_to, denied, translate, translated
 from cdcd_postgres.lookups import Lookups, Resolved
 from cdcd_postgres.names import TableName, parse_table
 from cdcd_postgres.options import Options
+from cdcd_postgres.predecessor import end_predecessor
 from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
 from cdcd_postgres.writes import PlanKey, WritePlan, plan_key, plan_write
@@ -43,6 +44,7 @@ class PostgresTarget:
         self._plans: dict[PlanKey, WritePlan] = {}
         self._lookup_texts: dict[Hashable, str] = {}
         self._has_applied = False
+        self._has_progress = False
 
     # ---- look, and take over -----------------------------------------------------------------------------------------
 
@@ -63,17 +65,34 @@ class PostgresTarget:
                 if name in found
             }
 
-    def open(self, *, xref_table: str = "") -> int:
+    def checkpoint(self) -> Checkpoint | None:
+        """See the contract."""
+        connection, identity = self._connected(), self._identity
+        with translated(f"system '{self._system}': the checkpoint could not be read"):
+            table = Catalog(connection).table(self._checkpoint)
+            if table is None:
+                return None
+            sql = statements.read_checkpoint(self._checkpoint, has_progress=_has_progress(table))
+            row = connection.execute(sql, [identity.daemon, identity.system]).fetchone()
+        return None if row is None else Checkpoint(row[0], int(row[1]), int(row[2]), row[3])
+
+    def open(self, *, xref_table: str = "", adopt: str = "") -> int:
         """See the contract."""
         connection = self._connected()
         identity = self._identity
-        with translated(f"system '{self._system}': the checkpoint could not be taken over"), connection.transaction():
+        what = f"system '{self._system}': the checkpoint could not be taken over"
+        with translated(what):
+            end_predecessor(connection, identity)
+        with translated(what), connection.transaction():
             connection.execute(statements.LOCK_OURS)
-            self._prepare_table(connection, self._checkpoint, statements.create_checkpoint_table(self._checkpoint))
+            table = self._prepare_table(
+                connection, self._checkpoint, statements.create_checkpoint_table(self._checkpoint)
+            )
+            self._has_progress = _has_progress(table) or self._add_progress(connection)
             if xref_table:
                 name = parse_table(xref_table)
                 self._prepare_table(connection, name, statements.create_xref_table(name))
-            parameters = [identity.daemon, identity.system, identity.lineage]
+            parameters = [identity.daemon, identity.system, identity.lineage, adopt or identity.lineage]
             row = connection.execute(statements.take_over(self._checkpoint), parameters).fetchone()
             if row is None:
                 raise self._wrong_lineage()
@@ -90,7 +109,16 @@ class PostgresTarget:
             self._connection = session.connect_writing(self._system, self._options)
         return self._connection
 
-    def _prepare_table(self, connection: Connection, name: TableName, create: Sequence[str]) -> None:
+    def _add_progress(self, connection: Connection) -> bool:
+        """Have the column that earlier versions lacked; only the table's owner may add it, and we can do without."""
+        try:
+            with connection.transaction():
+                connection.execute(statements.add_progress(self._checkpoint))
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        return True
+
+    def _prepare_table(self, connection: Connection, name: TableName, create: Sequence[str]) -> CatalogTable:
         """Create a table of ours, and have our own publication list it: that of the checkpoint marks our transactions."""
         catalog = Catalog(connection)
         table = catalog.table(name)
@@ -102,14 +130,14 @@ class PostgresTarget:
         publication = self._options.publication_name(self._identity)
         if read_publication(connection, publication) is not None:
             ensure_publication(connection, publication, [table], exactly=False)
+        return table
 
     def _wrong_lineage(self) -> NeedsOperator:
-        table, identity = self._checkpoint, self._identity
+        table = self._checkpoint
         return NeedsOperator(
             f"system '{self._system}' was written under another state directory",
             cause=f"its row in {table.spelled} has another lineage: the state directory is new, restored or not ours",
-            remedy="start with the state directory that belongs to it; or, to begin anew with this one, run in "
-            f"{self._system}: {statements.forget_checkpoint(table, identity.daemon, identity.system)}",
+            remedy="start with the state directory that belongs to it; if it is lost, 'cdcd recover' takes the systems over",
             code="other-lineage",
         )
 
@@ -136,7 +164,8 @@ class PostgresTarget:
         run = _Run(self._connected())
         lookups = Lookups(self._connected(), self._describe, self._lookup_texts, self._system)
         run.add("BEGIN")
-        run.add(statements.move_checkpoint(self._checkpoint), self._checkpoint_parameters(batch))
+        move = statements.move_checkpoint(self._checkpoint, has_progress=self._has_progress)
+        run.add(move, self._checkpoint_parameters(batch))
         for number, write in enumerate(writes):
             if write.lookups and write.rows:
                 run.flush()
@@ -181,6 +210,7 @@ class PostgresTarget:
             identity.system,
             identity.lineage,
             str(self._epoch),
+            *([batch.progress] if self._has_progress else []),
         ]
 
     def _plan(self, write: TableWrite) -> WritePlan:
@@ -220,9 +250,17 @@ class PostgresTarget:
                 remedy="stop the other daemon of this name, then start this one",
             ) from None
         ours = translate(error, what)
+        if isinstance(ours, NotReady) and error.sqlstate == DENIED and self._may_move_checkpoint():
+            raise denied(error, what) from None
         if isinstance(ours, NotReady) and self._has_applied:
             raise Unavailable(what, cause=f"{ours.cause}: a table may have changed, looking at it anew") from error
         raise ours from (None if answer_to(error).from_data else error)
+
+    def _may_move_checkpoint(self) -> bool:
+        """Whether our role may write at all, so that what it was denied is about some rows."""
+        with translated(f"the privileges on the checkpoint of system '{self._system}' could not be read"):
+            row = self._connected().execute(statements.MAY_MOVE_CHECKPOINT, [self._checkpoint.sql]).fetchone()
+        return row is not None and bool(row[0])
 
     def _is_writer(self) -> bool:
         identity = self._identity
@@ -230,6 +268,10 @@ class PostgresTarget:
         with translated(f"the checkpoint of system '{self._system}' could not be read"):
             row = self._connected().execute(statements.holds_checkpoint(self._checkpoint), parameters).fetchone()
         return row is not None and bool(row[0])
+
+
+def _has_progress(checkpoint: CatalogTable) -> bool:
+    return any(column.name == "progress" for column in checkpoint.columns)
 
 
 class _Statement(NamedTuple):

@@ -17,9 +17,18 @@ COMMANDS: Final = {
     "history": "Show what happened to a record: changes, decisions and why, and who was told when.",
     "pause": "Stop delivering to a system; everything waits in the outbox.",
     "resume": "Deliver again, and retry at once what stopped or waits.",
-    "resync": "Compare and mend an entity as a whole, while changes flow.",
+    "deliver": "Tell now what a schedule has told later.",
+    "resync": "Compare and mend an entity, whole or in part, while changes flow.",
+    "reposition": "Read a system's log from now on where its place is lost, and compare all its tables.",
+    "parked": "List what a target refuses; try it again, correct it, or let it go.",
     "conflicts": "List what lost against its owner; accept it, or have the owner's value written back.",
+    "wait": "Wait until everything committed by now has arrived everywhere.",
+    "reload": "Have the running daemon take over the changed configuration file.",
     "rewind": "Send a system the present value of all that changed since a moment.",
+    "replay": "Fill an empty or lost target with everything that is known.",
+    "recover": "Take systems over whose state directory is lost, with a new one.",
+    "journal": "Look into the journal, make room in it, check and mend it.",
+    "support-bundle": "Put together what a bug report needs: no values, no secrets.",
 }
 
 
@@ -34,7 +43,7 @@ class _Commands(click.Group):
         """Import the one that is called."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"cdcd.cli.{cmd_name}")
+        module = importlib.import_module(f"cdcd.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

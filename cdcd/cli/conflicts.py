@@ -297,7 +297,7 @@ def _journal(config: Path, state: State, name: str, found: Sequence[Conflict]) -
     for start in range(0, len(found), PART):
         listed = [[c.entity, c.key.hex(), c.system, c.slot, c.seq] for c in found[start : start + PART]]
         seq = daemon.ask(config, "conflicts", accept=name == "accept", conflicts=listed)["seq"]
-        until = time.monotonic() + WAIT_SECONDS
+        until = time.monotonic() + (WAIT_SECONDS if daemon.is_running(config) else 0.0)
         while (outcome := outcome_of(state, seq)) is None and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
         if outcome is None:

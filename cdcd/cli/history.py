@@ -42,6 +42,7 @@ _DECISIONS = {
     "corrected": "put right again",
     "settled": "first copy",
     "redelivered": "told anew",
+    "rewound": "to be told anew",
     "unmatched": "may not be created from here",
     "told": "along with another record",
     "waiting": "waits for a row that it refers to",
@@ -49,12 +50,23 @@ _DECISIONS = {
     "not-published": "this system may not tell about it",
     "accept": "accepted by a person",
     "reject": "rejected by a person",
+    "edited": "corrected by a person",
 }
 """Decisions in other words, where the word alone says too little."""
 _ABOUT = {"created": "its creation", "deleted": "its deletion", "archived": "the record was deleted before"}
 _OWNERS = {"nobody": "", "latest": "  the latest change counts", "sum": "  changes are added up"}
 _WRITES = {"full": "whole record: ", "delete": "delete", "add": "adds to ", "rekey": "another key: "}
-_COLOURS = {"committed": "green", "parked": "red", "waiting": "yellow", "unknown": "green", "not told": "dim"}
+_COLOURS = {
+    "committed": "green",
+    "parked": "red",
+    "waiting": "yellow",
+    "unknown": "green",
+    "owed": "yellow",
+    "not told": "dim",
+}
+_OUTCOMES = {"waiting": "not committed yet", "unknown": "committed", "owed": "owed"}
+_SELF_ASKED = {"command deliver", "command retry", "command owe", "command copy"}
+"""Commands that no operator gives, but the daemon itself."""
 _LOST = {"revert", "ignore", "hold", "older", "trigger", "unmatched", "held", "waiting", "not-published"}
 
 
@@ -200,7 +212,8 @@ def _text(*parts: tuple[str, str]) -> Text:
 
 def _heading(change: Change) -> Text:
     decision = _decision(change)
-    by = ", ".join(change.held_by) or change.system or "an operator"
+    nobody = "cdcd" if change.kind in _SELF_ASKED else "an operator"
+    by = ", ".join(change.held_by) or change.system or nobody
     place = f" at {change.position}" if change.position else ""
     where = "its journal entry was trimmed" if change.at_us is None else f"{change.kind}{place}"
     return _text(
@@ -263,8 +276,7 @@ def _outcome(effect: Effect, change: Change) -> str:
     if effect.outcome == "committed" and effect.committed_at_us is not None:
         after = "" if change.at_us is None else f", {_seconds(effect.committed_at_us - change.at_us)} later"
         return f"committed {_moment(effect.committed_at_us)}{after}"
-    named = {"waiting": "not committed yet", "parked": "parked", "unknown": "committed", "not told": "not told"}
-    return named[effect.outcome] + (f" ({effect.reason})" if effect.reason else "")
+    return _OUTCOMES.get(effect.outcome, effect.outcome) + (f" ({effect.reason})" if effect.reason else "")
 
 
 def _seconds(us: int) -> str:

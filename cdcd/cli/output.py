@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def common(function: F) -> F:
 def answer(command: str, as_json: bool, action: Callable[[], Verdict]) -> NoReturn:
     """Do `action`, print what came of it, and exit with its code. Errors go to stderr, without a traceback."""
     try:
-        verdict = action()
+        verdict = _carried_out(action)
     except CdcdError as error:
         if as_json:
             _print_json(command, False, error.what, None, _as_object(error))
@@ -54,6 +55,15 @@ def answer(command: str, as_json: bool, action: Callable[[], Verdict]) -> NoRetu
         for line in (*verdict.lines, verdict.summary):
             click.echo(line)
     sys.exit(verdict.exit_code)
+
+
+def _carried_out(action: Callable[[], Verdict]) -> Verdict:
+    try:
+        return action()
+    except sqlite3.DatabaseError as error:
+        from cdcd.storage import translated  # noqa: PLC0415 - few commands end so
+
+        raise translated(error) from error
 
 
 def _as_object(error: CdcdError) -> dict[str, Any]:

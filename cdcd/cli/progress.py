@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +18,7 @@ REFRESH_SECONDS = 0.5
 
 
 class CopyBars:
-    """A bar per system: tables copied of all, rows so far. How many rows there will be, no server tells cheaply."""
+    """A bar per system: tables copied of all, rows so far, and of about how many as far as servers guess that."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -25,7 +26,7 @@ class CopyBars:
             TextColumn("copy from {task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("tables, {task.fields[rows]:,} rows {task.fields[table]}"),
+            TextColumn("tables, {task.fields[rows]} rows {task.fields[table]}"),
             TimeElapsedColumn(),
             auto_refresh=False,
         )
@@ -40,11 +41,61 @@ class CopyBars:
 
     def _set(self, system: str, copies: Sequence[CopyStatus]) -> None:
         done = sum(copy.done for copy in copies)
-        rows = sum(copy.rows for copy in copies)
+        read, expected = sum(copy.rows for copy in copies), sum(max(copy.rows, copy.estimate) for copy in copies)
+        rows = f"{read:,} of about {expected:,}" if expected > read else f"{read:,}"
         table = next((copy.table for copy in copies if not copy.done), "")
         if system not in self._tasks:
             self._tasks[system] = self._progress.add_task(system, total=len(copies), rows=rows, table=table)
         self._progress.update(self._tasks[system], completed=done, rows=rows, table=table)
+
+
+def watch_resync(ask: Callable[[], list[dict[str, Any]]], entity: str, seq: int | None) -> str:
+    """Show on stderr how a resync reads its tables, until all are read; return what to say in the end.
+
+    Ctrl-C ends only the watching.
+    """
+    progress = Progress(
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:,} rows, {task.fields[rate]:,.0f} rows/s {task.fields[state]}"),
+        TimeElapsedColumn(),
+        auto_refresh=False,
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, TaskID] = {}
+    try:
+        with progress:
+            while True:
+                copies = ask()
+                for copy in copies:
+                    _show_copy(progress, tasks, copy)
+                progress.refresh()
+                if not any(copy["state"] in ("reading", "paused") for copy in copies):
+                    return _outcome(entity, seq, copies)
+                time.sleep(REFRESH_SECONDS)
+    except KeyboardInterrupt:
+        return f"the resync of {entity} goes on; 'cdcd resync --list' shows it, 'cdcd resync --cancel {entity}' ends it"
+
+
+def _show_copy(progress: Progress, tasks: dict[str, TaskID], copy: dict[str, Any]) -> None:
+    at = f"{copy['system']}: {copy['table']}"
+    done = copy["state"] == "done"
+    total = copy["rows"] if done else max(copy["estimate"], copy["rows"]) or None
+    if at not in tasks:
+        tasks[at] = progress.add_task(at, total=total, rate=0.0, state="")
+    state = "" if copy["state"] == "reading" else copy["state"]
+    progress.update(tasks[at], total=total, completed=copy["rows"], rate=copy["rows_per_second"], state=state)
+
+
+def _outcome(entity: str, seq: int | None, copies: list[dict[str, Any]]) -> str:
+    ended = [copy for copy in copies if copy["state"] != "done"]
+    rows = sum(copy["rows"] for copy in copies)
+    if ended:
+        return f"the resync of {entity} has ended early: {ended[0]['state']}"
+    return (
+        f"all tables of {entity} are read, {rows:,} rows; what differed is on its way (journal entry {seq} and later)"
+    )
 
 
 def show_copies(ask: Callable[[], DaemonStatus]) -> None:

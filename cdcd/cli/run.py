@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -14,28 +16,43 @@ from cdcd import config as c
 from cdcd import logs, preflight
 from cdcd.cli import check
 from cdcd.cli.output import Verdict, answer, common
-from cdcd.state_directory import StateDirectory, lock_for_supervisor, refuse_if_running
+from cdcd.errors import NotReady
+from cdcd.reloading import file_stamp
+from cdcd.standby import Running, Standby, remembered
+from cdcd.state_directory import Lock, StateDirectory, lock_for_supervisor, refuse_if_running
 
 if TYPE_CHECKING:
     from cdcd.supervisor import Supervisor
     from cdcd.web.server import WebServer
 
 
+BIND_SECONDS: Final = 3.0
+_BIND_AGAIN_SECONDS: Final = 0.1
+_log: Final = logging.getLogger("cdcd.run")
+
+
 @click.command("run")
+@click.option("--standby", "stands_by", is_flag=True, help="Wait while another daemon of this state runs; take over.")
+@click.option("--take-over-after-stop", "after_stop", is_flag=True, help="With --standby: also when it was stopped.")
 @common
-def command(config: Path, as_json: bool) -> None:
+def command(stands_by: bool, after_stop: bool, config: Path, as_json: bool) -> None:
     """Start the daemon and stay in the foreground, until SIGTERM or Ctrl-C.
 
     Starts nothing and writes nothing when a server lacks something ('cdcd check' lists it). A server that is merely
     down does not keep the others waiting. With --json, the object comes at the end.
+
+    With --standby it waits while another daemon runs on the same state directory, and takes over within seconds when
+    that one dies or freezes; not when it is stopped on purpose, unless --take-over-after-stop is given.
     """
     logs.setup("supervisor")
-    answer("run", as_json, lambda: _run(config))
+    answer("run", as_json, lambda: _run(config, stands_by=stands_by, after_stop=after_stop))
 
 
-def _run(config: Path) -> Verdict:
+def _run(config: Path, *, stands_by: bool, after_stop: bool) -> Verdict:
     directory = StateDirectory(Path(c.read(config).daemon.state_dir))
-    refuse_if_running(directory)
+    if not stands_by:
+        refuse_if_running(directory)
+    stamp = file_stamp(config)
     outcome = preflight.check_apart(config)
     result = {"findings": outcome.findings, "unreachable": outcome.unreachable}
     if outcome.forbidding(first_start=not directory.state.exists()):
@@ -44,22 +61,42 @@ def _run(config: Path) -> Verdict:
         click.echo(line, err=True)
     for name in outcome.unreachable:
         click.echo(f"{name} is not reachable: starting without it, it is tried again with growing pauses", err=True)
-    code = _supervise(outcome, directory)
+    os.umask(0o077)
+    directory.prepare()
+    running = Running(outcome.blueprint, stamp)
+    if not stands_by:
+        code = _supervise(running, directory, lock_for_supervisor(directory))
+        return Verdict("stopped", result, exit_code=code)
+    standby = Standby(directory, after_stop=after_stop)
+    lock = standby.take_over()
+    if lock is None:
+        return Verdict("stopped while standing by", result)
+    running = _predecessors(running, directory) if standby.has_waited else running
+    code = _supervise(running, directory, lock, silent_since_us=standby.silent_since_us)
     return Verdict("stopped", result, exit_code=code)
 
 
-def _supervise(outcome: preflight.Outcome, directory: StateDirectory) -> int:
+def _predecessors(own: Running, directory: StateDirectory) -> Running:
+    """What the daemon ran with that died: its file may be in the middle of an edit. Only where we listen is our own."""
+    found = remembered(directory.running)
+    if found is None or found.blueprint.config.daemon.name != own.blueprint.config.daemon.name:
+        return own
+    config = found.blueprint.config
+    daemon = msgspec.structs.replace(config.daemon, listen=own.blueprint.config.daemon.listen)
+    blueprint = msgspec.structs.replace(found.blueprint, config=msgspec.structs.replace(config, daemon=daemon))
+    return Running(blueprint, found.stamp)
+
+
+def _supervise(running: Running, directory: StateDirectory, lock: Lock, *, silent_since_us: int = 0) -> int:
     from cdcd.state import State  # noqa: PLC0415
     from cdcd.supervisor import Supervisor  # noqa: PLC0415
 
-    os.umask(0o077)
-    directory.prepare()
-    lock = lock_for_supervisor(directory)
     state = State(directory.state)
     known = state.get("vocabulary") or b""
     state.close()
-    supervisor = Supervisor(msgspec.structs.replace(outcome.blueprint, vocabulary=known), directory, lock)
-    web = _serve(supervisor, outcome.blueprint.config.daemon.listen)
+    blueprint = msgspec.structs.replace(running.blueprint, vocabulary=known)
+    supervisor = Supervisor(blueprint, directory, lock, stamp=running.stamp, silent_since_us=silent_since_us)
+    web = _serve(supervisor, blueprint.config.daemon.listen, as_successor=silent_since_us > 0)
     supervisor.start()
     if sys.stderr.isatty():
         from cdcd.cli.progress import show_copies  # noqa: PLC0415
@@ -71,7 +108,19 @@ def _supervise(outcome: preflight.Outcome, directory: StateDirectory) -> int:
     return code
 
 
-def _serve(supervisor: Supervisor, listen: str | None) -> WebServer | None:
+def _serve(supervisor: Supervisor, listen: str | None, *, as_successor: bool) -> WebServer | None:
+    """Who takes over gives the one who died a moment to let go of the address, and goes on without it otherwise."""
     from cdcd.web.server import WebServer  # noqa: PLC0415
 
-    return WebServer(listen, supervisor.mailbox.ask) if listen is not None else None
+    until = time.monotonic() + (BIND_SECONDS if as_successor else 0.0)
+    while listen is not None:
+        try:
+            return WebServer(listen, supervisor.mailbox.ask)
+        except NotReady as error:
+            if not as_successor:
+                raise
+            if time.monotonic() > until:
+                _log.error("going on without the web page and the metrics", extra=logs.fields(error))
+                return None
+            time.sleep(_BIND_AGAIN_SECONDS)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from cdcd import config as c
 from cdcd import config_rules, control, health
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.errors import CdcdError, Unavailable
+from cdcd.scheduling.deliveries import Standing
 from cdcd.state_directory import StateDirectory
-from cdcd.status import DaemonStatus, SystemStatus, offline
+from cdcd.status import CopyStatus, DaemonStatus, SystemStatus, offline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -107,7 +109,7 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
         f"{resolve.lag_events:,} entries",
         f"{resolve.held + resolve.conflicts:,} held" if resolve.held + resolve.conflicts else "",
     )
-    parts: list[RenderableType] = [table, "", _facts(status), *_errors(status), *_suspended(status)]
+    parts: list[RenderableType] = [table, "", _facts(status), *_later(status), *_errors(status), *_suspended(status)]
     if bars is not None and status.copying():
         parts.append(bars.update(status))
     elif status.copying():
@@ -153,6 +155,34 @@ def _errors(status: DaemonStatus) -> list[RenderableType]:
     return found
 
 
+def _later(status: DaemonStatus) -> list[RenderableType]:
+    """What is told later, and when: schedules, and what a pause holds back."""
+    targets = {name: system.deliver for name, system in status.systems.items() if system.deliver is not None}
+    return [
+        f"{found.entity} to {name} ({found.schedule}): {_owed(found, status.at_us)}, {_when(found)}"
+        for name, deliver in targets.items()
+        for found in deliver.later
+    ]
+
+
+def _owed(found: Standing, now_us: int) -> str:
+    if not found.records:
+        return "nothing is owed"
+    return f"{found.records:,} records owed, the first for {max(0, now_us - found.since_us) // 1_000_000:,} s"
+
+
+def _when(found: Standing) -> str:
+    if found.held:
+        return "paused"
+    if found.behind:
+        return "its target is behind: told when that has caught up"
+    if found.open:
+        return "being told now" + (f", {found.left:,} to go" if found.left else "")
+    if found.next_run_us is None:
+        return "told on demand" if found.schedule == "on-demand" else "told at once"
+    return f"next at {datetime.fromtimestamp(found.next_run_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S %z}"
+
+
 def _suspended(status: DaemonStatus) -> list[RenderableType]:
     """What is left behind, and the way on."""
     from rich.text import Text  # noqa: PLC0415
@@ -174,19 +204,27 @@ def _facts(status: DaemonStatus) -> str:
     seeding = f"; not settled yet: {', '.join(phases)}" if phases else ""
     rows, since = status.resolve.waiting, status.resolve.waiting_since_seq
     waiting = f"\nwaiting: {rows:,} rows refer to rows that nobody has shown, since entry {since:,}" if since else ""
+    standby = f"\nstandby: {status.standby} stands by to take over" if status.standby else ""
+    remarks = "".join(f"\nremark: {remark}" for remark in status.remarks)
     return (
         f"journal: entry {journal.last_seq:,}, {journal.size_bytes / 2**20:,.1f} MiB ({share:.0%} of its room){seeding}"
-        f"{waiting}"
+        f"{waiting}{standby}{remarks}"
     )
 
 
 def _copies(status: DaemonStatus) -> list[RenderableType]:
     return [
-        f"copying {name}: {copy.table}, {copy.rows:,} rows so far"
+        f"copying {name}: {copy.table}, {_read(copy)}"
         for name, system in status.systems.items()
         for copy in (system.capture.copies if system.capture is not None else ())
         if not copy.done
     ]
+
+
+def _read(copy: CopyStatus) -> str:
+    of = f" of about {copy.estimate:,}" if copy.estimate else ""
+    rate = f", {copy.rows_per_second:,.0f} rows/s" if copy.rows_per_second else ""
+    return f"{copy.rows:,} rows so far{of}{rate}{', paused' if copy.paused else ''}"
 
 
 def _watch(config: Path) -> None:

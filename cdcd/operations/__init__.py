@@ -8,12 +8,22 @@ from __future__ import annotations
 from typing import Final
 
 from cdcd.control import Answer, Ready, Request
-from cdcd.operations import pauses, resyncs, rewinds, verdicts
+from cdcd.operations import barriers, deliveries, journal, parked, pauses, recoveries, resyncs, rewinds, verdicts
 from cdcd.operations.desk import Desk, RequestError, Verb
 
 __all__ = ["VERBS", "RequestError", "handle"]
 
-VERBS: Final[dict[str, Verb]] = {**pauses.VERBS, **resyncs.VERBS, **rewinds.VERBS, **verdicts.VERBS}
+VERBS: Final[dict[str, Verb]] = {
+    **barriers.VERBS,
+    **deliveries.VERBS,
+    **journal.VERBS,
+    **parked.VERBS,
+    **pauses.VERBS,
+    **recoveries.VERBS,
+    **resyncs.VERBS,
+    **rewinds.VERBS,
+    **verdicts.VERBS,
+}
 
 
 def handle(desk: Desk, request: Request) -> Answer | Ready:

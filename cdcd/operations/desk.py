@@ -61,6 +61,11 @@ class Desk(msgspec.Struct, frozen=True):
     state: State
     crew: Crew
 
+    @property
+    def running(self) -> bool:
+        """Whether a daemon runs: else what a verb writes down is found at the next start."""
+        return not isinstance(self.crew, Nobody)
+
     def roles(self, *stages: str) -> list[Role]:
         """The loops of these stages."""
         return [role for role in self.blueprint.roles() if role.stage in stages]
@@ -73,7 +78,10 @@ class Desk(msgspec.Struct, frozen=True):
 
 Arguments: TypeAlias = Mapping[str, Any]
 Verb: TypeAlias = Callable[[Desk, Arguments], Answer | Ready]
-"""Carries out one command, in the supervisor's thread: it must not block. Raises RequestError."""
+"""Carries out one command, in the supervisor's thread: it must not block. Raises RequestError.
+
+While no daemon runs, a command carries it out (`cdcd.cli.daemon.ask`); a `Ready` is then asked once only, and must know.
+"""
 
 
 def named(what: str, name: object, known: Iterable[str]) -> str:

@@ -102,8 +102,10 @@ def _copy_entries(original: sqlite3.Connection, journal: Journal, after: int) ->
             _insert(connection, "entries", [row])
         wanted = "SELECT stage FROM entries WHERE seq > ? AND mark_through IS NULL AND stage IS NOT NULL"
         _insert(connection, "stages", original.execute(f"SELECT * FROM stages WHERE stage IN ({wanted})", (after,)))
-        _insert(connection, "backfills", original.execute("SELECT * FROM backfills"))
-        connection.execute("UPDATE backfills SET done=1")
+        connection.executemany(
+            'INSERT INTO backfills (source, "table", ordinal, run, done, last_key, rows) VALUES (?,?,?,?,1,?,?)',
+            original.execute('SELECT source, "table", ordinal, run, last_key, rows FROM backfills').fetchall(),
+        )
         newest = original.execute("SELECT seq FROM sqlite_sequence WHERE name='entries'").fetchone()
         connection.execute("DELETE FROM sqlite_sequence WHERE name='entries'")
         connection.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (int(newest[0]) if newest else 0,))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdcd.found_ids import hashable, key_parts
+from cdcd.folding.found_ids import hashable, key_parts
 from cdcd.json_content import canonical_json
 from cdcd.model import ABSENT, Lookup, Row, TableShape, TableWrite, Where, WriteKind
 from cdcd.numeric import decimal_text, strip_zeros

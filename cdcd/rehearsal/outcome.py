@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cdcd import outbox
-from cdcd.fold import Folder
-from cdcd.folded import Folded, Grouped
+from cdcd.folding.fold import Folder
+from cdcd.folding.folded import Folded, Grouped
 from cdcd.model import TableShape, TableWrite
 from cdcd.outbox import Unit
-from cdcd.parked import Subject
+from cdcd.parking.parked import Subject
 from cdcd.reader import Reader
 from cdcd.rehearsal.copies import Copies
 from cdcd.rehearsal.findings import SAMPLES_MAX, Change, FieldCount, Refusal

@@ -19,8 +19,9 @@ import msgspec
 from cdcd import blueprint as b
 from cdcd import fitting, plugins
 from cdcd.adapter import Adapter, Identity
+from cdcd.backfills import Backfill
 from cdcd.config import Config
-from cdcd.journal import Backfill, ChunkNote, Draft, Kind, encode_note
+from cdcd.journal import ChunkNote, Draft, Kind, encode_note
 from cdcd.model import Op, Rows, TableShape
 from cdcd.reader import Reader
 from cdcd.rehearsal.copies import Copies, copy
@@ -31,6 +32,7 @@ from cdcd.resolve.plan import Plan
 from cdcd.resolve.planning import build
 from cdcd.resolve.reconfiguration import Recopy
 from cdcd.resolve.resolver import Resolver
+from cdcd.scheduling import deliveries
 from cdcd.state_directory import StateDirectory
 
 CHUNK_ROWS = 2_000
@@ -42,7 +44,8 @@ def rehearse(config: Config, file: str, into: Path, *, last: int, row_limit: int
     copies = copy(StateDirectory(Path(config.daemon.state_dir)), into, last)
     with ExitStack() as open_things:
         open_things.callback(copies.close)
-        plan = build(config, lambda system, table: drawn.table_names[system][table], copies.state.vocabulary)
+        at_once = deliveries.at_once(config)  # what a schedule has told later counts here, too
+        plan = build(at_once, lambda system, table: drawn.table_names[system][table], copies.state.vocabulary)
         systems = {name: _System(drawn, name, open_things) for name in config.systems}
         return _Run(plan, copies, systems, row_limit).run()
 

@@ -7,17 +7,19 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
+from cdcd.failpoints import reach
 from cdcd.journal import ChunkNote
+from cdcd.model import ABSENT
 from cdcd.outbox import OutboxWriter
 from cdcd.resolve.decide import EntityDecider, Moment
 from cdcd.resolve.golden import GoldenRecords
+from cdcd.resolve.masks import slots_of
+from cdcd.resolve.missing import UNKNOWN_KEY, NamedRecords, judge_missing
 from cdcd.resolve.plan import Plan
 from cdcd.resolve.seeding import Seeds, Settler
 from cdcd.state import State
 
 PAGE_RECORDS: Final = 1_000
-UNKNOWN_KEY: Final = b""
-"""Among the seen: the system has a row whose key could not be told, so that no record can be said to be missing."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -50,7 +52,11 @@ class Copying:
         self._outbox = outbox
         self._pulse = pulse
         self._is_awaiting = is_awaiting
+        self.named = NamedRecords(plan, state, deciders, golden)
+        """Records that an operator wants compared by name."""
         self._resyncs: dict[str, int] = {}
+        self._repositioned: dict[str, int] = {}
+        """By system: since which copies its log is read from a later place than where it was left."""
         self._snapshots: dict[tuple[str, str], int] = {}
         self._first_runs: dict[str, int] = {}
 
@@ -62,6 +68,8 @@ class Copying:
         self.seeding = {*self._first_runs}
         self._snapshots = {(s, t): run for s, t, run in execute('SELECT system, "table", run FROM snapshots')}
         self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
+        self._repositioned = json.loads(self._state.get("repositioned") or b"{}")
+        self.named.load()
 
     # ---- chunks ----------------------------------------------------------------------------------------------
 
@@ -77,8 +85,8 @@ class Copying:
 
         `complete` are those whose records can be put together since this chunk.
         """
-        if not note.done:
-            return
+        if not note.done or note.filtered:
+            return  # where only some rows were wanted, nobody is missing
         first = (source, note.table) not in self._snapshots
         self._snapshots[source, note.table] = note.run
         self._state.connection.execute(
@@ -111,8 +119,12 @@ class Copying:
                 self._settle(moment, name)
 
     def _is_read(self, entity: str, system: str, table: str) -> bool:
-        """Whether a table was read whole since the entity is known: rows of a copy before that were not read for it."""
-        return self._snapshots.get((system, table), -1) >= self._first_runs.get(entity, 0)
+        """Whether a table was read whole since the entity is known: rows of a copy before that were not read for it.
+
+        What was read before the system's log was left says nothing of what is there.
+        """
+        since = max(self._first_runs.get(entity, 0), self._repositioned.get(system, 0))
+        return self._snapshots.get((system, table), -1) >= since
 
     def _settle(self, moment: Moment, name: str) -> None:
         settler = Settler(self._deciders[name], self._seeds)
@@ -122,12 +134,13 @@ class Copying:
             self._pulse()
         self.seeding.discard(name)
         self._state.connection.execute("UPDATE phases SET phase='live' WHERE entity=?", (name,))
+        reach("resolve.after-settle")
         _log.info("live entity=%s seq=%d", name, moment.seq)
 
     # ---- resyncs ---------------------------------------------------------------------------------------------
 
-    def start_resync(self, run: int, entities: Collection[str]) -> None:
-        """Note from now on which records each system shows; `run` numbers the copies that will.
+    def start_resync(self, run: int, entities: Collection[str], systems: Collection[str] | None = None) -> None:
+        """Note from now on which records these systems show (None: all); `run` numbers the copies that will.
 
         An entity whose first copy is not settled yet needs no notes: all that its seeds do not hold is not there.
         """
@@ -136,14 +149,82 @@ class Copying:
                 continue
             plan = self._plan.entities[name]
             for system in plan.bindings:
-                self._resyncs[f"{system}:{name}"] = run
-                self._state.connection.execute(
-                    "DELETE FROM seen WHERE entity=? AND system=?", (plan.number, self._systems.index(system))
-                )
+                if systems is None or system in systems:
+                    self._resyncs[f"{system}:{name}"] = run
+                    self._forget_seen(plan.number, system)
+                    self.named.forget(system, name)
         self._state.put("resyncs", json.dumps(self._resyncs).encode())
+
+    def cancel_resync(self, entities: Collection[str]) -> None:
+        """The copies of a resync will not come to their end: nobody is missing."""
+        for at in [at for at in self._resyncs if at.partition(":")[2] in entities]:
+            system, _, name = at.partition(":")
+            del self._resyncs[at]
+            self._forget_seen(self._plan.entities[name].number, system)
+        for name in entities:
+            for system in self._plan.entities[name].bindings:
+                self.named.forget(system, name)
+        self._state.put("resyncs", json.dumps(self._resyncs).encode())
+
+    def repositioned(self, run: int, system: str, entities: Collection[str]) -> None:
+        """The log of a system is read from a later place than where it was left; the copies of `run` show what is there.
+
+        What was seen of it for first copies counts no more, nor what it showed last of totals: what was added to those
+        meanwhile cannot be told from what is ours.
+        """
+        self._repositioned[system] = run
+        self._state.put("repositioned", json.dumps(self._repositioned).encode())
+        number = self._systems.index(system)
+        for name in entities:
+            if system not in self._plan.entities[name].bindings:
+                continue
+            decider = self._deciders[name]
+            if name in self.seeding:
+                self._seeds.forget(decider.number, number)
+            elif decider.ownership.sum_mask:
+                self._forget_totals(decider, number)
+        self.start_resync(run, entities, [system])
+
+    def fills_gap(self, source: str, note: ChunkNote) -> bool:
+        """Whether a chunk shows what happened while nobody read the system's log."""
+        return self._repositioned.get(source) == note.run
+
+    def _forget_totals(self, decider: EntityDecider, system: int) -> None:
+        after = b""
+        while page := self._golden.page(decider.number, after, PAGE_RECORDS):
+            for key, record in page:
+                shown = None if record.shadows is None else record.shadows.get(system)
+                if shown is not None:
+                    for slot in slots_of(decider.ownership.sum_mask):
+                        shown[slot] = ABSENT
+                    self._golden.put(decider.number, key, record)
+            after = page[-1][0]
+            self._golden.flush()
+            self._pulse()
+
+    def _forget_seen(self, entity: int, system: str) -> None:
+        self._state.connection.execute(
+            "DELETE FROM seen WHERE entity=? AND system=?", (entity, self._systems.index(system))
+        )
+
+    def distrust(self, seq: int, entities: Collection[str], systems: Collection[str]) -> None:
+        """What these systems' logs said before `seq` is not all known: no copy from before counts, no record is missed by it."""
+        self.start_resync(seq, entities)
+        for name in self.seeding.intersection(entities):
+            self._first_runs[name] = seq
+            self._state.connection.execute("UPDATE phases SET run=? WHERE entity=?", (seq, name))
+            for system in systems:
+                self._seeds.forget(self._deciders[name].number, self._systems.index(system))
+
+    def overtaken(self, source: str, run: int) -> frozenset[str]:
+        """The families that a later copy of `source` is to show: an earlier one (`run`) misses nobody for them."""
+        later = [at.partition(":") for at, expected in self._resyncs.items() if run < expected]
+        return frozenset(entity.partition(".")[0] for system, _, entity in later if system == source)
 
     def seen(self, system: int, entity: str, key: bytes) -> None:
         """While the entity is copied anew, note that the system has the record."""
+        if self.named.wanted:
+            self.named.seen(self._systems[system], entity, key)
         if self._resyncs and f"{self._systems[system]}:{entity}" in self._resyncs:
             self._state.connection.execute(
                 "INSERT OR IGNORE INTO seen VALUES (?,?,?)", (self._deciders[entity].number, key, system)
@@ -152,28 +233,23 @@ class Copying:
     def _sweep(self, moment: Moment, source: str, entity: str, note: ChunkNote, *, first: bool) -> None:
         """After a whole copy: what the system no longer has was deleted there, what it never had is created."""
         at = f"{source}:{entity}"
-        if not first and self._resyncs.get(at) != note.run:
-            return
+        if not first and not self._resyncs.get(at, note.run + 1) <= note.run:
+            return  # a later copy of the table that somebody else wanted shows as much
         decider = self._deciders[entity]
         system = self._systems.index(source)
         may_miss = not first and not self._was_seen(decider.number, system, UNKNOWN_KEY)
+        is_after_gap = self._repositioned.get(source) == self._resyncs.get(at)
         after = b""
         while page := self._golden.page(decider.number, after, PAGE_RECORDS):
             for key, record in page:
-                if not record.alive or self._was_seen(decider.number, system, key):
-                    continue
-                if record.present >> system & 1:
-                    if may_miss:
-                        decider.deleted(moment, system, key)
-                elif record.sent >> system & 1 or decider.may_lack(system, key):
-                    continue
-                elif decider.rights.may_spread(record):
-                    decider.ensure(moment, system, key, record)
-                    self._golden.put(decider.number, key, record)
+                if record.alive and not self._was_seen(decider.number, system, key):
+                    if is_after_gap and not decider.on_its_way(record, system):
+                        record.sent &= ~(1 << system)  # it has arrived, and nobody read that
+                    judge_missing(decider, moment, system, key, record, may_miss=may_miss)
             after = page[-1][0]
             self._outbox.end_unit()
             self._pulse()
-        self._state.connection.execute("DELETE FROM seen WHERE entity=? AND system=?", (decider.number, system))
+        self._forget_seen(decider.number, source)
         if self._resyncs.pop(at, None) is not None:
             self._state.put("resyncs", json.dumps(self._resyncs).encode())
 

@@ -275,7 +275,7 @@ class EntityDecider(RecordTeller):
             self.decided(system, key, "deleted", about="archived")  # a row that stayed, and that somebody still edits
         elif op == Op.READ and record is not None and self._is_rest(record, system):
             self._rest_found(moment, system, key)
-        elif may_make(moment, system, key):
+        elif may_make(moment, system, key) or (moment.fills_gap and self._came_with_parent(system, key, record)):
             self.create(moment, system, key, values, record)
         elif op == Op.INSERT:
             self.decided(system, key, rights.on_create, about="created")
@@ -287,6 +287,15 @@ class EntityDecider(RecordTeller):
             kind: Kind = made.kind if made is not None and made.is_create else "unmatched"
             self.decided(system, key, "unmatched")
             self.conflict(moment, system, key, kind, None, values)
+
+    def _came_with_parent(self, system: int, key: bytes, record: Record | None) -> bool:
+        """Whether a child that a copy shows after a gap may have been made with its parent, before that was handed over."""
+        parent = self.rights.parent_of(key) if record is None and self.parent_width else None
+        return (
+            parent is not None
+            and parent.existence_by == system
+            and self.book.find(self.number, key, system, None) is None
+        )
 
     def _is_rest(self, record: Record, system: int) -> bool:
         """Whether a row that a copy shows of a deleted record is only a rest: deleted elsewhere, or its delete is on its way."""

@@ -72,10 +72,6 @@ class GatheredTable:
         types, identity = json.loads(stored)
         self.types, self.identity = tuple(types), tuple(identity)
 
-    def row_id(self, row: Row) -> bytes:
-        """The id of a kept row."""
-        return id_of(row[len(self.columns) :])
-
     def value(self, row_id: bytes, row: Row, column: str | None) -> str | None:
         """What a row is linked by: a column of it, or (None) its id."""
         return decode_key(row_id, 1)[0] if column is None else link_text(row[self.at[column]])

@@ -55,6 +55,7 @@ class Gathering:
         self._rows = GatheredRows(state)
         self._totals = Totals(state)
         self._bindings: dict[tuple[str, str], list[GatheredBinding]] = {}
+        self._by_number: dict[int, GatheredBinding] = {}
         self._tables: dict[tuple[str, str], list[GatheredTable]] = {}
         self._uses: dict[int, list[tuple[GatheredBinding, str]]] = {}
         self._pending: dict[tuple[int, str], dict[bytes, None]] = {}
@@ -80,6 +81,7 @@ class Gathering:
         number = binding_number(self._plan, entity, system)
         gathered = GatheredBinding(number, entity, binding, tables, self._rows, self._totals)
         self._bindings.setdefault((entity.family, system), []).append(gathered)
+        self._by_number[number] = gathered
         for name, table in tables.items():
             self._uses.setdefault(table.number, []).append((gathered, name))
         known = self._state.connection.execute(
@@ -96,6 +98,17 @@ class Gathering:
             "INSERT OR REPLACE INTO gathered_bindings VALUES (?,?,?)",
             (number, gathered.compiled(), json.dumps(sorted(gathered.binding.tables))),
         )
+
+    def forget(self, system: str) -> None:
+        """All rows of a system are gone, and new ones will come with other ids: keep nothing of them."""
+        for (at, _), tables in self._tables.items():
+            for table in tables if at == system else ():
+                self._rows.clear(table.number)
+        for (_, at), bindings in self._bindings.items():
+            for gathered in bindings if at == system else ():
+                self._totals.clear(gathered.number << 8, gathered.number + 1 << 8)
+                for kept in ("gathered_present", "gathered_pending"):
+                    self._state.connection.execute(f"DELETE FROM {kept} WHERE binding=?", (gathered.number,))
 
     def _table(self, family: str, system: str, table: str) -> GatheredTable:
         """The one table of a family by that name; where other columns are kept than before, its rows are forgotten."""
@@ -250,7 +263,7 @@ class Gathering:
         `op` is what had happened to it when it began to wait. `is_fresh`: the entry that is read now has shown it, and
         what it waits for too.
         """
-        gathered = next((g for g in self._all() if g.number == number), None)
+        gathered = self._by_number.get(number)
         if gathered is None:
             return False
         found = self._state.connection.execute(
@@ -283,12 +296,21 @@ class Gathering:
             self._give_up(number, had[0])
         return mine is not None
 
+    def lose(self, number: int, key: bytes) -> None:
+        """The main row of a record is not there any more, though nobody has shown that it went."""
+        found = self._state.connection.execute(
+            "SELECT id FROM gathered_present WHERE binding=? AND key=?", (number, key)
+        )
+        gathered = self._by_number[number]
+        for (main_id,) in found.fetchall():
+            self._lose(gathered.tables[MAIN], main_id)
+
     def _give_up(self, number: int, key: bytes) -> None:
         waiting = self._state.connection.execute(
             "SELECT id FROM gathered_present WHERE binding=? AND held_for=?", (number, key)
         ).fetchall()
         for (main_id,) in waiting:
-            self._note(next(g for g in self._all() if g.number == number), MAIN, main_id)
+            self._note(self._by_number[number], MAIN, main_id)
 
     # ---- records ---------------------------------------------------------------------------------------------
 

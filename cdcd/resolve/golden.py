@@ -142,6 +142,14 @@ class GoldenRecords:
         self._cache.clear()
         self._cached_bytes = 0
 
+    def present_key(self, entity: int, key: bytes) -> bytes:
+        """The key by which the record goes now that had this one: the same, unless it was renamed."""
+        return key if self._renames is None else self._renames.followed(entity, key)
+
+    def former_key(self, entity: int, key: bytes) -> bytes | None:
+        """The key that a renamed record had before, as far as it is remembered."""
+        return None if self._renames is None else self._renames.former(entity, key)
+
     def reread(self) -> None:
         """A record was renamed: read anew what may refer to it."""
         self.flush()
@@ -219,6 +227,12 @@ class Crosswalk:
             "UPDATE crosswalk SET key = CAST(? || substr(key, ?) AS BLOB) WHERE binding>=? AND binding<? AND key>=? AND key<?",
             (new, len(old) + 1, entity << 8, entity + 1 << 8, old, after_prefix(old)),
         )
+        self._cache.clear()
+
+    def forget(self, bindings: Iterable[int]) -> None:
+        """Rows of these bindings mean nothing any more: they are gone, and new ones have other ids."""
+        self.flush()
+        self._connection.executemany("DELETE FROM crosswalk WHERE binding=?", [(binding,) for binding in bindings])
         self._cache.clear()
 
     def learn(self, binding: int, row_id: bytes, key: bytes) -> None:

@@ -13,12 +13,14 @@ class Moment(msgspec.Struct):
     `before` says of records that it hands over by what claim (see `ownership`) they had their owner until then: a
     transaction is judged by the state it found (design §3). A record born in it belongs to who bore it. `changed_at_us` is
     the commit time as far as it is believed: no clock may be far ahead of when its transaction was journalled.
+    `fills_gap`: a copy shows what happened while nobody read the system's log.
     """
 
     seq: int
     committed_at_us: int
     before: dict[tuple[int, bytes], int]
     changed_at_us: int = 0
+    fills_gap: bool = False
 
 
 def believed_us(entry: Entry, ahead_max_us: int) -> int:

@@ -8,11 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from cdcd import outbox
+from cdcd.folding.spill import Spill
 from cdcd.model import ABSENT
 from cdcd.outbox import CHANGES, RecordWrite
 from cdcd.resolve.keys import encode_key
 from cdcd.resolve.masks import slots_of
-from cdcd.spill import Spill
 from cdcd.state import State
 
 IN_MEMORY_WRITES: Final = 20_000
@@ -27,7 +27,7 @@ class OwnWrites:
     def __init__(self, state: State, system: str, mark: tuple[int, int]) -> None:
         self._state = state
         self._system = system
-        self._mark = mark
+        self._mark = outbox.units_of_mark(mark)
         self._items: dict[tuple[int, bytes], list[list[Any]]] | None = None
         self._spill: Spill | None = None
         self._shown: set[tuple[int, bytes, int]] = set()

@@ -152,6 +152,7 @@ class BindingPlan(msgspec.Struct, frozen=True):
     parts: tuple[PartPlan, ...] = ()
     xref: bool = False
     xref_table: str = ""
+    parked_max: str | int = "5%"
 
     @property
     def instead_of_delete(self) -> dict[int, Any] | None:

@@ -246,6 +246,7 @@ def _binding_plan(
         parts=parts,
         xref=binding.xref,
         xref_table=full(XREF_TABLE) if binding.xref else "",
+        parked_max=binding.deliver.parked_max,
     )
 
 

@@ -15,13 +15,14 @@ import msgspec
 from cdcd.journal import Journal
 from cdcd.model import Op, Relation, Row, Rows
 from cdcd.outbox import OutboxWriter
-from cdcd.resolve.copying import UNKNOWN_KEY, Copying
+from cdcd.resolve.copying import Copying
 from cdcd.resolve.decide import EntityDecider, Moment
 from cdcd.resolve.gathered_binding import GatheredBinding
 from cdcd.resolve.gathering import Gathered, Gathering, families_of
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference, entity_of_binding
+from cdcd.resolve.missing import UNKNOWN_KEY
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import BindingPlan, Plan, Route, copies_of
 from cdcd.resolve.renaming import Renames, free_key, rename
@@ -233,10 +234,17 @@ class RowReader:
     # ---- plain copies ----------------------------------------------------------------------------------------
 
     def _copy(self, route: Route, rows: Rows) -> None:
+        if self._copying.named.wanted:
+            self._copying.named.rows_seen(copies_of(route.source, route.source_table), rows)
         relation = self._journal.relation_number(route.source, rows.relation)
         item = [-1 - route.number, rows.op, relation, rows.rows, rows.olds]
         self._outbox.add(route.target, item, self.moment.committed_at_us, len(rows.rows))
         self._counts[route.source, route.source_table, "copied"] += len(rows.rows)
+
+    def read_deleted_copies(self, source: str, rows: Rows) -> None:
+        """Have rows of a table deleted from its plain copies."""
+        for route in self._routes_in(self.scope, source, rows.relation.table):
+            self._copy(route, rows)
 
     def empty_copies(self, source: str, table: str) -> None:
         """Have the plain copies of a table emptied."""
@@ -322,6 +330,8 @@ class RowReader:
         decider = self._deciders[entity]
         if entity in self._copying.seeding:
             self._seeds.put(decider.number, mapped.key, system, mapped.values, decider.slots[system])
+            if op == Op.INSERT and written is None:
+                self._seeds.created(decider.number, mapped.key, system)
             return
         self._copying.seen(system, entity, mapped.key)
         if written is not None:
@@ -332,7 +342,7 @@ class RowReader:
     def _key_gone(self, system: int, entity: str, key: bytes, written: OwnWrites | None) -> None:
         decider = self._deciders[entity]
         if entity in self._copying.seeding:
-            self._seeds.delete(decider.number, key, system)
+            self._seeds.delete(decider.number, key, system, by_application=written is None)
         elif written is not None:
             decider.echoes.delete(self.moment, system, key)
         else:
@@ -344,6 +354,7 @@ class RowReader:
         self._unmapped.understood(mapper, system, row)
         if key is None:
             self._counts[self._systems[system], entity, "unmapped"] += 1
+            self._seeds.lost_sight(mapper.entity.number, system)
             return
         self._key_gone(system, entity, self._present_key(mapper, key), written)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from cdcd.backfills import NewCopy
 from cdcd.journal import Command, Journal
 from cdcd.resolve import reconfiguration
 from cdcd.resolve.mapping import binding_number
@@ -38,7 +39,7 @@ def ask(plan: Plan, journal: Journal, state: State) -> dict[str, int]:
     for recopy in wanted(plan, state):
         tables = _tables(plan, recopy)
         command = Command("copy" if recopy.is_copy else "resync", {"entity": recopy.subject})
-        seq = journal.command(command, tables)
+        seq = journal.command(command, [NewCopy(system, table) for system, table in tables])
         runs |= dict.fromkeys(recopy.new, seq)
         _log.warning("copied anew subject=%s seq=%d because=%s", recopy.subject, seq, "; ".join(recopy.reasons))
     return runs

@@ -16,6 +16,7 @@ from cdcd.outbox import RecordWrite
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.masks import mask_of
 from cdcd.resolve.moment import Moment
+from cdcd.resolve.owing import NOT_YET
 from cdcd.resolve.ownership import NOBODY
 from cdcd.resolve.plan import Plan
 from cdcd.state import State
@@ -65,6 +66,11 @@ class Renames:
             key = bytes(row[0])
         return key
 
+    def former(self, entity: int, key: bytes) -> bytes | None:
+        """The key that the record had before it got this one."""
+        row = self._connection.execute("SELECT old FROM renamed WHERE entity=? AND new=?", (entity, key)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def note(self, entity: int, old: bytes, new: bytes) -> None:
         """The record is known by `new` from now on."""
         self.forget(entity, new)  # it may have had that key before
@@ -76,12 +82,9 @@ class Renames:
         done = self._connection.execute("DELETE FROM renamed WHERE entity=? AND old=?", (entity, old))
         self._counts[entity] = self._counts.get(entity, 0) - done.rowcount
 
-    def follow_references(self, entity: int, values: list[Any]) -> bool:
-        """Have the references of a record name what they refer to by its present key; return whether any did not."""
-        if not self._counts:
-            return False
-        changed = False
-        for slot, other, width in self._refer.get(entity, ()):
+    def follow_references(self, entity: int, values: list[Any]) -> None:
+        """Have the references of a record name what they refer to by its present key."""
+        for slot, other, width in self._refer.get(entity, ()) if self._counts else ():
             value = values[slot]
             if not self.any(other) or value is None or isinstance(value, msgspec.msgpack.Ext):
                 continue
@@ -90,8 +93,6 @@ class Renames:
             if new != old:
                 parts = decode_key(new, width)
                 values[slot] = parts[0] if width == 1 else parts
-                changed = True
-        return changed
 
     def referring_to(self, entity: int) -> Iterator[int]:
         """The entities that refer to this one."""
@@ -141,7 +142,7 @@ def rename(
     if decider.policy_of(decider.entity.key[0]) != "revert" or system not in decider.told_slots:
         return None
     decider.decided(system, old, "revert", decider.rights.claim(moment, old))
-    _tell_key(decider, moment, system, record, new, old)
+    tell_key(decider, moment, system, record, new, old)
     return old
 
 
@@ -171,6 +172,7 @@ def _move(
         if record.values[slot] != part
     ]
     _move_golden(decider, moment, system, record, old, new)
+    _settle_owed(decider, moment, old, new)
     for slot, part in zip(decider.entity.key, parts, strict=True):
         record.values[slot] = part
     renames.note(number, old, new)
@@ -182,7 +184,7 @@ def _move(
     known = record.present | record.sent
     for target in decider.told_slots:
         if target != system and known >> target & 1:
-            _tell_key(decider, moment, target, record, old, new)
+            tell_key(decider, moment, target, record, old, new)
     decider.golden.put(number, new, record)
 
 
@@ -204,9 +206,34 @@ def _tombstone(record: Record, system: int, moment: Moment) -> Record:
     return type(record)(list(record.values), 0, 0, False, system, moment.seq, moment.committed_at_us)
 
 
-def _tell_key(decider: EntityDecider, moment: Moment, target: int, record: Record, known_as: bytes, key: bytes) -> None:
+def tell_key(decider: EntityDecider, moment: Moment, target: int, record: Record, known_as: bytes, key: bytes) -> None:
     """Have `target` give the row that it knows as `known_as` the key `key`."""
-    unit = decider.tell_values(
-        moment, target, key, RecordWrite.REKEY, 0, decode_key(known_as, decider.entity.key_width)
-    )
-    record.told[target] = [*record.told.get(target, ()), (unit, mask_of(decider.entity.key))]
+    told = record.told.get(target, [])
+    is_there = record.present >> target & 1 or any(unit != NOT_YET for unit, _ in told)
+    unit = NOT_YET
+    if not decider.is_told_later(target, key, RecordWrite.REKEY, 0, known_as=known_as if is_there else None):
+        parts = decode_key(known_as, decider.entity.key_width)
+        unit = decider.tell_values(moment, target, key, RecordWrite.REKEY, 0, parts)
+    record.told[target] = [*told, (unit, mask_of(decider.entity.key))]
+
+
+def _settle_owed(decider: EntityDecider, moment: Moment, old: bytes, new: bytes) -> None:
+    """What is owed under the old key is owed under the new one. A record that had that, and is no more, goes first."""
+    owed = decider.owed
+    if owed is None or not owed.lanes:
+        return
+    family = (decider, *decider.children)
+    cleared = []
+    for member in family:
+        for target in member.told_slots:
+            lane = target, member.number
+            for key in owed.with_prefix(lane, new):
+                debt = owed.take(lane, key)
+                if owed.holds_back(lane):
+                    cleared.append((lane, key))
+                    continue
+                with owed.told_now():
+                    member.delete_at(moment, target, (debt and debt.known_as) or key)
+    owed.renamed([member.number for member in family], old, new)
+    for lane, key in cleared:
+        owed.owe(lane, key, 0, clears=True)

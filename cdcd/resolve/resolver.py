@@ -11,31 +11,34 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from cdcd import logs, outbox
 from cdcd.conflicts import ConflictBook
-from cdcd.errors import NeedsOperator
+from cdcd.failpoints import reach
 from cdcd.journal import ChunkNote, Command, Entry, Journal, Kind, decode_chunk_note, decode_command
+from cdcd.journal_care.checksums import LOST
 from cdcd.outbox import AppliedMark, OutboxWriter
-from cdcd.resolve import recopying, suspension
+from cdcd.resolve import recopying, resyncs, suspension
+from cdcd.resolve.commands import Commands
 from cdcd.resolve.copying import Copying
 from cdcd.resolve.decide import EntityDecider
 from cdcd.resolve.gathering import Gathering
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.moment import Moment, believed_us
+from cdcd.resolve.owing import Owed
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import Plan, copies_of
 from cdcd.resolve.reading import RowReader, Scope
 from cdcd.resolve.renaming import Renames, references
+from cdcd.resolve.resyncs import Resync, Resyncs
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.suspension import CannotRead, Suspension
 from cdcd.resolve.totals import Levels
 from cdcd.resolve.trail import Trail, number_rules
 from cdcd.resolve.unmapped import UnmappedRows
-from cdcd.resolve.verdicts import Named, Verdicts, note_outcome
 from cdcd.state import State
 
 STEP_ENTRIES: Final = 1_000
@@ -81,6 +84,7 @@ class Resolver:
         self._book = ConflictBook(state)
         self._levels = Levels(state)
         self._trail = Trail(state)
+        self._owed = Owed(plan, state)
         self._echoed: dict[int, int] = {}
         self._deciders = self._make_deciders()
         self._gathering = Gathering(plan, state, pulse)
@@ -101,6 +105,8 @@ class Resolver:
             self._outbox,
             self.counts,
         )
+        self._resyncs = Resyncs(plan, self._deciders, self._copying, self._reader, self._gathering)
+        self._commands = self._make_commands()
         self._position = state.position
         self._suspended: dict[str, Suspension] = {}
         self._ripe: set[str] = set()
@@ -109,6 +115,23 @@ class Resolver:
         self._opened_bytes = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
+
+    def _make_commands(self) -> Commands:
+        return Commands(
+            self._plan,
+            self._state,
+            self._deciders,
+            self._golden,
+            self._crosswalk,
+            self._gathering,
+            self._unmapped,
+            self._copying,
+            self._seeds,
+            self._book,
+            self._outbox,
+            self._owed,
+            self._pulse,
+        )
 
     def _make_deciders(self) -> dict[str, EntityDecider]:
         """One for each entity; those of child collections hang on their parents'."""
@@ -144,6 +167,7 @@ class Resolver:
         """
         asked = recopying.ask(self._plan, self._journal, self._state)
         self.copies_asked_of = frozenset(filter(self._has_unread_tables, self._plan.systems))
+        reach("resolve.before-start")
         with self._state.transaction():
             self._state.put("vocabulary", _encode(self._plan.vocabulary))
             recopying.remember(self._plan, self._state, asked)
@@ -151,6 +175,7 @@ class Resolver:
             self._start_trail()
             known = {*self._families(), *self._copied()}
             suspension.remove(self._state, suspension.load(self._state).keys() - known)
+        reach("resolve.after-start")
         self._load()
         self._ripe = set(self._suspended)
 
@@ -164,6 +189,7 @@ class Resolver:
         numbers = number_rules(self._state, conditions)
         for decider in self._deciders.values():
             decider.trail, decider.rule_numbers = self._trail, numbers[decider.number]
+            decider.owed = self._owed
 
     def _load(self) -> None:
         self._copying.load()
@@ -171,6 +197,7 @@ class Resolver:
         self._renames.load()
         self._book.load()
         self._levels.load()
+        self._owed.load()
         self._gathering.load()
         self._echoed.update(
             (number, int(self._state.get(f"echoed:{system}") or 0)) for number, system in enumerate(self._systems)
@@ -210,6 +237,8 @@ class Resolver:
                 for entry in entries:
                     self._resolve(entry)
                 self._flush(through, behind)
+                reach("resolve.before-commit")
+            reach("resolve.after-commit")
         except BaseException:
             self._discard()
             raise
@@ -233,6 +262,7 @@ class Resolver:
         self._golden.flush()
         self._crosswalk.flush()
         self._seeds.flush()
+        self._owed.flush()
         self._trail.flush()
 
     def _discard(self) -> None:
@@ -248,24 +278,34 @@ class Resolver:
         believed = believed_us(entry, self._plan.clock_ahead_max_us)
         self._moment = self._reader.moment = Moment(entry.seq, entry.committed_at_us, {}, believed)
         self._trail.at(entry.seq)
+        self._owed.now_us, self._owed.now_seq = entry.journaled_at_us, entry.seq
         if entry.kind == Kind.COMMAND:
             assert entry.note is not None
             self._command(decode_command(entry.note))
         else:
+            note = decode_chunk_note(entry.note) if entry.kind == Kind.CHUNK and entry.note is not None else None
+            self._moment.fills_gap = note is not None and self._copying.fills_gap(entry.source, note)
             self._rows_of(entry)
-            self._reader.put_together(entry.source, copied=entry.kind == Kind.CHUNK)
-            if entry.kind == Kind.CHUNK:
-                assert entry.note is not None
-                self._chunk_read(entry.source, decode_chunk_note(entry.note), scope)
-        if entry.mark is not None:
-            scope.echoed[self._systems.index(entry.source)] = entry.mark[1]
+            self._reader.put_together(entry.source, copied=note is not None)
+            if note is not None:
+                self._chunk_read(entry.source, note, scope)
+        if entry.mark is not None and not outbox.is_part(entry.mark):
+            number = self._systems.index(entry.source)
+            read_back = scope.echoed[number] = max(entry.mark[1], scope.echoed.get(number, 0))
             if scope is self._reader.main:
-                self._state.put(f"echoed:{entry.source}", entry.mark[1])
-                self._level(self._systems.index(entry.source), entry.mark[1])
+                self._state.put(f"echoed:{entry.source}", read_back)
+                self._level(number, read_back)
+        if self._owed.touched:
+            self._commands.tell_touched(self._moment)
         self._outbox.end_unit()
 
     def _chunk_read(self, source: str, note: ChunkNote, scope: Scope) -> None:
-        complete = self._gathering.copied(source, note.table, note.run, scope.families) if note.done else []
+        if note.filtered:
+            if note.done:
+                self._resyncs.copied(self._moment, source, note)
+            return
+        families = scope.families - self._copying.overtaken(source, note.run)
+        complete = self._gathering.copied(source, note.table, note.run, families) if note.done else []
         if note.done:
             self._reader.put_together(source, copied=True)
         self._copying.chunk_read(self._moment, source, note, scope.entities, [g.entity.name for g in complete])
@@ -380,81 +420,57 @@ class Resolver:
     # ---- commands ----------------------------------------------------------------------------------------
 
     def _command(self, command: Command) -> None:
-        if command.name == "resync":
-            self._start_resync(str(command.arguments["entity"]))
-        elif self._reader.scope is not self._reader.main:
-            return  # carried out when everything else met it
-        elif command.name == "copy":
-            pass  # the chunks that come say it all
-        elif command.name == "rewind":
-            self._rewind(str(command.arguments["system"]), int(command.arguments["since_us"]))
-        elif command.name == "retry":
-            self._retry(str(command.arguments["system"]), command.arguments["records"])
-        elif command.name == "conflicts":
-            self._carry_out(command)
-        else:
-            raise NeedsOperator(
-                f"journal entry {self._moment.seq} holds an unknown command {command.name!r}",
-                code="command-unknown",
-                cause="another version of cdcd wrote it",
-                remedy="run the newest version that this state directory was used with",
-            )
+        if command.name == resyncs.RESYNC:
+            self._start_resync(msgspec.convert(command.arguments, Resync))
+        elif command.name == resyncs.CANCEL:
+            subject = str(command.arguments["entity"])
+            self._resyncs.cancel(subject, self._in_scope(subject))
+        elif command.name == resyncs.REPOSITIONED:
+            compare = bool(command.arguments.get("compare", True))
+            self._resyncs.repositioned(self._moment.seq, str(command.arguments["system"]), compare=compare)
+        elif command.name == LOST:
+            self._distrust(str(command.arguments["source"]), command.arguments["subjects"])
+        elif self._reader.scope is self._reader.main:  # else it is carried out when everything else met it
+            if command.name == "replay":
+                self._pass_over_losses(str(command.arguments["system"]))
+            self._commands.carry_out(command, self._moment, self._reader.main.entities)
 
-    def _start_resync(self, subject: str) -> None:
-        """Have all rows told anew. What is suspended need not understand what came before."""
-        scope = self._reader.scope
-        names = [name for name in self._families().get(subject, []) if name in scope.entities]
-        if names:
-            self._copying.start_resync(self._moment.seq, names)
-        elif subject in scope.copies:
-            self._reader.empty_copies(*subject.split(":", 1))
-        elif scope is self._reader.main and subject in self._suspended:
-            behind = self._suspended[subject]
-            behind.told_anew_at = self._scopes[subject].told_anew_at = self._moment.seq
-            suspension.store(self._state, behind)
-            self._ripe.add(subject)
+    def _in_scope(self, family: str) -> list[str]:
+        return [name for name in self._families().get(family, []) if name in self._reader.scope.entities]
 
-    def _rewind(self, system: str, since_us: int) -> None:
-        """Tell `system` the present truth about every record touched since: never an old value over a newer one."""
-        number = self._systems.index(system)
-        for name, entity in self._plan.entities.items():
-            if system not in entity.bindings or name in self._copying.seeding:
-                continue
-            after = b""
-            while page := self._golden.page(entity.number, after, STEP_ENTRIES):
-                for key, record in page:
-                    if record.changed_at_us >= since_us:
-                        self._tell_truth(name, number, key)
-                after = page[-1][0]
-                self._outbox.end_unit()
-                self._pulse()
+    def _start_resync(self, asked: Resync) -> None:
+        """Have rows told anew. What is suspended need not understand what came before, if all rows are."""
+        subject = asked.entity
+        if self._resyncs.start(self._moment.seq, asked, self._in_scope(subject)):
+            return
+        if self._reader.scope is self._reader.main and subject in self._suspended and asked.is_whole:
+            self._told_anew(subject)
 
-    def _retry(self, system: str, records: list[list[Any]]) -> None:
-        names = {entity.number: name for name, entity in self._plan.entities.items()}
-        for entity, key in records:
-            if entity in names and names[entity] not in self._copying.seeding:
-                self._tell_truth(names[entity], self._systems.index(system), bytes(key))
+    def _told_anew(self, subject: str) -> None:
+        behind = self._suspended[subject]
+        behind.told_anew_at = self._scopes[subject].told_anew_at = self._moment.seq
+        suspension.store(self._state, behind)
+        self._ripe.add(subject)
 
-    def _carry_out(self, command: Command) -> None:
-        """An operator's verdicts about conflicts of entities that are live."""
-        live = self._reader.main.entities - self._copying.seeding
-        verdicts = Verdicts([self._deciders[name] for name in live], self._book)
-        named = msgspec.convert(command.arguments["conflicts"], list[Named])
-        outcome = verdicts.carry_out(self._moment, named, accept=bool(command.arguments["accept"]))
-        note_outcome(self._state, self._moment.seq, outcome)
+    def _pass_over_losses(self, system: str) -> None:
+        """A system that is filled anew has lost its tables: nobody need understand what its log says of that."""
+        for subject in self._suspended.keys() - self._copied():
+            if suspension.is_by(self._journal, self._suspended[subject], system):
+                self._told_anew(subject)
 
-    def _tell_truth(self, entity: str, system: int, key: bytes) -> None:
-        decider = self._deciders[entity]
-        record = self._golden.get(decider.number, key)
-        decider.decided(system, key, "redelivered")
-        is_there = record is not None and record.alive and bool((record.present | record.sent) >> system & 1)
-        if record is not None and is_there and decider.may_be_at(system, key, record):
-            decider.ensure(self._moment, system, key, record)
-            self._golden.put(decider.number, key, record)
-        else:  # also what was only deleted there, or went with its parent: then what is parked of it can go
-            decider.delete_at(self._moment, system, key)
+    def _distrust(self, source: str, subjects: Sequence[str]) -> None:
+        """An entry of these subjects is lost: what they have is not believed to be whole before the resync that follows."""
+        families = self._families()
+        names = [
+            name for subject in subjects for name in families.get(subject, []) if name in self._reader.scope.entities
+        ]
+        self._copying.distrust(self._moment.seq, names, [source] if source in self._systems else self._systems)
 
     # ---- keeping -----------------------------------------------------------------------------------------
+
+    def waiting_bytes(self) -> int:
+        """What all targets together have not taken yet."""
+        return sum(outbox.waiting(self._state, system, mark.read())[1] for system, mark in self._applied.items())
 
     def _trim(self) -> None:
         """Drop what is older than the journal; and outbox rows that are applied and, by a source, read back by all."""

@@ -3,6 +3,10 @@
 Until every system that has the entity has been read whole, nothing is delivered for it: a target's own fields would
 be overwritten before they were known. Rows of copies and changes of the log both go into the seeds; the journal's
 order makes the later one win. Then each record is settled once and only real differences are told.
+
+When the state was lost (`cdcd recover`) the systems were in step before. Then a delete that a log shows of a record that was
+there before is judged like any other when the record is settled. And a record that a system lacks is not made there like in a
+first copy: only if it was created since, as far as the logs show. What they do not explain waits for a person.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from cdcd.model import ABSENT
 from cdcd.outbox import RecordWrite
@@ -26,6 +31,21 @@ _decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).d
 PAGE_RECORDS: Final = 1_000
 
 
+class Recovery(msgspec.Struct, frozen=True, array_like=True):
+    """What is copied because the state was lost: entities, and the systems whose logs show all that was done since.
+
+    But for the `blind` ones (entity, system): their logs showed deletes of rows by ids that nobody knows any more.
+    """
+
+    entities: frozenset[int] = frozenset()
+    complete: frozenset[int] = frozenset()
+    blind: frozenset[tuple[int, int]] = frozenset()
+
+    def shows_deletes(self, entity: int, system: int) -> bool:
+        """Whether a record that was deleted in the system since is known to be."""
+        return system in self.complete and (entity, system) not in self.blind
+
+
 class Seeds:
     """What each system holds of entities that are still being copied."""
 
@@ -33,7 +53,34 @@ class Seeds:
         """`widths` are the numbers of slots by entity (see `GoldenRecords`)."""
         self._connection = state.connection
         self._widths = widths
+        self._state = state
         self._dirty: dict[tuple[int, bytes, int], list[Any] | None] = {}
+        self._events: dict[tuple[int, bytes, int], bool | None] = {}
+        self.recovery = Recovery()
+        self._load()
+
+    def _load(self) -> None:
+        stored = self._state.get("recovery")
+        self.recovery = Recovery() if stored is None else msgspec.msgpack.decode(stored, type=Recovery)
+
+    def recover(self, entities: Iterable[int], complete: Iterable[int]) -> None:
+        """These entities are copied because the state was lost; the logs of the `complete` systems show all since."""
+        self._put_recovery(Recovery(frozenset(entities), frozenset(complete)))
+
+    def lost_sight(self, entity: int, system: int) -> None:
+        """A row was deleted, and there is no telling which record it was."""
+        if entity in self.recovery.entities and (entity, system) not in self.recovery.blind:
+            self._put_recovery(structs.replace(self.recovery, blind=self.recovery.blind | {(entity, system)}))
+
+    def _put_recovery(self, recovery: Recovery) -> None:
+        self.recovery = recovery
+        self._state.put("recovery", _encode(recovery))
+
+    def settled(self, entity: int) -> None:
+        """An entity is live."""
+        self._connection.execute("DELETE FROM seed_events WHERE entity=?", (entity,))
+        if entity in self.recovery.entities:
+            self._put_recovery(structs.replace(self.recovery, entities=self.recovery.entities - {entity}))
 
     def put(self, entity: int, key: bytes, system: int, values: list[Any], slots: Sequence[int]) -> None:
         """A row of `system` holds these values now; ABSENT in one of its `slots` leaves what was there."""
@@ -43,9 +90,27 @@ class Seeds:
                 values = [old if new is ABSENT else new for new, old in zip(values, known, strict=True)]
         self._dirty[entity, key, system] = values
 
-    def delete(self, entity: int, key: bytes, system: int) -> None:
-        """The row is gone from `system`."""
+    def created(self, entity: int, key: bytes, system: int) -> None:
+        """An application of `system` has made the row that is put."""
+        if entity in self.recovery.entities and self._event(entity, key, system) is None:
+            self._events[entity, key, system] = False
+
+    def delete(self, entity: int, key: bytes, system: int, *, by_application: bool) -> None:
+        """The row is gone from `system`: deleted by an application, or as we told it."""
         self._dirty[entity, key, system] = None
+        if by_application and entity in self.recovery.entities:
+            was_created = self._event(entity, key, system) is False
+            self._events[entity, key, system] = None if was_created else True
+
+    def _event(self, entity: int, key: bytes, system: int) -> bool | None:
+        """What became of a record that was there: deleted (True); or of one that was not: created (False)."""
+        at = (entity, key, system)
+        if at in self._events:
+            return self._events[at]
+        row = self._connection.execute(
+            "SELECT deleted FROM seed_events WHERE entity=? AND key=? AND system=?", at
+        ).fetchone()
+        return None if row is None else bool(row[0])
 
     def _get(self, entity: int, key: bytes, system: int) -> list[Any] | None:
         at = (entity, key, system)
@@ -60,11 +125,25 @@ class Seeds:
         kept = [(*at, _encode(values)) for at, values in self._dirty.items() if values is not None]
         self._connection.executemany("DELETE FROM seeds WHERE entity=? AND key=? AND system=?", gone)
         self._connection.executemany("INSERT OR REPLACE INTO seeds VALUES (?,?,?,?)", kept)
+        if self._events:
+            gone = [at for at, deleted in self._events.items() if deleted is None]
+            events = [(*at, deleted) for at, deleted in self._events.items() if deleted is not None]
+            self._connection.executemany("DELETE FROM seed_events WHERE entity=? AND key=? AND system=?", gone)
+            self._connection.executemany("INSERT OR REPLACE INTO seed_events VALUES (?,?,?,?)", events)
         self._dirty.clear()
+        self._events.clear()
 
     def discard(self) -> None:
         """Forget what is not written, after a step that failed."""
         self._dirty.clear()
+        self._events.clear()
+        self._load()
+
+    def forget(self, entity: int, system: int) -> None:
+        """What a system has shown of an entity is read anew."""
+        self.flush()
+        self._connection.execute("DELETE FROM seeds WHERE entity=? AND system=?", (entity, system))
+        self._connection.execute("DELETE FROM seed_events WHERE entity=? AND system=?", (entity, system))
 
     def take_page(self, entity: int, limit: int = PAGE_RECORDS) -> list[tuple[bytes, dict[int, list[Any]]]]:
         """The next records in key order with what each system holds; they are removed from the seeds."""
@@ -86,6 +165,15 @@ class Seeds:
             self._connection.execute("DELETE FROM seeds WHERE entity=? AND key<=?", (entity, next(reversed(page))))
         return list(page.items())
 
+    def events(self, entity: int, first: bytes, last: bytes) -> dict[bytes, dict[int, bool]]:
+        """What logs showed of records from `first` through `last`: by key and system, whether it was deleted, or else created."""
+        found: dict[bytes, dict[int, bool]] = {}
+        for key, system, deleted in self._connection.execute(
+            "SELECT key, system, deleted FROM seed_events WHERE entity=? AND key BETWEEN ? AND ?", (entity, first, last)
+        ):
+            found.setdefault(key, {})[system] = bool(deleted)
+        return found
+
 
 class Settler:
     """Turns seeds into golden records and tells each system what it lacks."""
@@ -96,13 +184,18 @@ class Settler:
 
     def settle_page(self, moment: Moment) -> bool:
         """Settle the next page of records; return whether there was one."""
-        page = self._seeds.take_page(self._decider.number)
+        number = self._decider.number
+        page = self._seeds.take_page(number)
+        events = self._seeds.events(number, page[0][0], page[-1][0]) if page else {}
         for key, held in page:
-            self._settle(moment, key, held)
+            self._settle(moment, key, held, events.get(key, {}))
+        if not page:
+            self._seeds.settled(number)
         return bool(page)
 
-    def _settle(self, moment: Moment, key: bytes, held: dict[int, list[Any]]) -> None:
+    def _settle(self, moment: Moment, key: bytes, held: dict[int, list[Any]], events: Mapping[int, bool]) -> None:
         decider = self._decider
+        gone = [system for system, deleted in events.items() if deleted and system not in held]
         heard = {system: values for system, values in held.items() if system in decider.rights.published_by}
         if not heard:
             for system in held:
@@ -110,10 +203,16 @@ class Settler:
             return
         values, believed = self._believe(key, heard)
         record = decider.new_record(moment, values, held, believed)
-        record.existence_by = self._first_creator(heard)
-        if self._is_legitimate(key, heard, believed):
-            self._tell_differences(moment, key, record, held, believed)
+        had = {*heard, *(system for system in gone if system in decider.rights.published_by)}
+        record.existence_by = self._first_creator(had)
+        if self._is_legitimate(key, had, believed):
+            unexplained = self._unexplained(heard, held, events)
+            self._tell_differences(moment, key, record, held, believed, {*unexplained, *gone})
+            if unexplained:
+                self._leave_to_a_person(moment, key, record, held)
             decider.golden.put(decider.number, key, record)
+            for system in gone:
+                decider.deleted(moment, system, key)
         elif not decider.parent_width:
             for system in heard:
                 decider.decided(system, key, "unmatched")
@@ -141,12 +240,36 @@ class Settler:
             owner = decider.ownership.by_state(parent.values) if decider.ownership.moves else believed
         return owner == NOBODY or owner in held or not parent.present >> owner & 1
 
+    def _unexplained(
+        self, heard: Collection[int], held: Collection[int], events: Mapping[int, bool]
+    ) -> Collection[int]:
+        """After a recovery, the systems that lack the record though no log says why.
+
+        It was not created since, or the log would have shown it: then they lacked it before, or have deleted it. Where
+        the log of those who have it does not reach back, they may have; unless a system whose log does lacks it.
+        """
+        decider, recovery = self._decider, self._seeds.recovery
+        if decider.number not in recovery.entities or decider.parent_width:
+            return ()
+        if any(system in decider.rights.creators and system in events for system in heard):
+            return ()
+        lacking = [system for system in decider.told_slots if system not in held and system not in events]
+        may_be_new = not recovery.complete.issuperset(heard)
+        return [s for s in lacking if not (may_be_new and recovery.shows_deletes(decider.number, s))]
+
     def _tell_differences(
-        self, moment: Moment, key: bytes, record: Record, held: Mapping[int, list[Any]], believed: int
+        self,
+        moment: Moment,
+        key: bytes,
+        record: Record,
+        held: Mapping[int, list[Any]],
+        believed: int,
+        spared: Collection[int],
     ) -> None:
         """Tell every system where it differs from the record, but for what was taken from it.
 
-        The system that the record's state names may not be the one that was believed: then it is told, too.
+        The system that the record's state names may not be the one that was believed: then it is told, too. The `spared`
+        are left alone.
         """
         decider = self._decider
         claim = decider.ownership.claim(decider.rights.judged(key, record).values)
@@ -160,11 +283,19 @@ class Settler:
         decider.decided(record.existence_by, key, "settled", claim, cells, record.present)
         for target in decider.slots:
             if target not in held:
-                decider.ensure(moment, target, key, record)
+                if target not in spared:
+                    decider.ensure(moment, target, key, record)
                 continue
             if here[target]:
                 decider.tell(moment, target, key, RecordWrite.UPDATE, record, here[target], 0)
             decider.level(moment, target, key, record)
+
+    def _leave_to_a_person(self, moment: Moment, key: bytes, record: Record, held: Mapping[int, list[Any]]) -> None:
+        """Whether the record is to be everywhere, or nowhere, is not known: it does not spread by itself."""
+        decider, system = self._decider, min(held)
+        record.existence_by = NOBODY
+        decider.decided(system, key, "unmatched")
+        decider.conflict(moment, system, key, "unmatched", None, held[system])
 
     def _wrong(self, system: int, record: Record, held: list[Any], owners: Sequence[int]) -> int:
         """The slots, as bits, in which a system is to be put right; totals are levelled instead."""

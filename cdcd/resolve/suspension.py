@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from cdcd.errors import NeedsOperator
+from cdcd.journal import Journal
 from cdcd.state import State
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -60,6 +61,13 @@ def store(state: State, suspension: Suspension) -> None:
         "INSERT OR REPLACE INTO suspended VALUES (?,?,?)",
         (suspension.subject, suspension.position, _encode(suspension)),
     )
+
+
+def is_by(journal: Journal, behind: Suspension, system: str) -> bool:
+    """Whether it is what a transaction of that system says that cannot be read."""
+    refused = journal.first_after(behind.position)
+    origin = None if refused is None else journal.origin(refused[0])
+    return origin is not None and origin.source == system
 
 
 def remove(state: State, subjects: Iterable[str]) -> None:

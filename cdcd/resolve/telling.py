@@ -12,10 +12,11 @@ from cdcd.outbox import OutboxWriter, RecordWrite
 from cdcd.resolve.golden import GoldenRecords, Record
 from cdcd.resolve.masks import mask_of, masked, slots_of
 from cdcd.resolve.moment import Moment
+from cdcd.resolve.owing import NOT_YET, Owed
 from cdcd.resolve.ownership import NO_CLAIM, NOBODY
 from cdcd.resolve.plan import EntityPlan, Plan
 from cdcd.resolve.rights import Rights
-from cdcd.resolve.trail import BORN, BY_RULE, NO_RULE, Trail
+from cdcd.resolve.trail import BORN, BY_RULE, NO_RULE, OWED_UNIT, Trail
 
 if TYPE_CHECKING:
     from cdcd.resolve.decide import EntityDecider
@@ -47,6 +48,8 @@ class RecordTeller:
         self.golden = golden
         self.echoed_units = echoed
         self.trail: Trail | None = None
+        self.owed: Owed | None = None
+        """What is told later."""
         self.rule_numbers: tuple[int, ...] = ()
         """Who keeps the records' history, and the numbers that the entity's ownership rules have there."""
         self._happened = happened
@@ -110,8 +113,23 @@ class RecordTeller:
 
     # ---- telling ---------------------------------------------------------------------------------------------
 
-    def ensure(self, moment: Moment, target: int, key: bytes, record: Record, *, with_children: bool = False) -> None:
-        """Have the record exist in `target` with all that the target does not own (Invariant 6)."""
+    def ensure(
+        self,
+        moment: Moment,
+        target: int,
+        key: bytes,
+        record: Record,
+        *,
+        with_children: bool = False,
+        besides: int = 0,
+        whole: bool = False,
+    ) -> None:
+        """Have the record exist in `target` with all that the target does not own (Invariant 6).
+
+        The slots `besides` are told whoever owns them by now: they were not the target's when they were to be told. Of
+        totals it is only told what it lacks. Told the `whole` record, a target that has lost what it owns gets that back
+        too: a person asks for that.
+        """
         if target not in self.told_slots:
             return
         if not self.may_be_at(target, key, record):
@@ -120,9 +138,12 @@ class RecordTeller:
         mask, initial = self._whole(target, self.ownership.by_state(judged.values))
         untold = mask_of([slot for slot, value in enumerate(record.values) if value is ABSENT])
         mask, initial = mask & ~untold, initial & ~untold
+        besides = initial if whole else initial & besides & ~self.ownership.sum_mask
+        mask, initial = mask | besides, initial & ~besides
         record.sent |= 1 << target
-        self.level(moment, target, key, record)
         self.tell(moment, target, key, RecordWrite.FULL, record, mask, initial)
+        # Behind it: what was to be added before a record is told whole is dropped.
+        self.level(moment, target, key, record)
         if with_children:
             self._ensure_children(moment, target, key)
 
@@ -192,12 +213,25 @@ class RecordTeller:
         initial: int = 0,
         initial_values: list[Any] | None = None,
     ) -> int:
-        """Have `target` write these values, or add these differences; return the outbox unit that says so."""
+        """Have `target` write these values, or add these differences; return the outbox unit that says so, or `NOT_YET`."""
+        if self.is_told_later(target, key, kind, mask, initial):
+            return NOT_YET
         item = [self.number, kind, key, mask, values, initial, initial_values or []]
         unit = self._outbox.add(self.systems[target], item, moment.committed_at_us)
         if self.trail is not None:
             self.trail.told(self.number, key, target, unit, kind, mask, initial)
         return unit
+
+    def is_told_later(
+        self, target: int, key: bytes, kind: RecordWrite, mask: int, initial: int = 0, known_as: bytes | None = None
+    ) -> bool:
+        """Whether a schedule, a pause or a rewind has the record told later: then that is noted, and nothing told now."""
+        lane = target, self.number
+        if self.owed is None or lane not in self.owed.lanes or not self.owed.takes(lane, key, known_as):
+            return False
+        if self.trail is not None:
+            self.trail.told(self.number, key, target, OWED_UNIT, kind, mask, initial)
+        return True
 
     def on_its_way(self, record: Record, system: int, through: int = 0) -> int:
         """The slots that units tell this system which it has not shown to have read yet; it shows those `through` now."""

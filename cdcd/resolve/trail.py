@@ -34,6 +34,8 @@ BORN: Final = -2
 """In the place of a rule: the record was born of the owner in this very transaction."""
 BY_RULE: Final = -4
 """In the place of a field's owner (a system, NOBODY, LATEST, SUM): the condition that the note names decided."""
+OWED_UNIT: Final = 0
+"""In the place of a unit: the target is told later, when a schedule, a pause or a rewind has it (see `owing`)."""
 _SHORTENED: Final = 2
 _DIGEST_BYTES: Final = 4
 _NEWEST_ROW: Final = "SELECT t.id, k.through_seq, k.digests, t.body FROM trail t JOIN trail_keys k USING (id)"
@@ -64,7 +66,7 @@ class Cell(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Telling(msgspec.Struct, frozen=True, array_like=True):
-    """A target was told in `unit`: `kind` is an `outbox.RecordWrite`; `initial` only where the record is new there."""
+    """A target was told in `unit` (`OWED_UNIT`: it will be, later): `kind` is an `outbox.RecordWrite`; `initial` only where the record is new there."""
 
     target: int
     unit: int

@@ -5,7 +5,7 @@ Both are known by binding and local id, so that a later version of the same row 
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Final
 
 import msgspec
@@ -52,6 +52,12 @@ class UnmappedRows:
     def _stop_waiting(self, binding: int, row_id: bytes) -> None:
         done = self._connection.execute("DELETE FROM waiting WHERE binding=? AND row=?", (binding, row_id))
         self.waiting -= done.rowcount
+
+    def forget(self, bindings: Iterable[int]) -> None:
+        """Rows of these bindings, and rows that wait for them, mean nothing any more."""
+        for binding in bindings:
+            done = self._connection.execute("DELETE FROM waiting WHERE ? IN (binding, for_binding)", (binding,))
+            self.waiting -= done.rowcount
 
     def wait(self, mapper: RowMapper, op: Op, row: Row, unresolved: UnresolvedReference, moment: Moment) -> None:
         """Keep the row until the row it refers to is seen."""

@@ -15,6 +15,7 @@ from cdcd.state_directory import StateDirectory
 
 if TYPE_CHECKING:
     from cdcd.adapter import Source
+    from cdcd.barriers import CaptureBarriers
     from cdcd.capture import Capture
 
 STATUS_SECONDS: Final = 1.0
@@ -37,6 +38,7 @@ class CaptureStage:
         self._identity = identity(system, blueprint, directory)
         self._source: Source | None = None
         self._capture: Capture | None = None
+        self._barriers: CaptureBarriers | None = None
         self._full = False
         self._looked_at = self._kept_alive_at = self._measured_at = float("-inf")
         self._active = True
@@ -47,6 +49,7 @@ class CaptureStage:
 
     def open(self) -> WorkerState:
         """Continue the log where the journal ends."""
+        from cdcd.barriers import CaptureBarriers  # noqa: PLC0415
         from cdcd.capture import Capture  # noqa: PLC0415
 
         system = self._blueprint.systems[self._system]
@@ -56,6 +59,8 @@ class CaptureStage:
         tables = [need.table for need in self._tables]
         self._capture = Capture(self._identity, self._source, self._journal, tables)
         self._capture.start()
+        self._barriers = CaptureBarriers(self._system, self._source, self._journal)
+        self._barriers.look()
         self._looked_at = float("-inf")
         return self.tick()
 
@@ -65,7 +70,8 @@ class CaptureStage:
             return False
         worked = self._started().step()
         self._active = self._active or worked
-        self._news = self._news or worked
+        assert self._barriers is not None
+        self._news = self._barriers.pass_reached() or self._news or worked
         return worked
 
     def news(self) -> list[str]:
@@ -106,9 +112,11 @@ class CaptureStage:
         )
 
     def woken(self) -> None:
-        """A copy of a table may have been asked for."""
+        """A copy of a table may have been asked for, or a barrier be put up."""
         if not self._full:
             self._started().request_backfill()
+        assert self._barriers is not None
+        self._barriers.look()
 
     def arrived(self) -> None:
         """We may be in a long transaction: then what the server last said of our lag is not true any more."""
@@ -164,4 +172,4 @@ class CaptureStage:
             self._capture.close()
         elif self._source is not None:
             self._source.close()
-        self._capture = self._source = None
+        self._capture = self._source = self._barriers = None

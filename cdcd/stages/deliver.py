@@ -9,8 +9,11 @@ from cdcd import pause_switches, plugins
 from cdcd.blueprint import Blueprint
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
-from cdcd.parked import ParkedRecords
-from cdcd.report import Counter, DeliverFigures, WorkerState
+from cdcd.parking import wishes as parked_wishes
+from cdcd.parking.parked import ParkedRecords
+from cdcd.report import Counter, DeliverFigures, WorkerState, now_us
+from cdcd.scheduling import rate_limit
+from cdcd.scheduling.rate_limit import Budget
 from cdcd.stages.stage import added, identity, no_pulse
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
     from cdcd.deliver import Deliverer
 
 WAIT_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 60.0
+"""While anything is parked, so often it is looked whether the target's tables have changed."""
 _DELIVER_COUNTERS: Final = {
     "transactions": "applied_transactions",
     "parked": "parked_records",
     "waiting": "waiting_changes",
     "retries": "parked_retries",
+    "put_aside": "put_aside_records",
 }
 
 
@@ -43,16 +49,21 @@ class DeliverStage:
         self._identity = identity(system, blueprint, directory)
         self._target: Target | None = None
         self._deliverer: Deliverer | None = None
-        self._retry_at = float("-inf")
+        self._retry_at = self._look_at = self._tell_at = float("-inf")
         self._unit = self._applied.read()
         self._handled = 0
         self._totals: dict[tuple[str, ...], int] = {}
-        self._retries = 0
+        self._asked = 0
+        self._wished = True
+        limit = rate_limit.of_system(blueprint.config.systems[system])
+        self._budget = None if limit is None else Budget(limit, time.monotonic())
+        self._limited_until_us = 0
 
     def open(self) -> WorkerState:
         """Take over as the target's one writer, unless delivery is paused."""
         from cdcd.deliver import Deliverer  # noqa: PLC0415
 
+        self._carry_out_wishes()  # whoever discards what is parked need not wait for the target
         if pause_switches.of_system(self._system) in self._journal.controls():
             return "paused"
         system = self._blueprint.systems[self._system]
@@ -71,29 +82,80 @@ class DeliverStage:
         )
         deliverer.start()
         self._deliverer = deliverer
+        self._retry_at = float("-inf")
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        self._tell_at = time.monotonic() + WAIT_SECONDS
         return "running"
 
     def step(self) -> bool:
-        """One target transaction."""
-        return self._deliverer.step() if self._deliverer is not None else False
+        """One target transaction, if the rate limit allows any now."""
+        if self._deliverer is None or self._is_limited():
+            return False
+        before = self._rows_handled()
+        try:
+            return self._deliverer.step()
+        finally:
+            self._spend(before)
+
+    def _is_limited(self) -> bool:
+        """Whether the rate limit has us wait; else the next step is told how much it may take."""
+        if self._budget is None:
+            return False
+        rows_max = self._budget.available(time.monotonic())
+        if self._deliverer is not None:
+            self._deliverer.rows_max = rows_max
+        if rows_max == 0:
+            self._limited_until_us = now_us() + int(self._budget.wait_seconds() * 1e6)
+        return rows_max == 0
+
+    def _rows_handled(self) -> int:
+        return self._handled + (self._deliverer.handled if self._deliverer is not None else 0)
+
+    def _spend(self, handled_before: int) -> None:
+        if self._budget is not None:
+            self._budget.spend(self._rows_handled() - handled_before)
 
     def news(self) -> list[str]:
-        """resolve's, when parked records are to be told anew; what we wrote comes back through the log by itself."""
-        before, self._retries = self._retries, self._counts().get(("retries",), 0)
-        return ["resolve"] if self._retries > before else []
+        """resolve's, when records are to be told anew, or are owed; what we wrote comes back through the log by itself."""
+        before, self._asked = self._asked, self._asked_of_resolve()
+        return ["resolve"] if self._asked > before else []
+
+    def _asked_of_resolve(self) -> int:
+        counts = self._counts()
+        return counts.get(("retries",), 0) + counts.get(("put_aside",), 0)
 
     def tick(self) -> WorkerState:
-        """Try parked records whose time has come."""
+        """Do what operators want with parked records; try those whose time has come."""
+        if self._wished or time.monotonic() >= self._retry_at:
+            self._carry_out_wishes()
         if self._deliverer is None:
+            self._retry_at = time.monotonic() + WAIT_SECONDS
             return "paused"
-        if time.monotonic() >= self._retry_at:
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + WAIT_SECONDS
+            self._deliverer.tell_progress()
+        if time.monotonic() >= self._look_at and len(self._parked):
+            self._look_at = time.monotonic() + LOOK_SECONDS
+            self._deliverer.look_at_tables()
+            self._retry_at = float("-inf")
+        if time.monotonic() >= self._retry_at and not self._is_limited():
+            before = self._rows_handled()
             self._deliverer.retry_due()
+            self._spend(before)
             due_seconds = self._deliverer.due_in_seconds()
             self._retry_at = time.monotonic() + (WAIT_SECONDS if due_seconds is None else max(1.0, due_seconds))
         return "running"
 
+    def _carry_out_wishes(self) -> None:
+        self._wished = False
+        if parked_wishes.carry_out(self._parked, self._applied_unit()):
+            self._retry_at = float("-inf")
+
     def woken(self) -> None:
-        """The next step will see what is new."""
+        """The next step will see what is new. Somebody may have paused an entity, or want something with parked records."""
+        self._wished = True
+        if self._deliverer is not None and self._deliverer.look_at_switches():
+            self._retry_at = float("-inf")
 
     def arrived(self) -> None:
         """There is nothing to arrive but the bell."""
@@ -103,8 +165,14 @@ class DeliverStage:
         return []
 
     def wait_seconds(self) -> float:
-        """Until the next retry of what is parked."""
-        return WAIT_SECONDS if self._deliverer is None else min(WAIT_SECONDS, self._retry_at - time.monotonic())
+        """Until the next retry of what is parked, or until the rate limit allows more."""
+        if self._deliverer is None:
+            return WAIT_SECONDS
+        if self._asked_of_resolve() > self._asked:
+            return 0.0
+        if self._budget is not None and self._is_limited():
+            return min(WAIT_SECONDS, self._budget.wait_seconds())
+        return min(WAIT_SECONDS, self._retry_at - time.monotonic())
 
     def progress(self) -> int:
         """Units applied, rows taken in hand, and everything else counted."""
@@ -124,7 +192,7 @@ class DeliverStage:
 
     def figures(self) -> DeliverFigures:
         """The unit applied and the records parked; the last known ones while not connected."""
-        return DeliverFigures(self._applied_unit(), len(self._parked))
+        return DeliverFigures(self._applied_unit(), len(self._parked), self._limited_until_us)
 
     def counters(self) -> list[Counter]:
         """Rows applied by operation, and what else happened."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from cdcd.blueprint import Blueprint, Role
+from cdcd.config import parse_size
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
 from cdcd.report import Counter, ResolveFigures, WorkerState
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from cdcd.resolve.resolver import Resolver
 
 WAIT_SECONDS: Final = 10.0
+ROOM_SECONDS: Final = 1.0
 
 
 class ResolveStage:
@@ -28,6 +31,9 @@ class ResolveStage:
         self._journal = Journal(directory.journal)
         self._applied = {name: AppliedMark(directory.path, name) for name in blueprint.targets}
         self._resolver: Resolver | None = None
+        self._room_bytes = parse_size(blueprint.config.journal.max_size)
+        self._full = self._has_room = False
+        self._measured_at = float("-inf")
         self._position = 0
         self._totals: dict[tuple[str, ...], int] = {}
 
@@ -42,7 +48,7 @@ class ResolveStage:
     def step(self) -> bool:
         """One commit's worth of the journal."""
         assert self._resolver is not None, "used before open"
-        return self._resolver.step()
+        return not self._full and self._resolver.step()
 
     def news(self) -> list[str]:
         """The deliveries of targets that were given units; the captures of tables that the start wants copied anew."""
@@ -55,8 +61,13 @@ class ResolveStage:
         return found
 
     def tick(self) -> WorkerState:
-        """Nothing is due by time."""
-        return "running"
+        """Measure what waits for targets: beyond the journal's size limit nothing is added, lest the disk fill (Invariant 11)."""
+        now = time.monotonic()
+        if self._resolver is not None and now - self._measured_at >= ROOM_SECONDS:
+            self._measured_at = now
+            was_full, self._full = self._full, self._resolver.waiting_bytes() >= self._room_bytes
+            self._has_room = was_full and not self._full
+        return "outbox-full" if self._full else "running"
 
     def woken(self) -> None:
         """The next step will see what is new."""
@@ -69,8 +80,11 @@ class ResolveStage:
         return []
 
     def wait_seconds(self) -> float:
-        """Only to send a sign of life."""
-        return WAIT_SECONDS
+        """To send a sign of life; until there may be room; not at all when there is some again."""
+        if self._has_room:
+            self._has_room = False
+            return 0.0
+        return ROOM_SECONDS if self._full else WAIT_SECONDS
 
     def progress(self) -> int:
         """The journal seq resolved, and every change decided about."""

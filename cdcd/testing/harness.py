@@ -98,6 +98,7 @@ class Harness(ABC):
     stores_nul: bool = True
     """Whether a text may hold the character U+0000."""
     enforces_references: bool = True
+    speaks_sql: bool = True
     reports_truncate: bool = True
 
     @abstractmethod

@@ -8,30 +8,35 @@ One seed gives one run, so a seed that failed once is a test for ever.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any, Final
 
-from cdcd import parked
+from cdcd import pause_switches
 from cdcd.adapter import Adapter, Identity
+from cdcd.backfills import NewCopy
 from cdcd.capture import Capture
 from cdcd.config import Config
 from cdcd.deliver import Deliverer
 from cdcd.errors import Unavailable
 from cdcd.journal import Command, Journal
 from cdcd.outbox import AppliedMark
-from cdcd.parked import ParkedRecords, Subject
+from cdcd.parking import parked
+from cdcd.parking.parked import ParkedRecords, Subject
 from cdcd.resolve.plan import Plan, Vocabulary
 from cdcd.resolve.planning import build
 from cdcd.resolve.resolver import Resolver
+from cdcd.scheduling.owed import owing
 from cdcd.state import State
 from cdcd.storage import Database
 from cdcd.testing.faults import Crash
 
 QUIET_ROUNDS: Final = 3
 ROUNDS_LIMIT: Final = 2_000
+FEED_RECORDS: Final = 20
 CORE_POINTS: Final = (
     "journal:before-commit",
     "journal:after-commit",
@@ -76,6 +81,9 @@ class Simulation:
         plan = build(config, self._table_name)
         self._names += [f"capture:{name}" for name in plan.systems if plan.is_source(name)]
         self._names += [f"deliver:{name}" for name in plan.systems if plan.is_target(name)]
+        self._names += ["scheduler"]
+        self._fed_seq = 0
+        self._watched: State | None = None
 
     def _table_name(self, system: str, bare: str) -> str:
         return self.adapters[system][0].table_name(bare)
@@ -91,6 +99,8 @@ class Simulation:
         return stage in self._names and self._step(stage)
 
     def _step(self, name: str) -> bool:
+        if name == "scheduler":
+            return self._feed()
         try:
             if name not in self._stages:
                 self._stages[name] = self._start(name)
@@ -111,6 +121,20 @@ class Simulation:
             worked = stage.retry_due() or worked
         return worked
 
+    def _feed(self) -> bool:
+        """Have some of what is owed told, as the scheduler does: a schedule may allow it at any moment."""
+        if self._watched is None:
+            self._watched = State(self.directory / "state.db", durable=False)
+        due = [one for one in owing(self._watched) if one.records and not (one.held or one.behind)]
+        if not due or self._watched.position < self._fed_seq:
+            return False
+        one = self._random.choice(due)
+        root, limit = one.entity.partition(".")[0], self._random.randint(1, FEED_RECORDS)
+        journal = Journal(self.directory / "journal.db", durable=False)
+        self._fed_seq = journal.command(Command("deliver", {"system": one.system, "entity": root, "limit": limit}))
+        journal.close()
+        return True
+
     def settle(self, rounds_max: int = ROUNDS_LIMIT) -> None:
         """Let every stage work until nothing moves any more. Raises NotQuiet when that does not happen."""
         quiet = 0
@@ -121,12 +145,25 @@ class Simulation:
                 return
         raise NotQuiet(f"still moving after {rounds_max} rounds")
 
-    def command(self, command: Command, tables: list[tuple[str, str]]) -> None:
+    def command(
+        self,
+        command: Command,
+        tables: Sequence[tuple[str, str]] = (),
+        controls: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
         """Journal an operator's command, as the supervisor does."""
         journal = Journal(self.directory / "journal.db", durable=False)
-        journal.command(command, tables)
+        journal.command(command, [NewCopy(system, table) for system, table in tables], controls=controls)
         journal.close()
         self._ring_captures()
+
+    def hold(self, entity: str, system: str, *, on: bool) -> None:
+        """Hold an entity back from a system, or no more, as an operator does."""
+        command = Command("hold", {"systems": [system], "entity": entity, "on": on})
+        self.command(command, controls={pause_switches.of_entity(system, entity): "an operator" if on else None})
+        deliverer = self._stages.get(f"deliver:{system}")
+        if deliverer is not None:
+            deliverer.look_at_switches()
 
     def _ring_captures(self) -> None:
         """Copies of tables may have been asked for."""
@@ -175,6 +212,9 @@ class Simulation:
         """Stop every stage."""
         for name in list(self._stages):
             self._drop(name)
+        if self._watched is not None:
+            self._watched.close()
+            self._watched = None
 
     # ---- starting and dropping ---------------------------------------------------------------------------
 
@@ -192,6 +232,10 @@ class Simulation:
         if isinstance(stage, Resolver) and stage.copies_asked_of:
             self._ring_captures()
         return stage
+
+    def stop(self, stage: str) -> None:
+        """Stop a stage; it begins anew at its next step."""
+        self._drop(stage)
 
     def _drop(self, name: str) -> None:
         """Let go of files and connections without finishing anything: what a killed process leaves."""

@@ -17,6 +17,8 @@ from cdcd.adapter import TableNeed
 from cdcd.errors import PositionLost, Unavailable
 from cdcd.model import ABSENT, CHECKPOINT_TABLE, Batch, Chunk, Idle, Op, Rows, TableWrite, WriteKind
 from cdcd.testing.harness import Column, Harness, Table
+from cdcd.testing.source_filters import FilterContract
+from cdcd.testing.source_places import PlacesContract
 from cdcd.testing.source_session import (
     HOSTILE,
     ITEM,
@@ -34,7 +36,7 @@ from cdcd.testing.stream import Change, NamedRow, exactly, named_rows
 from cdcd.values import parse_type
 
 
-class SourceContract:
+class SourceContract(FilterContract, PlacesContract):
     """The suite."""
 
     @pytest.fixture
@@ -222,6 +224,28 @@ class SourceContract:
         session.close()
         with pytest.raises(PositionLost):
             session.start(reader.started_at)
+
+    def test_reading_can_begin_anew_at_the_earliest_position_that_the_server_keeps_for_us(
+        self, session: SourceSession
+    ) -> None:
+        before = session.harness.open_source(ITEM)
+        assert before.earliest() is None
+        before.close()
+        reader = session.start()
+        session.insert(ITEM, item(1))
+        session.read_all()
+        reader.source.confirm(reader.position)
+        reader.poll()
+        session.close()
+        session.insert(ITEM, item(2))
+        looking = session.harness.open_source(ITEM)
+        earliest = looking.earliest()
+        looking.close()
+        if earliest is None:
+            assert not session.harness.confirm_discards
+            return
+        session.start(earliest)
+        assert [step for step in summary(session.read_all()) if step][-1] == [(Op.INSERT, 2)]
 
     def test_a_restarted_server_is_unavailable_and_then_read_on_from_the_last_position(
         self, session: SourceSession

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from cdcd.adapter import Source
+from cdcd.adapter import RowFilter, Source
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Op, Row, Rows, Value
 
 TIMEOUT_SECONDS = 60.0
@@ -101,10 +101,12 @@ class StreamReader:
         """Wait for the file descriptor; return whether it became readable."""
         return bool(select.select([self.source.fileno()], [], [], timeout_seconds)[0])
 
-    def read_chunk(self, table: str, after_key: Row | None, row_limit: int) -> Chunk:
+    def read_chunk(
+        self, table: str, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> Chunk:
         """Request a chunk and read until it comes."""
         count = len(self._chunks)
-        self.source.request_chunk(table, after_key, row_limit)
+        self.source.request_chunk(table, after_key, row_limit, row_filter)
         self.read_until(lambda: len(self._chunks) > count)
         return self._chunks[-1]
 

@@ -7,17 +7,17 @@ The core relies on each of these sentences (invariants 4, 5 and 7): above all th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
-from cdcd.adapter import TableNeed, Target
 from cdcd.errors import Fenced, NeedsOperator, Refused, Unavailable
 from cdcd.model import Batch, Row, Value, WriteKind
 from cdcd.testing.harness import Column, Harness, Table
 from cdcd.testing.source_session import HOSTILE, TEXTS
 from cdcd.testing.stream import NamedRow, exactly
+from cdcd.testing.target_describing import DescribingContract
 from cdcd.testing.target_many_writes import ManyWritesContract
 from cdcd.testing.target_parts import PartsContract
 from cdcd.testing.target_reading import ReadingContract
@@ -38,10 +38,9 @@ from cdcd.testing.target_session import (
     numbered,
     order_lines,
 )
-from cdcd.values import parse_type
 
 
-class TargetContract(ManyWritesContract, PartsContract, ReadingContract):
+class TargetContract(DescribingContract, ManyWritesContract, PartsContract, ReadingContract):
     """The suite."""
 
     @pytest.fixture
@@ -96,6 +95,45 @@ class TargetContract(ManyWritesContract, PartsContract, ReadingContract):
         stranger.close()
         session.apply(session.items(UPSERT, [2, "b", 1]))
         assert session.ids() == [1, 2]
+
+    def test_a_lineage_that_is_adopted_becomes_ours_and_its_writer_is_fenced(self, session: TargetSession) -> None:
+        session.target.apply([session.items(UPSERT, [1, "a", 1])], Batch(0, 7))
+        heir = session.harness.open_target(msgspec.structs.replace(session.harness.identity, lineage="heir"))
+        with pytest.raises(NeedsOperator):
+            heir.open(adopt="yet another")
+        assert heir.open(adopt=session.harness.identity.lineage) == 7
+        with pytest.raises(Fenced):
+            session.target.apply([session.items(UPSERT, [2, "b", 1])], Batch(7, 8))
+        heir.apply([session.items(UPSERT, [3, "c", 1])], Batch(7, 8))
+        assert heir.open() == 8
+        found = heir.checkpoint()
+        heir.close()
+        assert found is not None
+        assert (found.lineage, found.through) == ("heir", 8)
+        assert session.ids() == [1, 3]
+
+    def test_the_checkpoint_can_be_looked_at_by_anybody_and_keeps_the_last_progress(
+        self, session: TargetSession
+    ) -> None:
+        stranger = session.harness.open_target(msgspec.structs.replace(session.harness.identity, lineage="other"))
+        nobody = session.harness.open_target(msgspec.structs.replace(session.harness.identity, system="nobody"))
+        assert nobody.checkpoint() is None
+        first = stranger.checkpoint()
+        assert first is not None
+        assert (first.lineage, first.through, first.progress) == (session.harness.identity.lineage, 0, "")
+        text = '{"logs": {"erp": "a\\\\b \'c\' $1 %s: 1"}}'
+        session.target.apply([], Batch(0, 3, text))
+        session.target.apply([], Batch(3, 4))
+        found = stranger.checkpoint()
+        stranger.close()
+        nobody.close()
+        assert found is not None
+        assert (found.epoch, found.through, found.progress) == (first.epoch, 4, text)
+
+    def test_before_the_first_open_there_is_no_checkpoint(self, harness: Harness) -> None:
+        target = harness.open_target()
+        assert target.checkpoint() is None
+        target.close()
 
     @pytest.mark.parametrize("part", ["daemon", "system"])
     def test_another_daemon_or_system_has_a_checkpoint_of_its_own(self, session: TargetSession, part: str) -> None:
@@ -407,56 +445,3 @@ class TargetContract(ManyWritesContract, PartsContract, ReadingContract):
         rows: list[Row] = [["gone", 1], ["n1", 1], ["n2", 7]]
         assert session.apply(session.write(DELETE, LINE, key, key, rows, lookups=lookups)) == ()
         assert order_lines(session) == [("n2", 1, 1)]
-
-    # ---- describe and check ------------------------------------------------------------------------------------------
-
-    def test_describe_tells_types_with_their_limits_and_keys(self, session: TargetSession) -> None:
-        session.harness.create_table(PRODUCT)
-        item_name, product_name = session.harness.full_name(ITEM), session.harness.full_name(PRODUCT)
-        nowhere = session.harness.adapter.table_name("nowhere")
-        shapes = session.target.describe([item_name, product_name, nowhere])
-        assert set(shapes) == {item_name, product_name}
-        described = [
-            (column.name, *_kind_and_sizes(column.type), column.nullable) for column in shapes[item_name].columns
-        ]
-        assert described == [(column.name, *_kind_and_sizes(column.type), column.nullable) for column in ITEM.columns]
-        product = shapes[product_name]
-        assert product.table == product_name
-        assert product.primary_key == ("id",)
-        assert set(product.unique_keys) == {("id",), ("sku",)}
-        generated = product.column("id")
-        assert generated is not None
-        assert (generated.has_default, generated.generated) == (True, False)
-
-    def test_describe_works_before_open(self, session: TargetSession) -> None:
-        target = session.harness.open_target()
-        assert list(target.describe([session.harness.full_name(ITEM)])) == [session.harness.full_name(ITEM)]
-        target.close()
-
-    def test_check_finds_nothing_wrong_with_tables_that_fit(self, session: TargetSession) -> None:
-        session.harness.create_table(PRODUCT)
-        needs = [_need(session, ITEM, ("id",), ITEM.column_names), _need(session, PRODUCT, ("sku",), ("name",))]
-        assert _errors(session.target, needs) == []
-
-    def test_check_names_what_is_missing_and_how_to_mend_it(self, session: TargetSession) -> None:
-        nowhere = TableNeed(session.harness.adapter.table_name("nowhere"), captured=False, written=True)
-        needs = [nowhere, _need(session, ITEM, ("id",), ("id", "no_such_column")), _need(session, ITEM, ("stock",), ())]
-        found = _errors(session.target, needs)
-        for name in ("nowhere", "no_such_column", "stock"):
-            assert any(name in text for text in found), name
-
-
-def _kind_and_sizes(spec: str) -> tuple[str, int | None, int | None]:
-    """A type without the words that say more than sizes ("raw")."""
-    parsed = parse_type(spec)
-    return parsed.kind, parsed.number(0), parsed.number(1)
-
-
-def _need(session: TargetSession, table: Table, key: tuple[str, ...], columns: tuple[str, ...]) -> TableNeed:
-    return TableNeed(session.harness.full_name(table), key, columns, captured=False, written=True)
-
-
-def _errors(target: Target, needs: Sequence[TableNeed]) -> list[str]:
-    findings = [finding for finding in target.check(needs) if finding.severity == "error"]
-    assert all(finding.code and finding.remedy for finding in findings)
-    return [f"{finding.subject}: {finding.message}" for finding in findings]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from cdcd.errors import NotReady
+from cdcd.errors import FilterRefused, NotReady
 from cdcd.model import Row, Value
 from cdcd.reader import ForeignKey, Reader
 from cdcd.testing.harness import Harness
@@ -81,6 +81,16 @@ class ReadingContract:
         name = session.harness.full_name(ITEM)
         keys: Sequence[Sequence[Value]] = [[1], [2**60], ["x"], [2]]
         assert sorted(reader.read_rows(name, ("name",), ("id",), keys), key=repr) == [["a"], ["b"]]
+
+    @pytest.mark.parametrize("condition", ["nothing = 1", "id = ", "id = 1) OR (id = 2", "id = 1 ORDER BY id"])
+    def test_a_condition_that_chooses_no_rows_is_refused(
+        self, session: TargetSession, reader: Reader, condition: str
+    ) -> None:
+        name = session.harness.full_name(ITEM)
+        with pytest.raises(FilterRefused):
+            reader.check_filter(name, condition)
+        if session.harness.speaks_sql:
+            reader.check_filter(name, "id = 1 AND name LIKE '%(x)s' -- a comment")
 
     def test_a_table_or_column_that_is_not_there_is_not_ready(self, session: TargetSession, reader: Reader) -> None:
         name = session.harness.full_name(ITEM)

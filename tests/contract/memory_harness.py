@@ -31,6 +31,7 @@ class MemoryHarness(Harness):
     can_restart = True
     can_lose_log = True
     enforces_references = False
+    speaks_sql = False
     values: Mapping = {
         "boolean": (True, False),
         "integer": (-(2**63), 0, 2**64 - 1),

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from cdcd.errors import PositionLost, Refused
-from cdcd.found_ids import FoundIds
+from cdcd.folding.found_ids import FoundIds
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Idle, Op, Rows, WriteKind
 from cdcd.testing.source_contract import SourceContract
 from cdcd.testing.source_session import ITEM, SourceSession
@@ -165,8 +165,8 @@ class ReadsChunksTooEarly(MemorySource):
 
     _chunk = None
 
-    def request_chunk(self, table, after_key, row_limit):
-        self._chunk = self._read_chunk(table, after_key, row_limit)
+    def request_chunk(self, table, after_key, row_limit, row_filter=None):
+        self._chunk = self._read_chunk(table, after_key, row_limit, row_filter)
         due, deadline = self._server.head + 3, time.monotonic() + 0.05
         while self._server.head < due and time.monotonic() < deadline:
             time.sleep(0.0005)
@@ -250,7 +250,7 @@ class IgnoresTheFence(MemoryTarget):
 
 
 class IgnoresTheLineage(MemoryTarget):
-    def open(self, *, xref_table=""):
+    def open(self, *, xref_table="", adopt=""):  # noqa: ARG002 - the contract
         with self._server.begin() as transaction:
             row = self._checkpoint(transaction) if CHECKPOINT_TABLE in self._server.tables else None
             if row is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from cdcd.adapter import Applied, Finding, Identity, SourceStatus, TableNeed
+from cdcd.adapter import Applied, Checkpoint, Finding, Identity, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import NotReady, Unavailable
 from cdcd.model import Batch, Chunk, ColumnShape, Event, Op, Relation, Row, Rows, TableShape, TableWrite
 
@@ -49,6 +49,9 @@ class IdleSource:
         self._server.reach()
         return after or "0"
 
+    def earliest(self) -> str | None:
+        return None
+
     def fileno(self) -> int:
         return self._read
 
@@ -64,13 +67,21 @@ class IdleSource:
     def confirm(self, position: str) -> None:
         pass
 
-    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+    def estimate(self, table: str) -> int:
+        return 0
+
+    def request_chunk(
+        self, table: str, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> None:
         self._requested = table
         os.write(self._write, b"x")
 
     def status(self) -> SourceStatus:
         self._server.reach()
         return SourceStatus("0", 0, 0)
+
+    def reached(self, position: str) -> bool:
+        return int(position) <= 0
 
     def close(self) -> None:
         os.close(self._read)
@@ -89,7 +100,11 @@ class IdleTarget:
         columns = (ColumnShape("id", "integer"), ColumnShape("name", "text"))
         return {table: TableShape(table, columns, ("id",), (("id",),)) for table in tables}
 
-    def open(self, *, xref_table: str = "") -> int:
+    def checkpoint(self) -> Checkpoint | None:
+        self._server.reach()
+        return None
+
+    def open(self, *, xref_table: str = "", adopt: str = "") -> int:
         self._server.reach()
         return 0
 

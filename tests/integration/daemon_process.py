@@ -43,11 +43,11 @@ class DaemonProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **environment: str) -> None:
+    def start(self, *arguments: str, **environment: str) -> None:
         assert self.process is None or self.process.poll() is not None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command("run"),
+                self.command("run", *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -202,7 +202,7 @@ def test_a_setting_that_is_changed_stops_a_running_source_at_its_next_look(
         with pytest.raises(NotReady) as caught:
             reader.source.status()
         assert caught.value.code == code
-        assert "new snapshot" in caught.value.remedy
+        assert "cdcd resync" in caught.value.remedy
     finally:
         harness.sql(f"SET GLOBAL {setting} = {right}")
 

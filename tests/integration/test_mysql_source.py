@@ -65,7 +65,7 @@ def test_a_purged_log_is_a_lost_position_with_a_remedy(harness, opened):
     harness.lose_log()
     with pytest.raises(PositionLost) as caught:
         opened(harness, reader.started_at)
-    assert "snapshot" in caught.value.remedy
+    assert "bring the server back" in caught.value.remedy
 
 
 def test_logs_that_were_reset_are_a_lost_position(harness, opened):

@@ -122,8 +122,10 @@ def test_a_new_field_is_read_from_the_live_tables_and_shown_before_and_after(lin
     assert grams["samples"][0][1:] == [None, int(grams["samples"][0][0][0][1:])]
 
 
-def test_a_new_entity_is_shown_as_creates_updates_and_what_would_be_parked(line: Line):
-    code, result = plan(line, changed(line, more=SHELF))
+@pytest.mark.parametrize("schedule", ["realtime", "0 2 * * *"])
+def test_a_new_entity_is_shown_as_creates_updates_and_what_would_be_parked(line: Line, schedule: str):
+    deliver = f'[entities.shelf.in.shop.deliver]\nschedule = "{schedule}"\n'
+    code, result = plan(line, changed(line, more=SHELF + deliver))
     assert code == 10
     assert result["copied_anew"] == {"shelf": ["shelf is new"]}
     assert tallied(result) == {("shop", "shelf"): (1, 1, 0)}

@@ -12,7 +12,6 @@ import pytest
 from cdcd.errors import Unavailable
 from cdcd.model import CHECKPOINT_TABLE, Batch, Op, Rows, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
-from cdcd_postgres import session as session_module
 from cdcd_postgres import stream as stream_module
 from cdcd_postgres.position import parse_lsn, parse_position
 from contract.postgres_harness import PostgresHarness
@@ -79,21 +78,17 @@ def through(proxy: Proxy, harness: PostgresHarness) -> str:
 
 def test_a_connection_that_swallows_everything_is_noticed_on_the_stream(harness, reading, proxy, monkeypatch):
     monkeypatch.setattr(stream_module, "STATUS_INTERVAL_SECONDS", 0.1)
-    monkeypatch.setattr(stream_module, "SILENCE_SECONDS_MAX", 0.5)
     harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
-    session = reading("public.a", dsn=through(proxy, harness))
+    session = reading("public.a", dsn=through(proxy, harness), silence_seconds=1)
     session.done()
     proxy.swallow()
     with pytest.raises(Unavailable, match="silent"):
         session.reader.read_until(lambda: False)
 
 
-def test_a_connection_that_swallows_everything_is_noticed_when_asking_for_the_status(
-    harness, reading, proxy, monkeypatch
-):
-    monkeypatch.setattr(session_module, "_ANSWER_SECONDS_MAX", 1)
+def test_a_connection_that_swallows_everything_is_noticed_when_asking_for_the_status(harness, reading, proxy):
     harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
-    session = reading("public.a", dsn=through(proxy, harness), statement_timeout_seconds=1)
+    session = reading("public.a", dsn=through(proxy, harness), statement_timeout_seconds=1, silence_seconds=1)
     session.source.status()
     proxy.swallow()
     with pytest.raises(Unavailable):

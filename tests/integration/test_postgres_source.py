@@ -222,10 +222,9 @@ def test_a_killed_server_is_unavailable_and_then_read_on_without_a_gap(own_serve
 
 def test_a_server_that_hangs_is_unavailable(own_server, monkeypatch):
     monkeypatch.setattr(stream_module, "STATUS_INTERVAL_SECONDS", 0.1)
-    monkeypatch.setattr(stream_module, "SILENCE_SECONDS_MAX", 0.5)
     harness = PostgresHarness(own_server)
     harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
-    session = Reading(harness, "public.a")
+    session = Reading(harness, "public.a", silence_seconds=1)
     session.done()
     own_server.suspend()
     with pytest.raises(Unavailable, match="silent"):

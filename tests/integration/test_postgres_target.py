@@ -7,7 +7,8 @@ import msgspec
 import psycopg
 import pytest
 
-from cdcd.errors import Fenced, NeedsOperator, NotReady, Refused, Unavailable
+from cdcd.adapter import Checkpoint
+from cdcd.errors import Fenced, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, Row, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
 from cdcd_postgres import PostgresTarget, adapter
@@ -304,17 +305,30 @@ def test_a_connection_that_ends_during_a_batch_leaves_the_checkpoint_to_tell(har
 # ---- checkpoint and fence --------------------------------------------------------------------------------------------
 
 
-def test_the_remedy_for_another_lineage_lets_the_new_one_begin(harness, write):
-    harness.sql("CREATE TABLE a (id int PRIMARY KEY)")
-    write(UPSERT, "a", "id", [1])
-    stranger = adapter.open_target(msgspec.structs.replace(harness.identity, lineage="new"), harness.options)
-    with pytest.raises(NeedsOperator) as caught:
-        stranger.open()
-    harness.sql(caught.value.remedy[caught.value.remedy.index("DELETE") :])
-    assert stranger.open() == 0
-    stranger.close()
-    with pytest.raises(Fenced):
-        write(UPSERT, "a", "id", [2])
+OLD_TABLE = """CREATE TABLE cdcd_checkpoint (daemon text, system text, lineage text NOT NULL, epoch bigint NOT NULL,
+    batch_after bigint NOT NULL, batch_through bigint NOT NULL, updated_at timestamptz NOT NULL, PRIMARY KEY (daemon, system))"""
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_checkpoint_table_of_an_earlier_version_gets_its_column_if_we_may(harness, owned):
+    role = f"r_{harness.identity.system}"
+    harness.sql(f'CREATE ROLE "{role}"; {OLD_TABLE}; GRANT SELECT, INSERT, UPDATE ON cdcd_checkpoint TO "{role}"')
+    identity = harness.identity
+    harness.sql(
+        f"INSERT INTO cdcd_checkpoint VALUES ('{identity.daemon}', '{identity.system}', 'lineage', 4, 2, 7, now())"
+    )
+    if owned:
+        harness.sql(f'ALTER TABLE cdcd_checkpoint OWNER TO "{role}"')
+    options = msgspec.structs.replace(harness.options, dsn=f"{harness.options.dsn} options='-c role={role}'")
+    target = adapter.open_target(identity, options)
+    try:
+        assert target.checkpoint() == Checkpoint("lineage", 4, 7)
+        assert target.open() == 7
+        target.apply([], Batch(7, 8, "progress"))
+        assert target.checkpoint() == Checkpoint("lineage", 5, 8, "progress" if owned else "")
+    finally:
+        target.close()
+        harness.sql(f'DROP TABLE cdcd_checkpoint; DROP OWNED BY "{role}"; DROP ROLE "{role}"')
 
 
 def test_a_fenced_target_writes_nothing_whatever_the_size_of_the_batch(harness, write):

@@ -27,7 +27,7 @@ FOR_ADAPTERS = {
     "cdcd.adapter",
     "cdcd.config",
     "cdcd.errors",
-    "cdcd.found_ids",
+    "cdcd.folding.found_ids",
     "cdcd.model",
     "cdcd.numeric",
     "cdcd.reader",

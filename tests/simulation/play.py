@@ -35,12 +35,14 @@ Step: TypeAlias = tuple[Any, ...]
     ("write", system, changes)                   an application's transaction, as one was recorded: (op, table, row)
     ("step", stage, points)                      a step of a stage, which ends at the so-manieth point if that is not 0
     ("resync", entity), ("rewind", system)       what an operator may ask for
+    ("hold", entity, system), ("release", entity, system)
     ("restart", seed)                            everything stops, and starts with its configuration in another order
 """
 
 
 ROUNDS_MAX: Final = 150
 RETRY_ROUNDS: Final = 12
+HELD_BACK_SHARE: Final = 0.4
 
 
 class CaughtUpSource(MemorySource):
@@ -115,6 +117,7 @@ class Play:
                     for step in schedule:
                         self._do(*step)
                     self.nemesis.points_left = 0
+                    self._release_all(schedule)
                 self._rest_and_judge()
                 if self.world.picky:
                     self.servers[self.world.picky].is_picky = False
@@ -187,8 +190,14 @@ class Play:
             self.simulation.command(Command("resync", {"entity": arguments[0]}), tables)
         elif verb == "rewind":
             self.simulation.command(Command("rewind", {"system": arguments[0], "since_us": 0}), [])
+        elif verb in ("hold", "release"):
+            self.simulation.hold(*arguments, on=verb == "hold")
         else:
             self._restart(Random(arguments[0]))
+
+    def _release_all(self, schedule: list[Step]) -> None:
+        for _, *held in dict.fromkeys(step for step in schedule if step[0] == "hold"):
+            self._do("release", *held)
 
     def _restart(self, random: Random) -> None:
         """Everything stops, and starts again with the entities of the configuration in another order."""
@@ -277,11 +286,39 @@ def make_schedule(random: Random, world: World) -> tuple[list[Step], list[Step]]
     return before, steps
 
 
-def play_seed(seed: int, bench: Bench, **kinds: Any) -> None:
-    """Everything that a seed means. Raises AssertionError where the line is wrong."""
+def hold_back(random: Random, world: World, steps: list[Step]) -> tuple[World, list[Step]]:
+    """The same with schedules, and with pauses of entities in between; the scheduler has turns like any stage."""
+    entities = dict(world.entities)
+    bound = [(e.name, system) for e in entities.values() if e.parent is None for system in e.places]
+    for name, system in random.sample(bound, random.randint(0, min(2, len(bound)))):
+        places = dict(entities[name].places)
+        places[system] = msgspec.structs.replace(places[system], schedule="0 2 * * *")
+        entities[name] = msgspec.structs.replace(entities[name], places=places)
+    found: list[Step] = []
+    for step in steps:
+        found.append(step)
+        drawn = random.random()
+        if drawn < 0.04:
+            found.append((random.choice(("hold", "hold", "release")), *random.choice(bound)))
+        elif drawn < 0.2:
+            found.append(("step", "scheduler", 0))
+    return msgspec.structs.replace(world, entities=entities), found
+
+
+def meaning_of(seed: int) -> tuple[World, list[Step], list[Step]]:
+    """The world of a seed, and what happens in it before the line is started, and after."""
     random = Random(seed)
     world = make_world(random)
     before, steps = make_schedule(random, world)
+    owing = Random(f"{seed}-owing")
+    if owing.random() < HELD_BACK_SHARE:
+        world, steps = hold_back(owing, world, steps)
+    return world, before, steps
+
+
+def play_seed(seed: int, bench: Bench, **kinds: Any) -> None:
+    """Everything that a seed means. Raises AssertionError where the line is wrong."""
+    world, before, steps = meaning_of(seed)
     with bench.cleared() as directory:
         play = Play(world, directory, **kinds)
         play.run(before + steps)

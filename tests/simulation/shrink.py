@@ -12,15 +12,13 @@ import pprint
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
 import msgspec
 
 from cdcd.model import CHECKPOINT_TABLE
-from generator import make_world
 from kept_connections import Bench
-from play import Play, Step, make_schedule, recorded
+from play import Play, Step, meaning_of, recorded
 from world import World, configuration_of
 
 CASES: Final = Path(__file__).parent / "cases"
@@ -125,9 +123,7 @@ def keep_case(path: Path, world: World, schedule: list[Step], what: str) -> None
 
 def main(seed: int, name: str | None = None) -> int:
     """Shrink and print one seed."""
-    random = Random(seed)
-    world = make_world(random)
-    before, steps = make_schedule(random, world)
+    world, before, steps = meaning_of(seed)
     bench = Bench()
     found = failure(bench, world, before + steps)
     if found is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cdcd import deliver, outbox, spill
+from cdcd import deliver, outbox
+from cdcd.folding import spill
 from cdcd.resolve import own_writes
 from scenario import play
 

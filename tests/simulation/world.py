@@ -56,6 +56,7 @@ class Place(msgspec.Struct, frozen=True):
     parent: str | None = None
     on_delete: OnDelete = "delete"
     archive: dict[str, Any] = {}
+    schedule: str = "realtime"
 
 
 class Entity(msgspec.Struct, frozen=True):
@@ -159,8 +160,8 @@ def _place(place: Place) -> dict[str, Any]:
     found: dict[str, Any] = {"table": place.table, "columns": {f: _column(c) for f, c in place.columns.items()}}
     if place.parent is not None:
         return {**found, "parent": place.parent}
-    archive = {"archive": place.archive}
-    return {**found, "on-delete": archive if place.on_delete == "archive" else place.on_delete}
+    on_delete = {"archive": place.archive} if place.on_delete == "archive" else place.on_delete
+    return {**found, "on-delete": on_delete, "deliver": {"schedule": place.schedule}}
 
 
 def _column(column: Column) -> str | dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from cdcd import deliver, outbox, spill
-from cdcd import parked as parked_module
-from cdcd.adapter import Applied
+from cdcd import deliver, outbox
+from cdcd.adapter import Applied, Checkpoint
 from cdcd.deliver import Deliverer
 from cdcd.errors import Refused
+from cdcd.folding import spill
 from cdcd.journal import Journal, decode_command
 from cdcd.model import Batch, ColumnShape, Op, Relation, Rows, TableShape
 from cdcd.outbox import AppliedMark, OutboxWriter, RecordWrite
-from cdcd.parked import ParkedRecords
+from cdcd.parking import parked as parked_module
+from cdcd.parking.parked import ParkedRecords
 from cdcd.resolve.keys import encode_key
 from cdcd.state import State
 from unit.small_line import plan_of
@@ -49,7 +51,10 @@ class ScriptedTarget:
     """Commits batches, unless `refuses` says so of a row, or something is next in `errors`."""
 
     def __init__(self) -> None:
-        self.checkpoint = 0
+        self.applied = 0
+        self.lineage = ""
+        self.epoch = 0
+        self.progress = ""
         self.refuses: Callable[[str, list], bool] = lambda _table, _row: False
         self.missing: set[str] = set()
         self.errors: list[BaseException | None] = []
@@ -61,8 +66,13 @@ class ScriptedTarget:
         self.batches: list[tuple[list[tuple[str, str, list]], Batch]] = []
         self.closed = False
 
-    def open(self, *, xref_table: str = "") -> int:  # noqa: ARG002
-        return self.checkpoint
+    def checkpoint(self):
+        is_there = self.epoch or self.applied
+        return Checkpoint(self.lineage, self.epoch, self.applied, self.progress) if is_there else None
+
+    def open(self, *, xref_table: str = "", adopt: str = "") -> int:  # noqa: ARG002
+        self.epoch += 1
+        return self.applied
 
     def describe(self, tables):
         return {name: SHAPES[name] for name in tables if name in SHAPES}
@@ -82,8 +92,9 @@ class ScriptedTarget:
         if cleared and self.refuses_clear:
             raise Refused("the table cannot be emptied")
         self.cleared += cleared
-        self.batches.append((rows, batch))
-        self.checkpoint = batch.through
+        self.batches.append((rows, Batch(batch.after, batch.through)))
+        self.progress = batch.progress or self.progress
+        self.applied = batch.through
         if self.errors_after:
             raise self.errors_after.pop(0)
         return Applied(
@@ -114,6 +125,7 @@ class Line:
         self.journal = Journal(directory / "journal.db", durable=False)
         self.journal.encode("erp", [Rows(CARRIER, Op.INSERT, [])])
         self.target = ScriptedTarget()
+        self.target.lineage = self.state.lineage
         self.resources = []
         self.start()
 
@@ -188,3 +200,13 @@ def carriers(op, *rows, olds=None):
 
 def subject(sku):
     return (0, encode_key([sku]))
+
+
+def owe(line, system, *, whole):
+    """A record that is owed to a system, whatever else is kept of it."""
+    columns = [row[1] for row in line.state.connection.execute("PRAGMA table_info(owed)")]
+    known = {"system": line.plan.vocabulary.systems.index(system), "key": b"\0", "whole": whole, "known_as": None}
+    with line.state.transaction() as connection:
+        line.state.put("vocabulary", msgspec.msgpack.encode(line.plan.vocabulary))
+        marks = ",".join("?" * len(columns))
+        connection.execute(f"INSERT INTO owed VALUES ({marks})", [known.get(name, 0) for name in columns])

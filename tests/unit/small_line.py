@@ -7,7 +7,7 @@ capture would have written.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from cdcd import config as configuration
 from cdcd import config_rules, conflicts, outbox
 from cdcd.config import Config
 from cdcd.journal import ChunkNote, Command, Draft, Journal, Kind, encode_note
-from cdcd.model import ABSENT, Op, Relation, Rows
+from cdcd.model import ABSENT, CHECKPOINT_TABLE, Op, Relation, Rows
 from cdcd.outbox import AppliedMark, RecordWrite
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.masks import slots_of
 from cdcd.resolve.plan import Plan
 from cdcd.resolve.planning import build
 from cdcd.resolve.resolver import Resolver
+from cdcd.scheduling.owed import Owing, owing
 from cdcd.state import State
 
 _decode = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
@@ -85,16 +86,30 @@ class Application:
         """A transaction of the application, committed by its server's clock at `at_us` (by default a second later)."""
         self._append([self._change(*change) for change in changes], None, at_us)
 
-    def echo(self, *changes: tuple[Any, ...], through: int | None = None) -> None:
-        """A transaction of cdcd: it carries all units told since the last one, or those `through` a number."""
+    def echo(self, *changes: tuple[Any, ...], through: int | None = None, is_part: bool = False) -> None:
+        """A transaction of cdcd: it carries all units told since the last one, or those `through` a number, or a part."""
         after = self.through
-        self.through = through if through is not None else self._line.newest_unit(self.system)
-        self._append([self._change(*change) for change in changes], (after, self.through))
+        newest = through if through is not None else self._line.newest_unit(self.system)
+        self.through = after if is_part else newest
+        runs = [self._change(*change) for change in changes]
+        self._append(runs, (outbox.as_part(after) if is_part else after, newest))
 
-    def copy(self, table: str, *, done: bool = True, run: int = 0) -> None:
-        """A chunk with all rows of a table."""
-        runs = [Rows(self.relations[table], Op.READ, [self._image(table, row) for row in self.rows[table].values()])]
-        self._append_draft(runs if runs[0].rows else [], Kind.CHUNK, note=encode_note(ChunkNote(table, run, done)))
+    def copy(self, table: str, *, done: bool = True, run: int = 0, only: Collection[Any] | None = None) -> None:
+        """A chunk with all rows of a table; with `only`, the one of a copy of the rows with these ids."""
+        rows = [row for number, row in self.rows[table].items() if only is None or number in only]
+        runs = [Rows(self.relations[table], Op.READ, [self._image(table, row) for row in rows])]
+        note = encode_note(ChunkNote(table, run, done, filtered=only is not None))
+        self._append_draft(runs if rows or only is not None else [], Kind.CHUNK, note=note)
+
+    def reposition(self, through: int) -> int:
+        """The log is read from a later place; units `through` a number have arrived meanwhile."""
+        run = self._line.command("repositioned", system=self.system)
+        note = encode_note(ChunkNote(CHECKPOINT_TABLE, run, done=True, filtered=True))
+        self._append_draft([], Kind.CHUNK, mark=(through, through), note=note)
+        self.through = through
+        for table in self.relations:
+            self.copy(table, run=run)
+        return run
 
     def truncate(self, table: str) -> None:
         self._append([Rows(self.relations[table], Op.TRUNCATE, [])], None)
@@ -168,8 +183,26 @@ class SmallLine:
         self.resolve()
 
     def resolve(self) -> None:
-        while self.resolver.step():
+        """Resolve everything, and what is owed though nothing holds it back, as the scheduler has it."""
+        while self.resolver.step() or self._feed():
             pass
+
+    def _feed(self) -> bool:
+        for one in self.owing():
+            root = one.entity.partition(".")[0]
+            realtime = self.plan.entities[root].bindings[one.system].schedule == "realtime"
+            if one.records and realtime and not (one.held or one.behind):
+                self.deliver(one.system, root)
+                return True
+        return False
+
+    def deliver(self, system: str, entity: str, limit: int = 1000) -> None:
+        """What is owed is told now, some of it at least: its schedule says so."""
+        self.command("deliver", system=system, entity=entity, limit=limit)
+
+    def owing(self) -> list[Owing]:
+        """What is told later."""
+        return owing(self.state)
 
     def command(self, name: str, **arguments: Any) -> int:
         """An operator's command; its seq is the run of the copies that it starts."""

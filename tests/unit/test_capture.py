@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from cdcd import capture as module
-from cdcd.adapter import Finding, Identity, SourceStatus, TableNeed
+from cdcd.adapter import Finding, Identity, RowFilter, SourceStatus, TableNeed
+from cdcd.backfills import NewCopy
 from cdcd.capture import Capture
-from cdcd.journal import Backfill, Command, Journal, Kind, decode_chunk_note
+from cdcd.errors import FilterRefused, PositionLost, Unavailable
+from cdcd.journal import Command, Journal, Kind, decode_chunk_note
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Op, Relation, Row, Rows
 
 ITEM = Relation("item", ("id", "name"), ("integer", "text"), (0,))
@@ -32,6 +34,7 @@ class ScriptedSource:
         self.confirmed: list[tuple[str, str | None]] = []
         self.requested: list[tuple[str, Row | None]] = []
         self.limits: list[int] = []
+        self.filters: list[RowFilter | None] = []
         self.started_after: list[str | None] = []
 
     def check(self, tables: Sequence[TableNeed]) -> Sequence[Finding]:
@@ -50,12 +53,21 @@ class ScriptedSource:
     def confirm(self, position: str) -> None:
         self.confirmed.append((position, self.journal.position("erp")))
 
-    def request_chunk(self, table: str, after_key: Row | None, row_limit: int) -> None:
+    def request_chunk(
+        self, table: str, after_key: Row | None, row_limit: int, row_filter: RowFilter | None = None
+    ) -> None:
         self.requested.append((table, after_key))
         self.limits.append(row_limit)
+        self.filters.append(row_filter)
+
+    def estimate(self, table: str) -> int:
+        return 7
 
     def status(self) -> SourceStatus:
         return SourceStatus("", 0, 0)
+
+    def reached(self, position: str) -> bool:
+        return True
 
     def close(self) -> None:
         pass
@@ -270,13 +282,13 @@ def test_a_chunk_alone_moves_no_position(journal: Journal, source: ScriptedSourc
 
 def test_a_resync_asked_for_during_a_copy_starts_after_the_chunk_on_its_way(journal: Journal, source: ScriptedSource):
     capture = started(journal, source, "item")
-    seq = journal.command(Command("resync", {"entity": "product"}), [("erp", "item")])
+    seq = journal.command(Command("resync", {"entity": "product"}), [NewCopy("erp", "item")])
     capture.request_backfill()
     assert source.requested == [("item", None)]
     source.arrived = [[Chunk(rows("a"), [1], done=False)]]
     capture.step()
     assert source.requested == [("item", None), ("item", None)]
-    assert journal.backfills("erp") == [Backfill("item", seq, False, None, 0)]
+    assert [(b.table, b.run, b.done, b.last_key) for b in journal.backfills("erp")] == [("item", seq, False, None)]
 
 
 def test_while_nothing_is_read_the_source_is_told_again_how_far_we_are(journal: Journal, source: ScriptedSource):
@@ -285,3 +297,112 @@ def test_while_nothing_is_read_the_source_is_told_again_how_far_we_are(journal: 
     capture.step()
     capture.keep_alive()
     assert source.confirmed == [("p1", "p1"), ("p1", "p1")]
+
+
+# ---- copies that somebody wants --------------------------------------------------------------------------------
+
+
+WANTED = RowFilter(columns=("id",), keys=((1,),))
+
+
+def ask(journal: Journal, *copies: NewCopy, from_now: str = "") -> int:
+    return journal.command(Command("resync", {"entity": "product"}), copies, from_now=from_now)
+
+
+def test_a_copy_of_some_rows_says_so_and_brings_the_shape_even_of_none(journal: Journal, source: ScriptedSource):
+    ask(journal, NewCopy("erp", "item", "product", WANTED))
+    capture = started(journal, source, "item")
+    assert source.filters == [WANTED]
+    source.arrived = [[Chunk(Rows(ITEM, Op.READ, []), None, done=True)]]
+    capture.step()
+    entry = journal.read(0)[-1]
+    assert entry.note is not None
+    assert decode_chunk_note(entry.note).filtered
+    assert [(run.relation, run.rows) for run in journal.rows(entry)] == [(ITEM, [])]
+
+
+def test_the_size_of_a_table_is_asked_for_once(journal: Journal, source: ScriptedSource):
+    capture = started(journal, source, "item")
+    source.arrived = [[Chunk(rows("a"), [1], done=False)], [Chunk(rows("b"), [2], done=False)]]
+    capture.step()
+    assert journal.backfills("erp")[0].estimate == 7
+
+
+def test_a_paused_copy_is_not_read_and_others_are(journal: Journal, source: ScriptedSource):
+    ask(journal, NewCopy("erp", "item"), NewCopy("erp", "other"))
+    journal.pause_backfills([("erp", "item")], paused=True)
+    started(journal, source, "item", "other")
+    assert source.requested == [("other", None)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_filter_that_the_server_refuses_ends_its_copy_and_the_source_is_opened_anew(
+    journal: Journal, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch, at_once: bool
+):
+    ask(journal, NewCopy("erp", "item", "product", RowFilter(where="nonsense")))
+    refusal = FilterRefused("rows of table item cannot be chosen like this", cause="no column nonsense")
+
+    def refuse(*_arguments: object) -> Sequence[Event]:
+        raise refusal
+
+    capture = Capture(IDENTITY, source, journal, ["item"])
+    if at_once:
+        monkeypatch.setattr(source, "request_chunk", refuse)
+        with pytest.raises(Unavailable):
+            capture.start()
+    else:
+        capture.start()
+        monkeypatch.setattr(source, "poll", refuse)
+        with pytest.raises(Unavailable):
+            capture.step()
+    monkeypatch.undo()
+    (ended,) = journal.backfills("erp")
+    assert (ended.done, ended.ended) == (True, f"{refusal.what}: {refusal.cause}")
+    started(journal, source)
+
+
+@pytest.mark.parametrize(("after", "arrived"), [(7, 9), (-8, 7)])
+def test_what_the_checkpoint_says_at_a_new_place_counts_as_carried(
+    journal: Journal, source: ScriptedSource, after: int, arrived: int
+):
+    own = RowFilter(columns=("daemon", "system"), keys=(("acme", "erp"),))
+    ask(journal, NewCopy("erp", CHECKPOINT_TABLE, filter=own), NewCopy("erp", "item"))
+    capture = started(journal, source, "item")
+    assert source.requested == [(CHECKPOINT_TABLE, None)]
+    shown = Rows(MARK, Op.READ, [["acme", "erp", "lineage-1", 1, after, 9]])
+    source.arrived = [[Chunk(shown, None, done=True)]]
+    capture.step()
+    entry = journal.read(0)[-1]
+    assert (entry.kind, entry.mark, entry.body) == (Kind.CHUNK, (arrived, arrived), None)
+    assert source.requested[-1] == ("item", None)
+
+
+def test_a_place_that_was_taken_away_is_not_put_back(journal: Journal, source: ScriptedSource):
+    capture = started(journal, source)
+    ask(journal, from_now="erp")
+    source.arrived = [[rows("a"), Commit("p1", 5)]]
+    with pytest.raises(Unavailable) as caught:
+        capture.step()
+    assert caught.value.code == "repositioned"
+    assert journal.position("erp") is None
+    started(journal, source)
+    assert source.started_after == [None, None]
+
+
+def test_a_lost_place_comes_with_the_command_that_goes_on(journal: Journal, source: ScriptedSource):
+    def lose(_after: str | None) -> str:
+        raise PositionLost("gone", remedy="bring it back")
+
+    source.start = lose  # type: ignore[method-assign]
+    with pytest.raises(PositionLost) as caught:
+        started(journal, source)
+    assert caught.value.remedy == "bring it back; to go on without what is lost: 'cdcd reposition erp'"
+
+
+def test_a_copy_of_a_table_that_is_not_read_any_more_is_given_up(journal: Journal, source: ScriptedSource):
+    started(journal, source, "item", "old")
+    started(journal, source, "item")
+    assert [(b.table, b.done, b.ended) for b in journal.backfills("erp")] == [
+        ("item", False, ""),
+        ("old", True, "the table is not read any more"),
+    ]

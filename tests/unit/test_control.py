@@ -33,7 +33,13 @@ class Daemon:
             return Answer(ok=True, result=request.arguments)
         if request.command == "later":
             return lambda: Answer(ok=True, result="now") if self.ready else None
+        if request.command == "later-no":
+            return self._refuse
         raise NeedsOperator("no such thing", remedy="ask for another", cause="it was never made")
+
+    @staticmethod
+    def _refuse() -> Answer | None:
+        raise NeedsOperator("it turned out to be wrong")
 
     def end(self) -> None:
         self._end = True
@@ -50,6 +56,12 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 def test_a_command_is_answered(daemon: Daemon):
     assert control.ask(daemon.path, "echo", {"system": "shop"}) == {"system": "shop"}
+
+
+def test_an_error_that_turns_out_later_is_an_answer_too(daemon: Daemon):
+    with pytest.raises(CdcdError, match="it turned out to be wrong"):
+        control.ask(daemon.path, "later-no")
+    assert control.ask(daemon.path, "echo", {}) == {}
 
 
 def test_an_error_crosses_with_all_its_parts(daemon: Daemon):

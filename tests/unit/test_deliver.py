@@ -7,7 +7,7 @@ import pytest
 from cdcd import outbox
 from cdcd.errors import NeedsOperator, Refused, Unavailable
 from cdcd.model import Batch, Op
-from cdcd.parked import parkings
+from cdcd.parking.parked import parkings
 from cdcd.resolve.keys import encode_key
 from cdcd.testing.faults import Crash
 from unit import deliver_line
@@ -87,7 +87,7 @@ def test_units_that_the_target_has_are_not_written_again_though_their_row_holds_
     line.target.errors_after = [Crash("after the first half")]
     with pytest.raises(Crash):
         line.deliver()
-    assert line.target.checkpoint == 2
+    assert line.target.applied == 2
     line.target.refuses = lambda _table, _row: False
     line.start()
     line.deliver()
@@ -97,7 +97,7 @@ def test_units_that_the_target_has_are_not_written_again_though_their_row_holds_
 
 
 def test_a_target_ahead_of_the_state_needs_the_operator(line):
-    line.target.checkpoint = 7
+    line.target.applied = 7
     with pytest.raises(NeedsOperator, match="applied unit 7, but the state directory knows only 0") as stopped:
         line.start()
     assert stopped.value.code == "state-behind"
@@ -132,8 +132,8 @@ def test_becoming_unavailable_while_a_refusal_is_narrowed_down_loses_nothing(lin
         line.deliver()
     here = {row[0] for _, _, row in line.target.written}
     there = {record.subject for record in line.parked.oldest()}
-    assert line.target.checkpoint in (0, 1)
-    if line.target.checkpoint == 1:
+    assert line.target.applied in (0, 1)
+    if line.target.applied == 1:
         assert {"A", "B", "C", "D"} == here | {s for s in "ABCD" if subject(s) in there}
     line.start()
     line.deliver()
@@ -149,7 +149,7 @@ def test_a_refused_record_is_found_by_halving_and_parked_while_the_rest_flows(li
     line.units(*[[full(f"P{n}")] for n in range(8)])
     line.deliver()
     assert {row[0] for _, _, row in line.target.written} == {f"P{n}" for n in range(8)} - {"P5"}
-    assert line.target.checkpoint == 8
+    assert line.target.applied == 8
     ((record),) = line.parked.oldest()
     assert (record.subject, record.unit, record.attempts) == (subject("P5"), 6, 1)
     assert "a rule of its own" in record.cause
@@ -165,14 +165,16 @@ def test_refused_records_of_one_unit_are_found_too(line):
     assert len(line.target.written) == 15
 
 
-def test_all_parts_of_an_isolated_unit_say_that_they_carry_it(line):
+def test_all_parts_of_an_isolated_unit_say_that_they_carry_a_part_of_it_and_then_that_it_is_over(line):
     """Their echoes are judged by the mark: what one of them wrote is no change of the application's."""
     line.units([full("X")])
     line.deliver()
     line.target.refuses = lambda _table, row: row[0] == "B"
     line.units([full("A"), full("B"), full("C"), full("D")])
     line.deliver()
-    assert {batch for _, batch in line.target.batches[1:]} == {Batch(1, 2)}
+    *parts, (writes, end) = line.target.batches[1:]
+    assert {batch for _, batch in parts} == {Batch(outbox.as_part(1), 2)}
+    assert (list(writes), end) == ([], Batch(1, 2))
 
 
 def test_records_of_a_refused_unit_are_durably_parked_before_its_first_part_is_written(line):
@@ -190,7 +192,7 @@ def test_the_checkpoint_moves_past_a_unit_of_which_everything_is_parked(line):
     line.target.refuses = lambda _table, _row: True
     line.units([full("A")], [full("B")])
     line.deliver()
-    assert (line.target.checkpoint, len(line.parked)) == (2, 2)
+    assert (line.target.applied, len(line.parked)) == (2, 2)
     assert [batch for _, batch in line.target.batches] == [Batch(0, 1), Batch(1, 2)]
 
 
@@ -246,7 +248,7 @@ def test_a_row_that_is_not_there_to_be_updated_parks_its_record(line):
     line.units([update("A", "x"), update("B", "y")])
     line.deliver()
     assert [(r.subject, r.code) for r in line.parked.oldest()] == [(subject("A"), "row-missing")]
-    assert line.target.checkpoint == 1
+    assert line.target.applied == 1
 
 
 def test_no_message_of_a_parked_record_holds_a_value(line, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from cdcd import outbox
 from cdcd.errors import NeedsOperator, Refused
 from cdcd.model import ABSENT, Batch, ColumnShape, Op, Relation, Rows
 from unit import deliver_line
@@ -162,7 +163,7 @@ def test_a_table_that_cannot_be_cleared_stops_the_target_before_anything_of_the_
     with pytest.raises(NeedsOperator) as stopped:
         line.deliver()
     assert stopped.value.code == "clear-refused"
-    assert line.target.checkpoint <= 1
+    assert line.target.applied <= 1
     line.target.refuses_clear = False
     line.start()
     line.deliver()
@@ -194,4 +195,4 @@ def test_rows_that_the_target_names_are_parked_without_halving(line):
     line.deliver()
     assert len(line.parked) == 10
     assert line.target.tries <= 30
-    assert {batch for _, batch in line.target.batches} == {Batch(0, 1)}
+    assert {batch for _, batch in line.target.batches} == {Batch(outbox.as_part(0), 1), Batch(0, 1)}

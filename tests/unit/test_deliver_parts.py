@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cdcd import deliver, outbox, spill
-from cdcd import parked as parked_module
+from cdcd import deliver, outbox
 from cdcd.adapter import Identity
 from cdcd.deliver import Deliverer
+from cdcd.folding import spill
 from cdcd.journal import Journal, decode_command
 from cdcd.model import ColumnShape
 from cdcd.outbox import AppliedMark, OutboxWriter, RecordWrite
-from cdcd.parked import ParkedRecords
+from cdcd.parking import parked as parked_module
+from cdcd.parking.parked import ParkedRecords
 from cdcd.resolve.keys import encode_key
 from cdcd.state import State
 from cdcd_memory import MemoryServer

@@ -7,7 +7,7 @@ import pytest
 from cdcd.model import WriteKind
 from cdcd.outbox import Unit
 from cdcd.resolve.keys import encode_key
-from unit.test_fold_parts import DELETE, FIELDS, FULL, UPDATE, Line, head, shape
+from unit.folding.test_parts import DELETE, FIELDS, FULL, UPDATE, Line, head, shape
 
 POST = shape("post", "sku", "title", ("born", "date"), ("shelf_id", "integer"), unique=(("sku",),))
 SHELF = shape("shelf", "hall")

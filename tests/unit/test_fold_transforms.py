@@ -6,7 +6,7 @@ import pytest
 
 from cdcd.model import WriteKind
 from cdcd.outbox import RecordWrite
-from unit.test_fold_parts import Line, head, shape
+from unit.folding.test_parts import Line, head, shape
 
 FULL, UPDATE, DELETE = RecordWrite.FULL, RecordWrite.UPDATE, RecordWrite.DELETE
 FIELDS = """

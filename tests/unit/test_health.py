@@ -64,10 +64,10 @@ def test_no_work_and_no_movement_is_idleness():
     assert health.health(daemon(capture=worker(moved_at_us=0), backlog=0)) == []
 
 
-def test_a_delivery_that_waits_for_its_time_is_not_stalled():
-    figures = DeliverFigures(due_at_us=NOW + 3600 * SECOND)
+def test_a_delivery_that_its_rate_limit_has_wait_is_not_stalled():
+    figures = DeliverFigures(limited_until_us=NOW + 3600 * SECOND)
     assert health.health(daemon(deliver=worker(moved_at_us=0, figures=figures), backlog=9)) == []
-    overdue = msgspec.structs.replace(figures, due_at_us=NOW - 301 * SECOND)
+    overdue = msgspec.structs.replace(figures, limited_until_us=NOW - 301 * SECOND)
     assert len(health.health(daemon(deliver=worker(moved_at_us=0, figures=overdue), backlog=9))) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from cdcd.history import History, Reader
 from cdcd.history_changes import Change
 from cdcd.outbox import AppliedMark
-from cdcd.parked import ParkedRecords
+from cdcd.parking.parked import ParkedRecords
 from cdcd.resolve.keys import encode_key
 from cdcd.state_directory import StateDirectory
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
@@ -274,9 +274,21 @@ def test_a_row_that_waits_or_cannot_be_understood_shows_while_and_after_it_does(
 def test_an_operators_command_is_part_of_it(line):
     line.command("rewind", system="shop", since_us=0)
     line.resolve()
-    told = changes(line, "product", "A")[-1]
-    assert (told.decision, told.kind) == ("redelivered", "command rewind")
+    asked, told = changes(line, "product", "A")[-2:]
+    assert (asked.decision, asked.kind) == ("rewound", "command rewind")
+    assert (told.decision, told.kind) == ("redelivered", "command deliver")
     assert told.effects[0].write == "full"
+
+
+def test_what_a_pause_holds_back_is_shown_as_owed_until_it_is_told(line):
+    line.command("hold", systems=["shop"], entity="product", on=True)
+    line.apps["erp"].write(update("item", 1, name="later"))
+    line.resolve()
+    assert [(e.system, e.outcome) for e in changes(line, "product", "A")[-1].effects] == [("shop", "owed")]
+    line.command("hold", systems=["shop"], entity="product", on=False)
+    line.resolve()
+    told = changes(line, "product", "A")[-1]
+    assert (told.decision, [(e.system, e.outcome) for e in told.effects]) == ("redelivered", [("shop", "waiting")])
 
 
 # ---- under another key ------------------------------------------------------------------------------------------

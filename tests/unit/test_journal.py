@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cdcd.backfills import Backfill, NewCopy
 from cdcd.errors import NeedsOperator
 from cdcd.journal import (
-    Backfill,
     ChunkNote,
     Command,
     Draft,
@@ -206,20 +206,22 @@ def test_trimmed_space_is_counted_as_free(journal: Journal):
 def test_a_command_starts_copies_in_the_same_commit(journal: Journal):
     journal.ensure_backfills("erp", ["item"])
     journal.append("erp", [], None, backfill=Backfill("item", 0, True, [5], 100))
-    seq = journal.command(Command("resync", {"entity": "product"}), [("erp", "item"), ("shop", "products")])
+    seq = journal.command(
+        Command("resync", {"entity": "product"}), [NewCopy("erp", "item"), NewCopy("shop", "products")]
+    )
     (entry,) = journal.read(0)
     assert (entry.seq, entry.kind, entry.source) == (seq, Kind.COMMAND, "operator")
     assert entry.note is not None
     assert decode_command(entry.note) == Command("resync", {"entity": "product"})
-    assert journal.backfills("erp") == [Backfill("item", seq, False, None, 0)]
-    assert journal.backfills("shop") == [Backfill("products", seq, False, None, 0)]
+    assert [(b.table, b.run, b.done, b.rows) for b in journal.backfills("erp")] == [("item", seq, False, 0)]
+    assert [(b.table, b.run) for b in journal.backfills("shop")] == [("products", seq)]
 
 
 def test_progress_of_a_copy_that_was_started_anew_is_not_mixed_up(journal: Journal):
     journal.ensure_backfills("erp", ["item"])
-    seq = journal.command(Command("resync", {"entity": "product"}), [("erp", "item")])
+    seq = journal.command(Command("resync", {"entity": "product"}), [NewCopy("erp", "item")])
     journal.append("erp", [], None, backfill=Backfill("item", 0, True, [5], 100))
-    assert journal.backfills("erp") == [Backfill("item", seq, False, None, 0)]
+    assert [(b.table, b.run, b.done, b.rows) for b in journal.backfills("erp")] == [("item", seq, False, 0)]
 
 
 def test_copies_go_on_where_they_were_and_new_tables_join_them(journal: Journal):

@@ -2,12 +2,14 @@
 
 import re
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 
 from cdcd import metrics
 from cdcd.report import Counter
+from cdcd.scheduling.deliveries import Standing
 from cdcd.status import CopyStatus
-from unit.statuses import daemon, worker
+from unit.statuses import NOW, SECOND, daemon, worker
 
 COUNTERS = (
     Counter("captured_changes", ("erp",), 41),
@@ -22,6 +24,15 @@ COUNTERS = (
 def exposed() -> str:
     copies = (CopyStatus("item", 10, done=False), CopyStatus("partner", 5, done=True))
     status = daemon(deliver=worker("retrying"), counters=COUNTERS, copies=copies, suspended=("erp:move",))
+    deliver = status.systems["shop"].deliver
+    assert deliver is not None
+    later = (
+        Standing("order", "0 2 * * *", 7, NOW - SECOND, False, False, False, False, 0, 0, NOW + SECOND),
+        Standing("product", "on-demand", 0, 0, False, False, False, False, 0, 0, None),
+    )
+    status.systems["shop"] = msgspec.structs.replace(
+        status.systems["shop"], deliver=msgspec.structs.replace(deliver, later=later)
+    )
     registry = CollectorRegistry()
     registry.register(metrics.StatusCollector(lambda: status))
     return generate_latest(registry).decode()
@@ -47,6 +58,10 @@ def test_values_come_from_the_status():
         'cdcd_state{state="retrying",worker="deliver:shop"} 1.0',
         'cdcd_state{state="running",worker="deliver:shop"} 0.0',
         "cdcd_journal_bytes 1000.0",
+        'cdcd_owed_records{entity="order",target="shop"} 7.0',
+        'cdcd_owed_records{entity="product",target="shop"} 0.0',
+        'cdcd_owed_since_timestamp_seconds{entity="order",target="shop"} 1.795299999e+09',
+        'cdcd_schedule_next_run_timestamp_seconds{entity="order",target="shop"} 1.795300001e+09',
     ):
         assert line in lines, line
 

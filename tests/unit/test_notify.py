@@ -1,6 +1,7 @@
 """sd_notify, against a socket of our own."""
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,17 @@ def test_lines_arrive_in_one_datagram(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         assert notify.notify("READY=1", "STATUS=fine")
         assert ear.recv(100) == b"READY=1\nSTATUS=fine"
+
+
+def test_a_reload_is_told_with_its_time_in_the_same_datagram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        notify.reloading()
+        first, second = ear.recv(100).decode().splitlines()
+    assert first == "RELOADING=1"
+    assert int(second.removeprefix("MONOTONIC_USEC=")) >= before_us
 
 
 def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch):

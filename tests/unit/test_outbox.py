@@ -194,3 +194,14 @@ def test_the_applied_mark_is_read_by_other_processes_and_starts_at_zero(tmp_path
     assert not (tmp_path / "applied-unheard-of").exists()
     one.close()
     other.close()
+
+
+def test_a_target_lacks_only_units_of_its_own_that_are_not_applied(state):
+    fill(state, 1, 1)
+    fill(state, 1, target="erp")
+    fill(state, 1)
+    assert outbox.lacks(state, "shop", 0, 1)
+    assert outbox.lacks(state, "shop", 1, 3)
+    assert not outbox.lacks(state, "shop", 2, 3)
+    assert not outbox.lacks(state, "erp", 0, 2)
+    assert outbox.lacks(state, "erp", 2, 3)

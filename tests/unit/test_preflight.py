@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from cdcd import plugins, preflight
-from cdcd.adapter import Finding, TableNeed
+from cdcd.adapter import Checkpoint, Finding, TableNeed
 from cdcd.blueprint import Blueprint
 from cdcd.config import Config, Daemon
 from cdcd.errors import CdcdError, ConfigError, NotReady, Unavailable
 from cdcd.preflight import Outcome
+from cdcd.state import State
 
 CONFIG = """
 [daemon]
@@ -51,6 +52,9 @@ class ScriptedSystem:
 
     def describe(self, _tables: Sequence[str]) -> dict[str, Any]:
         return self.answers.get("describe", {})
+
+    def checkpoint(self) -> Any:
+        return self.answers.get("checkpoint")
 
     def close(self) -> None:
         self.open -= 1
@@ -107,6 +111,16 @@ def test_findings_of_all_systems_come_together(tmp_path: Path, adapter: Scripted
     assert [found.code for found in outcome.errors] == ["wal-level", "privilege"]
     assert outcome.errors[1] == Finding("error", "privilege", "b", "", "no rights: none", "GRANT …")
     assert len(outcome.findings) == 3
+
+
+def test_a_target_that_knows_this_daemon_forbids_to_begin_anew(tmp_path: Path, adapter: ScriptedAdapter):
+    adapter.systems["b"].answers["checkpoint"] = Checkpoint("lost", 3, 9)
+    (found,) = check(tmp_path).errors
+    assert (found.code, found.system) == ("other-lineage", "b")
+    assert "cdcd recover" in found.remedy
+    (tmp_path / "state").mkdir()
+    State(tmp_path / "state" / "state.db").close()
+    assert check(tmp_path).errors == []
 
 
 def test_a_column_that_went_missing_later_forbids_no_start():

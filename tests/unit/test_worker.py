@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from cdcd import worker as w
 from cdcd.blueprint import Blueprint, Role, parse_role
 from cdcd.config import Config, Daemon
-from cdcd.errors import CdcdError, ConfigError, DecodeError, NotReady, Unavailable
+from cdcd.errors import CdcdError, ConfigError, DecodeError, Fenced, NotReady, Unavailable
 from cdcd.report import Counter, Receiver, Report, ResolveFigures, WorkerState
 from cdcd.storage import StorageError
 from cdcd.wake import Bell, Signals, wait
@@ -40,7 +41,7 @@ class ScriptedStage:
             self._end()
             return False
         what = self.script.pop(0)
-        if isinstance(what, CdcdError):
+        if isinstance(what, Exception):
             raise what
         self.log.append(what)
         if what == "long work":
@@ -182,6 +183,25 @@ def test_what_needs_a_person_is_shown_as_stopped_and_tried_slowly(bench: Bench, 
     assert (stopped.error.code, stopped.error.remedy) == (error.code, error.remedy)
 
 
+def test_a_target_that_was_taken_over_is_not_taken_back_by_itself(bench: Bench):
+    bench.stage.script = [Fenced("taken over", remedy="stop one of the two")]
+    ending = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    ending.start()
+    assert bench.worker.run() == 0
+    ending.join()
+    assert bench.stage.log == ["open", "close"]
+    error = bench.receiver.take()[-1].error
+    assert error is not None
+    assert error.code == "fenced"
+    assert "only by 'cdcd resume SYSTEM'" in error.remedy
+
+
+def test_a_configuration_that_cannot_be_used_says_what_becomes_of_it(bench: Bench):
+    stopped = next(report for report in bench.run(ConfigError("no password"), "work") if report.state == "stopped")
+    assert stopped.error is not None
+    assert "'cdcd reload'" in stopped.error.remedy
+
+
 def test_a_failed_state_directory_is_reported_and_ends_the_process(bench: Bench):
     bench.stage.script = [StorageError("no room")]
     with pytest.raises(StorageError):
@@ -190,6 +210,13 @@ def test_a_failed_state_directory_is_reported_and_ends_the_process(bench: Bench)
     assert last.error is not None
     assert last.error.code == "storage"
     assert bench.stage.log[-1] == "close"
+
+
+def test_a_damaged_file_of_the_state_is_for_a_person(bench: Bench):
+    reports = bench.run(sqlite3.DatabaseError("database disk image is malformed"), "work")  # type: ignore[arg-type]
+    codes = [report.error.code for report in reports if report.error is not None]
+    assert "storage-damaged" in codes
+    assert bench.stage.log.count("open") == 2
 
 
 def test_the_supervisors_death_ends_a_waiting_worker(bench: Bench):

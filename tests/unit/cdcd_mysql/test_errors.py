@@ -6,7 +6,7 @@ import pymysql
 import pytest
 
 from cdcd.errors import NeedsOperator, NotReady, PositionLost, Refused, Unavailable
-from cdcd_mysql.errors import core_error, error_number, failed_row, translated
+from cdcd_mysql.errors import core_error, error_number, failed_row, refused_row, translated
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ from cdcd_mysql.errors import core_error, error_number, failed_row, translated
             "server-id-in-use",
             "",
         ),
+        (1030, "Got error 28 from storage engine", Unavailable, "unavailable", ""),
         (9999, "something about s3cret", NeedsOperator, "mysql-9999", ""),
     ],
 )
@@ -96,3 +97,24 @@ def test_what_the_driver_said_does_not_hang_on_the_error():
         raise pymysql.IntegrityError(1062, "Duplicate entry 's3cret' for key 'a'")
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "code"),
+    [
+        (1142, "INSERT command denied to user 'u'@'h' for table 'item'", "permission"),
+        (1143, "UPDATE command denied to user 'u'@'h' for column 'w' in table 'item'", "permission"),
+        (1146, "Table 'shop.audit' doesn't exist", "trigger"),
+        (1146, "Table 'shop.item' doesn't exist", None),
+        (30001, "s3cret of a trigger", "trigger"),
+        (1442, "Can't update table 'item' in stored function/trigger", "mysql-1442"),
+        (1062, "Duplicate entry 's3cret' for key 'sku'", "duplicate-key"),
+        (1045, "Access denied for user 'cdcd'@'h'", None),
+        (1213, "Deadlock found", None),
+        (2013, "Lost connection", None),
+    ],
+)
+def test_what_is_refused_of_rows_is_told_from_what_stops_the_system(number, message, code):
+    refused = refused_row(pymysql.OperationalError(number, message), "could not write", "item")
+    assert (None if refused is None else refused.code) == code
+    assert "s3c" not in str(refused)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cdcd.adapter import Identity
 from cdcd.errors import PositionLost
-from cdcd_mysql.positions import LogPosition, MariaDbGtids, MySqlGtids, parse_position, place_of, server_id_of
+from cdcd_mysql.positions import LogPosition, MariaDbGtids, MySqlGtids, includes, parse_position, place_of, server_id_of
 
 UUID = "dbc899b9-e5f7-11f1-80a2-02fc00000001"
 
@@ -69,3 +69,37 @@ def test_server_ids_differ_by_daemon_and_system():
     ids = {server_id_of(Identity(daemon, system, "x")) for daemon in ("a", "b") for system in ("c", "d")}
     assert len(ids) == 4
     assert all(1 << 20 <= number < 1 << 31 for number in ids)
+
+
+@pytest.mark.parametrize(
+    ("place", "is_included"),
+    [
+        ("binlog.000007:1500", True),
+        ("binlog.000007:1501", False),
+        ("binlog.000006:9999", True),
+        ("binlog.000008:4", False),
+        ("binlog.000007:1500 created=1 server=1 mark=3-4", True),
+        (f"{UUID}:1-5", True),
+        (f"{UUID.upper()}:2-3:5", True),
+        (f"{UUID}:1-6", False),
+        (f"{UUID}:8", True),
+        (f"{UUID}:1,\n{UUID[:-1]}3:1", False),
+    ],
+)
+def test_whether_a_place_lies_before_what_was_read(place: str, is_included: bool):
+    read = LogPosition("binlog.000007", 1500, "1", gtids=f"{UUID}:1-3:4-5:8")
+    assert includes(read, place) == is_included
+
+
+def test_mariadb_gtids_are_compared_by_domain():
+    read = LogPosition("binlog.000007", 1500, "1", gtids="0-1-5,2-1-7")
+    assert includes(read, "0-9-5")
+    assert includes(read, "0-1-4, 2-1-7")
+    assert not includes(read, "2-1-8")
+    assert not includes(read, "1-1-1")
+
+
+@pytest.mark.parametrize("text", ["", "now", "binlog:5", "0-1", "binlog.000007"])
+def test_what_is_no_place_is_refused(text: str):
+    with pytest.raises(ValueError, match="a place in this log"):
+        includes(LogPosition("binlog.000007", 1500, "1"), text)

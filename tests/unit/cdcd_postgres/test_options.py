@@ -28,6 +28,7 @@ def test_everything_can_be_named_in_kebab_case():
         "statement-timeout-seconds": 30,
         "lock-timeout-seconds": 3,
         "slot-wait-seconds": 20,
+        "silence-seconds": 40,
         "outage": "12h",
     }
     options = msgspec.convert(raw, Options)

@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdcd.errors import PositionLost
-from cdcd_postgres.position import Log, Moment, Position, Replay, format_lsn, parse_history, parse_lsn, parse_position
+from cdcd_postgres.position import (
+    Log,
+    Moment,
+    Position,
+    Replay,
+    format_lsn,
+    parse_history,
+    parse_lsn,
+    parse_place,
+    parse_position,
+)
 
 HISTORY = "1\t0/3000000\tno recovery target specified\n\n2\t1/A000\tbefore 2026-11-21 10:00:00+00\n"
 PROMOTED = Log(7, 3, parse_history(HISTORY))
@@ -80,3 +90,11 @@ def test_a_commit_cannot_reach_beyond_the_position():
 
 def test_a_position_that_knows_no_commit_is_believed():
     replayed(1000, Moment(1050, 1), expected=None)
+
+
+def test_a_place_is_a_position_or_what_postgresql_prints():
+    assert parse_place("0/16B3748") == parse_place("0/16b3748") == 0x16B3748
+    assert parse_place(Log(7, 1).token(0x16B3748, Moment(0x16B3700, 5))) == 0x16B3748
+    for text in ("", "now", "0x16", "16B3748", "0/"):
+        with pytest.raises(ValueError, match="a place in"):
+            parse_place(text)

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -17,8 +18,10 @@ from cdcd.cli.rewind import parse_moment
 from cdcd.config import Config, Daemon
 from cdcd.errors import ConfigError
 from cdcd.preflight import Outcome
+from cdcd.scheduling.deliveries import Standing
 from cdcd.status import CopyStatus
-from unit.statuses import daemon, error, worker
+from unit.statuses import NOW as NOW_US
+from unit.statuses import SECOND, daemon, error, worker
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -56,22 +59,32 @@ def test_a_mistyped_command_is_a_mistake_of_the_command_line():
     assert "Did you mean 'status'?" in said
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("pause", "shop"), ("resume", "shop"), ("resync", "product"), ("rewind", "shop", "--to", "2h ago"), ("status",)],
-)
-def test_without_a_daemon_every_verb_says_so_in_both_forms(tmp_path: Path, arguments: tuple[str, ...]):
+@pytest.mark.parametrize("arguments", [("reload",), ("status",)])
+def test_what_only_a_running_daemon_can_do_says_so_in_both_forms(tmp_path: Path, arguments: tuple[str, ...]):
     config = tmp_path / "cdcd.toml"
     config.write_text(f'[daemon]\nname = "acme"\nstate-dir = "{tmp_path}/state"\n[systems]\n')
     code, shown, said = run(*arguments, "--config", str(config))
     assert (code, shown) == (1, "")
-    assert said.startswith("error [not-running] the daemon is not running\n  cause: nothing listens at")
-    assert "next: start it: systemctl start cdcd" in said
+    assert said.startswith("error [not-running] the daemon is not running\n  cause: ")
+    assert "systemctl start cdcd" in said
     code, shown, _ = run(*arguments, "--config", str(config), "--json")
     envelope = json.loads(shown)
     assert code == 1
     assert list(envelope) == ["command", "ok", "summary", "result", "error"]
     assert (envelope["command"], envelope["ok"], envelope["error"]["code"]) == (arguments[0], False, "not-running")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("pause", "shop"), ("resume", "shop"), ("resync", "product"), ("rewind", "shop", "--to", "2h ago"), ("wait",)],
+)
+def test_a_verb_on_a_state_directory_that_was_never_used_says_so(tmp_path: Path, arguments: tuple[str, ...]):
+    config = tmp_path / "cdcd.toml"
+    config.write_text(f'[daemon]\nname = "acme"\nstate-dir = "{tmp_path}/state"\n[systems]\n')
+    code, shown, said = run(*arguments, "--config", str(config))
+    assert (code, shown) == (3, "")
+    assert said.startswith("error [no-state] ")
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_configuration_error_exits_with_two(tmp_path: Path):
@@ -140,6 +153,40 @@ def test_a_status_shows_what_is_left_behind_and_the_way_on():
     text = status._rendered(daemon(suspended=("product",)))
     assert "suspended: product at entry 4, 5 entries behind [schema-changed]" in text
     assert "cause: somebody dropped it" in text
+
+
+def test_a_status_shows_who_stands_by_and_what_may_have_been_forgotten():
+    shown = msgspec.structs.replace(daemon(), standby="pid 4712 on atlas", remarks=("the file was changed",))
+    text = status._rendered(shown)
+    assert "standby: pid 4712 on atlas stands by to take over" in text
+    assert "remark: the file was changed" in text
+
+
+def test_a_status_shows_what_is_told_later_and_when():
+    shown = daemon()
+    owed = {
+        "requested": False,
+        "left": 0,
+        "begun_us": 0,
+        "open": False,
+        "held": False,
+        "behind": False,
+        "since_us": NOW_US - 5 * SECOND,
+    }
+    later = (
+        Standing("order", "0 2 * * *", 1200, next_run_us=0, **owed),
+        Standing("product", "realtime", 3, next_run_us=None, **owed | {"held": True}),
+        Standing("stock", "every 10m", 9, next_run_us=1, **owed | {"open": True, "left": 8}),
+        Standing("price", "on-demand", 0, next_run_us=None, **owed),
+    )
+    shop = shown.systems["shop"]
+    shown.systems["shop"] = msgspec.structs.replace(shop, deliver=msgspec.structs.replace(shop.deliver, later=later))
+    text = " ".join(status._rendered(shown).split())
+    assert "order to shop (0 2 * * *): 1,200 records owed, the first for 5 s, next at 1970-01-01" in text
+    assert "product to shop (realtime): 3 records owed, the first for 5 s, paused" in text
+    assert "stock to shop (every 10m): 9 records owed, the first for 5 s, being told now, 8 to go" in text
+    assert "price to shop (on-demand): nothing is owed, told on demand" in text
+    assert status.summary(shown, health.health(shown)) == "acme is running"
 
 
 def test_an_error_that_is_over_says_so():

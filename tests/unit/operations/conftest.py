@@ -7,12 +7,30 @@ import pytest
 
 from cdcd import operations
 from cdcd.blueprint import Blueprint, Role, SystemBlueprint
-from cdcd.config import Config, Daemon
 from cdcd.control import Answer, Ready, Request
 from cdcd.journal import Journal
 from cdcd.operations.desk import Desk
 from cdcd.report import WorkerState
 from cdcd.state import State
+from unit.small_line import load
+
+CONFIG = """
+[entities.product]
+key = ["sku"]
+create = ["feed"]
+[entities.product.fields]
+sku = { type = "text", owner = "feed" }
+[entities.product.in.erp]
+table = "item"
+columns = { sku = "code" }
+[entities.product.in.feed]
+table = "product"
+columns = { sku = "sku" }
+[[replicate]]
+from = "erp"
+to = "feed"
+tables = ["move"]
+"""
 
 
 class StandInCrew:
@@ -35,7 +53,7 @@ class StandInCrew:
 
 class Bench:
     def __init__(self, directory: Path) -> None:
-        config = Config(Daemon("acme", "/state"), {})
+        config = load(CONFIG, ("erp", "feed"))
         systems = {
             "erp": SystemBlueprint("memory", "cdcd_memory:adapter", (), is_source=True, is_target=True),
             "feed": SystemBlueprint("memory", "cdcd_memory:adapter", (), is_source=True, is_target=False),

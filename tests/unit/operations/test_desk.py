@@ -9,8 +9,8 @@ from unit.operations.conftest import Bench
 @pytest.mark.parametrize(
     ("command", "arguments", "said"),
     [
-        ("pause", {"system": "epr"}, "did you mean 'erp'?"),
-        ("pause", {"system": "feed"}, "known: erp"),
+        ("pause", {"name": "epr"}, "did you mean 'erp'?"),
+        ("pause", {"name": "feed"}, "known: erp"),
         ("pause", {}, "known: erp"),
         ("resync", {"entity": "products"}, "did you mean 'product'?"),
         ("rewind", {"system": "erp", "since_us": "yesterday"}, "give --to"),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from cdcd.outbox import AppliedMark
+from cdcd.resolve import resolver
 from unit.small_line import delete, insert, update
 
 STOCK = """
@@ -312,3 +314,24 @@ def test_a_difference_that_found_no_row_is_not_taken_back_for_good(line):
     line.apps["erp"].echo(update("item", 2, on_hand=102), through=second)
     line.resolve()
     assert (stock(line), told(line, "erp")) == (100, [("ADD", {"stock": -2})])
+
+
+def test_a_unit_that_comes_in_parts_is_kept_until_the_last_of_them_was_read_back(make_line, tmp_path, monkeypatch):
+    """What a target refuses is found by halving: the parts are transactions of their own, and trimming may come between."""
+    monkeypatch.setattr(resolver, "TRIM_SECONDS", 0.0)
+    line = make_line(STOCK, TABLES)
+    line._marks["shop"] = applied = AppliedMark(tmp_path, "shop")
+    line.apps["erp"].write(insert("item", id=1, **ERP_ROW), insert("item", id=2, **ERP_ROW | {"code": "B"}))
+    line.resolve()
+    line.apps["shop"].echo(insert("goods", id=7, **SHOP_ROW), insert("goods", id=8, **SHOP_ROW | {"sku": "B"}))
+    line.resolve()
+    line.told("erp")
+    line.apps["erp"].write(update("item", 1, on_hand=15), update("item", 2, on_hand=15))
+    line.resolve()
+    applied.write(line.newest_unit("shop"))
+    for change in (update("goods", 7, quantity=15), update("goods", 8, quantity=15), None):
+        line.apps["shop"].echo(*filter(None, [change]), is_part=change is not None)
+        line.resolve()
+    assert [line.values("item", key)["stock"] for key in "AB"] == [15, 15]
+    assert told(line, "erp") == []
+    assert line.newest_unit("shop") == 0  # trimmed

@@ -1,0 +1,80 @@
+"""What a target keeps beside its checkpoint: how far each source's log has come into it (see `recovery.Progress`).
+
+Should the state directory be lost, reading can begin there, so that nothing of what was under way goes unseen. It is a
+bound, not the exact place: never later than what the target has, and at rest exactly that.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from cdcd.journal import Journal, Kind
+from cdcd.recovering.recovery import Progress
+from cdcd.state import State
+
+
+class DeliveryProgress:
+    """Watches journal, state and outbox on behalf of one target's deliveries; a few lookups for each."""
+
+    def __init__(self, system: str, state: State, journal: Journal) -> None:
+        self._system = system
+        self._state = state
+        self._journal = journal
+        self._seen: Progress | None = None
+        self._units: int | None = None
+        self._said_seq: int | None = None
+
+    def unsaid(self, unit: int) -> str:
+        """What may be said at rest, with nothing to deliver; "" when nothing was changed since that was said last.
+
+        Our own transactions are no reason: saying it is one.
+        """
+        others = "SELECT 1 FROM entries WHERE seq > ? AND kind = ? AND mark_through IS NULL LIMIT 1"
+        connection = self._journal.database.connection
+        if self._said_seq is not None and connection.execute(others, (self._said_seq, Kind.LOG)).fetchone() is None:
+            return ""
+        return self.through(unit)
+
+    def through(self, unit: int) -> str:
+        """What may be said with a delivery through `unit`, "" when nothing new.
+
+        It goes round: note how far the journal is; wait until resolve has come there, and note its newest unit; wait
+        until the target has all its units through that.
+        """
+        found = "" if self._seen is None else self._said_of(self._seen, unit)
+        if found or self._seen is None:
+            self._seen = self._journalled()  # the next round begins, and at rest is over at once
+            self._units = None
+            found = self._said_of(self._seen, unit) or found
+        return found
+
+    def _journalled(self) -> Progress:
+        logs = self._journal.positions()  # first: what is journalled meanwhile has a later seq
+        return Progress(self._journal.last_seq(), time.time_ns() // 1000, logs)
+
+    def _said_of(self, seen: Progress, unit: int) -> str:
+        """What was noted, as text, once the target has all of it; "" until then."""
+        if self._units is None:
+            if self._state.needed_after < seen.seq or self._is_owed():
+                return ""
+            self._units = self._state.units
+        if unit < self._units and self._is_more_to_come(unit, self._units):
+            return ""
+        self._said_seq = seen.seq
+        return msgspec.json.encode(seen).decode()
+
+    def _is_more_to_come(self, unit: int, through: int) -> bool:
+        """Whether the outbox holds units of this target that come after `unit`, and not after `through`."""
+        row = self._state.connection.execute(
+            "SELECT first_unit FROM outbox WHERE target=? AND through>? ORDER BY id LIMIT 1", (self._system, unit)
+        ).fetchone()
+        return row is not None and int(row[0]) <= through
+
+    def _is_owed(self) -> bool:
+        """Whether the target is told later of something that resolve has decided already."""
+        known = self._state.vocabulary
+        number = known.systems.index(self._system) if known is not None and self._system in known.systems else -1
+        found = self._state.connection.execute("SELECT 1 FROM owed WHERE system=? LIMIT 1", (number,))
+        return found.fetchone() is not None

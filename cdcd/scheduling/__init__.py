@@ -1,0 +1,1 @@
+"""What is told later: schedules, the scheduler that feeds what is owed, backlogs, rate limits."""
