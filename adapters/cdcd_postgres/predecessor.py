@@ -1,16 +1,17 @@
-"""Ends the connection of whoever wrote before us with the same state, if it left a transaction open.
+"""Ends the connection of whoever did our work before us with the same state, if it left a transaction open.
 
-A client that is gone without a word (a cut network, a frozen host) leaves a transaction behind that holds the checkpoint for
-as long as the server's kernel waits for it. So every writer shares an advisory lock by the name of its state, for as long as
-its connection lives: by that a successor finds those before it. One that is idle holds up nobody; it finds out that it
-is fenced. Who has other state is not touched: the checkpoint refuses it.
+A client that is gone without a word (a cut network, a frozen host) leaves a transaction behind that holds the checkpoint, or
+the lock under which our tables are prepared, for as long as the server's kernel waits for it. So every capture and every
+writer shares an advisory lock by the name of its state, for as long as its connection lives: by that a successor finds
+those before it. One that is idle holds up nobody; it finds out that it is fenced. Who has other state is not touched:
+the checkpoint refuses it.
 """
 
 from __future__ import annotations
 
 import zlib
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 import psycopg
 
@@ -25,16 +26,16 @@ WHERE holder.locktype = 'advisory' AND holder.objsubid = 2 AND holder.classid = 
   AND activity.datname = pg_catalog.current_database() AND activity.state <> 'idle' AND pid <> pg_catalog.pg_backend_pid()
 """
 _POSITIVE: Final = 0x7FFF_FFFF
-_SPACE: Final = zlib.crc32(b"cdcd writer") & _POSITIVE
+_SPACES: Final = {part: zlib.crc32(f"cdcd {part}".encode()) & _POSITIVE for part in ("capture", "writer")}
 
 
-def end_predecessor(connection: Connection, identity: Identity) -> None:
+def end_predecessor(connection: Connection, identity: Identity, part: Literal["capture", "writer"]) -> None:
     """Share the lock, and end who is in a transaction with it. Raises the driver's errors.
 
     Where that is not allowed (the predecessor had another role), the checkpoint's own lock decides.
     """
     name = f"{identity.daemon}\0{identity.system}\0{identity.lineage}".encode()
-    key = [str(_SPACE), str(zlib.crc32(name) & _POSITIVE)]
+    key = [str(_SPACES[part]), str(zlib.crc32(name) & _POSITIVE)]
     connection.execute(_SHARE, key)
     with suppress(psycopg.errors.InsufficientPrivilege):
         connection.execute(_END, key)

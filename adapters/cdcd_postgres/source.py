@@ -16,6 +16,7 @@ from cdcd_postgres.notices import read_notice
 from cdcd_postgres.options import Options
 from cdcd_postgres.pgoutput import Decoder, Shape
 from cdcd_postgres.position import Log, Position, Replay, format_lsn, parse_lsn, parse_place, parse_position
+from cdcd_postgres.predecessor import end_predecessor
 from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
@@ -71,6 +72,7 @@ class PostgresSource:
         catalog = Catalog(connection)
         with translated(f"system '{self._system}' could not be prepared"):
             self._require_primary(connection)
+            end_predecessor(connection, self._identity, "capture")
             self._watch = self._prepare_publication(connection, catalog, after)
             horizon_xid = self._next_xid(connection)
         self._replication = session.connect_replication(self._system, self._options)

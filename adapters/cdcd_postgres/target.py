@@ -82,7 +82,7 @@ class PostgresTarget:
         identity = self._identity
         what = f"system '{self._system}': the checkpoint could not be taken over"
         with translated(what):
-            end_predecessor(connection, identity)
+            end_predecessor(connection, identity, "writer")
         with translated(what), connection.transaction():
             connection.execute(statements.LOCK_OURS)
             table = self._prepare_table(

@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
+from cdcd.adapter import TableNeed
 from cdcd.errors import Unavailable
 from cdcd.model import Batch, TableWrite, WriteKind
 from cdcd.testing.proxy import TcpProxy
@@ -17,6 +18,8 @@ from cdcd.testing.servers import MySqlFamilyServer, PostgresServer
 from cdcd_mysql import adapter as mysql_adapter
 from cdcd_mysql.options import Options as MySqlOptions
 from cdcd_postgres import adapter as postgres_adapter
+from cdcd_postgres import session, statements
+from cdcd_postgres.predecessor import end_predecessor
 from contract.mysql_harness import MySqlHarness
 from contract.postgres_harness import PostgresHarness
 
@@ -56,6 +59,32 @@ def test_a_successor_in_postgresql_does_not_wait(postgres: PostgresServer) -> No
             seconds = taken_over_seconds(harness, postgres_adapter, options, proxy, "public.a")
         assert seconds < LOCK_TIMEOUT_SECONDS / 2
         assert harness.sql("SELECT k FROM a") == [(0,)]
+    finally:
+        harness.dispose()
+
+
+def test_a_capture_that_was_lost_while_it_prepared_its_tables_keeps_nobody_out(postgres: PostgresServer) -> None:
+    harness = PostgresHarness(postgres)
+    harness.sql("CREATE TABLE a (k int PRIMARY KEY)")
+    needs = [TableNeed("public.a")]
+    options = msgspec.structs.replace(harness.options, lock_timeout_seconds=2)
+    try:
+        with TcpProxy(postgres.port) as proxy:
+            through = msgspec.structs.replace(
+                options, dsn=psycopg.conninfo.make_conninfo(harness.options.dsn, port=proxy.port)
+            )
+            connection = session.connect_reading(harness.identity.system, through)
+            end_predecessor(connection, harness.identity, "capture")
+            connection.execute("BEGIN")
+            connection.execute(statements.LOCK_OURS)
+            assert proxy.half_open(lost_by="client") == 1
+            session.close(connection)
+        source = postgres_adapter.open_source(harness.identity, options, needs)
+        source.start(None)
+        source.close()
+        target = postgres_adapter.open_target(harness.identity, options)
+        assert target.open() == 0
+        target.close()
     finally:
         harness.dispose()
 

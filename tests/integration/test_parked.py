@@ -200,5 +200,5 @@ def test_without_a_daemon_wishes_are_noted_and_carried_out_at_the_next_start(lin
     line.wait_for_parked("B")
     line.tolerate()
     line.erp("UPDATE item SET name = 'nice'")
-    assert line.parked("retry", "--all", "--yes")["result"]["count"] == 1
+    assert line.parked("retry", "--all", "--yes")["result"]["count"] >= 1, "A, too, if its change came before"
     line.wait_in_step()
