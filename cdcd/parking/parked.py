@@ -95,6 +95,11 @@ def parkings(path: Path, subject: Subject) -> list[Parking]:
         database.close()
 
 
+def _far_us() -> int:
+    """Nothing is put off for longer than half of this."""
+    return int(2 * RETRY_LAST_SECONDS * 1e6)
+
+
 class ParkedRecords:
     """The parked records of one target. One writer: its deliverer."""
 
@@ -212,10 +217,14 @@ class ParkedRecords:
         return None if found is None else found[0]
 
     def due(self, limit: int = 500, *, without: Collection[int] = ()) -> list[Parked]:
-        """Records whose next try is due, but for those of the entities `without`."""
+        """Records whose next try is due, but for those of the entities `without`.
+
+        So is one that is further ahead than any can be: it was parked when the clock was, and has been put back since.
+        """
         now_us = time.time_ns() // 1000
         left_out = f"AND subject NOT IN ({','.join(map(str, without))})" if without else ""
-        return self._select(f"WHERE retry_at_us <= ? {left_out} ORDER BY retry_at_us LIMIT ?", (now_us, limit))
+        where = f"WHERE (retry_at_us <= ? OR retry_at_us > ?) {left_out} ORDER BY retry_at_us LIMIT ?"
+        return self._select(where, (now_us, now_us + _far_us(), limit))
 
     def hurry(self, subjects: Collection[int] | None = None, *, but_for: Collection[str] = ()) -> int:
         """The next try is due at once: of these entities and copies (None: of all), but for these codes; return how many."""
@@ -244,8 +253,11 @@ class ParkedRecords:
     def due_in_seconds(self, *, without: Collection[int] = ()) -> float | None:
         """Seconds until the next try, None when nothing is parked but records of the entities `without`."""
         left_out = f"WHERE subject NOT IN ({','.join(map(str, without))})" if without else ""
-        row = self._connection.execute(f"SELECT min(retry_at_us) FROM parked {left_out}").fetchone()
-        return None if row[0] is None else max(0.0, row[0] / 1e6 - time.time())
+        found = self._connection.execute(f"SELECT min(retry_at_us), max(retry_at_us) FROM parked {left_out}").fetchone()
+        if found[0] is None:
+            return None
+        now_us = time.time_ns() // 1000
+        return 0.0 if found[1] > now_us + _far_us() else max(0.0, (found[0] - now_us) / 1e6)
 
     def counts(self) -> dict[int, int]:
         """How many are parked of each entity and copy."""

@@ -85,7 +85,9 @@ def _conditions(wish: Wish) -> Iterable[tuple[str, tuple[Any, ...]]]:
     """Conditions on rows of `parked`, each with its parameters, which together choose what the wish is about."""
     chosen = wish.chosen
     where, parameters = condition(chosen.numbers, chosen.code)
-    where, parameters = f"since_us <= ? AND {where}", (wish.asked_at_us, *parameters)
+    # Parked later than now means parked before the clock was put back.
+    now_us = time.time_ns() // 1000
+    where, parameters = f"(since_us <= ? OR since_us > ?) AND {where}", (wish.asked_at_us, now_us, *parameters)
     if chosen.subjects is None:
         yield where, parameters
         return

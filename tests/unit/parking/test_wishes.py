@@ -82,6 +82,14 @@ def test_what_was_parked_after_the_wish_was_not_meant(parked, path):
     assert len(parked) == 4
 
 
+def test_what_was_parked_while_the_clock_was_ahead_was_parked_before_the_wish(parked, path):
+    ahead_us = parked.oldest()[0].since_us + 3_600_000_000
+    with parked.database.transaction() as connection:
+        connection.execute("UPDATE parked SET since_us = ?", (ahead_us,))
+    carried_out(parked, path, wish("retry"))
+    assert {one.subject for one in parked.due()} == {A, B, C, ROW}
+
+
 def test_an_edited_row_takes_the_place_of_what_was_seen_and_that_is_kept(parked, path):
     carried_out(parked, path, wish("edit", ROW, row=b"better", seen=b"row"))
     assert parked.row(ROW) == b"better"
