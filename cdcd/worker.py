@@ -123,6 +123,7 @@ class Worker:
                 self._stop_for(storage.translated(error))
             finally:
                 self._stage.close()
+            gc.collect()  # a failed attempt leaves cycles (a TLS context is a MiB), and a server may be away for days
             if not self._ended:
                 self._sit(self._pause_seconds())
         return 0

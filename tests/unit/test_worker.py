@@ -1,9 +1,11 @@
 """A worker around a scripted stage: what it does about errors, bells, signals and the supervisor's end."""
 
+import gc
 import os
 import signal
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -165,6 +167,33 @@ def test_an_unavailable_server_is_tried_again_with_everything_opened_anew(bench:
 def test_a_server_that_is_down_at_the_start_is_tried_again_too(bench: Bench):
     bench.stage.opens = [Unavailable("not yet")]
     assert states(bench.run("work")) == ["starting", "retrying", "running"]
+
+
+class Knot:
+    """Refers to itself, as a TLS context of a connection that failed does."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_what_a_failed_attempt_leaves_is_let_go_before_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    left: list[weakref.ref[Knot]] = []
+    alive: list[int] = []
+
+    def attempt() -> WorkerState:
+        alive.append(sum(1 for one in left if one() is not None))
+        if len(alive) == 4:
+            return "running"
+        left.append(weakref.ref(Knot()))
+        raise Unavailable("away")
+
+    monkeypatch.setattr(bench.stage, "open", attempt)
+    gc.disable()
+    try:
+        bench.run("work")
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0, 0]
 
 
 def test_backoff_starts_over_once_something_was_done(bench: Bench):
