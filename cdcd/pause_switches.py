@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from cdcd.resolve.plan import root_of
+
 _PREFIX = "pause:"
 
 
@@ -21,7 +23,7 @@ def paused_entities(controls: Mapping[str, str], system: str, entities: Iterable
     """Those of `entities` that are held back from a system, children with their parents, with the reason given."""
     found = {}
     for entity in entities:
-        reason = controls.get(of_entity(system, entity.partition(".")[0]))
+        reason = controls.get(of_entity(system, root_of(entity)))
         if reason is not None:
             found[entity] = reason
     return found

@@ -6,7 +6,7 @@ import msgspec
 
 from cdcd.config import Config
 from cdcd.resolve.golden import Record
-from cdcd.resolve.plan import Vocabulary
+from cdcd.resolve.plan import Vocabulary, root_of
 from cdcd.state import State
 
 _PAGE_RECORDS = 2_000
@@ -18,7 +18,7 @@ def count_records(state: State, system: str, config: Config, since_us: int | Non
     known = state.vocabulary or Vocabulary()
     found = {}
     for number, name in enumerate(known.entities):
-        root = config.entities.get(name.partition(".")[0])
+        root = config.entities.get(root_of(name))
         if root is not None and system in root.bindings:
             found[name] = _count(state, number, since_us, since_seq)
     return found

@@ -57,6 +57,16 @@ class StateDirectory(msgspec.Struct, frozen=True):
         """The lock of one process of the daemon."""
         return self.path / "locks" / f"{name}.lock"
 
+    def require(self, *files: Path) -> None:
+        """Raises NeedsOperator where these files are not there: no daemon has used the directory yet."""
+        if not all(file.exists() for file in files):
+            raise NeedsOperator(
+                f"{self.path} holds no state",
+                code="no-state",
+                cause="the daemon has not run with this configuration yet",
+                remedy="start it, or name the right configuration with --config",
+            )
+
     def prepare(self) -> None:
         """Make the directory, closed to other users. Raises NeedsOperator when that is not allowed."""
         try:

@@ -3,6 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Hypothesis judges by the clock how slowly values are drawn; on a loaded machine that says nothing about the code.
+settings.register_profile("cdcd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cdcd")
 
 pytest.register_assert_rewrite("cdcd.testing")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from cdcd.cli.output import Verdict, answer, common
+from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import CdcdError
 
 if TYPE_CHECKING:
@@ -125,18 +124,11 @@ def _opened(config: Path) -> Iterator[tuple[State, Plan]]:
     """The state, whether the daemon runs or not, and the plan with the numbers that it has."""
     from cdcd import config_rules  # noqa: PLC0415 - the help does without them
     from cdcd.cli import daemon  # noqa: PLC0415
-    from cdcd.errors import NeedsOperator  # noqa: PLC0415
     from cdcd.resolve.planning import build  # noqa: PLC0415
     from cdcd.state import State  # noqa: PLC0415
 
     directory = daemon.directory_of(config)
-    if not directory.state.exists():
-        raise NeedsOperator(
-            f"{directory.path} holds no state",
-            code="no-state",
-            cause="the daemon has not run with this configuration yet",
-            remedy="start it, or name the right configuration with --config",
-        )
+    directory.require(directory.state)
     state = State(directory.state, read_only=True)
     try:
         yield state, build(config_rules.load(config), lambda _system, table: table, state.vocabulary)
@@ -266,7 +258,8 @@ def _decide(
         if not found:
             raise ConflictsError("there is no such conflict", remedy="see 'cdcd conflicts list' (and --kept)")
         if every and not yes:
-            _confirm(name, len(found), as_json)
+            what = f"{name} {len(found)} conflicts"
+            confirm(f"to {what} wants a confirmation", (), as_json, question=f"{what}?", remedy="add --yes")
         return _journal(config, state, name, found)
 
 
@@ -275,17 +268,6 @@ def _decidable(found: list[Conflict], name: str, chosen: _Chosen, *, every: bool
     if every and name == "reject" and chosen[3] != "unmatched":
         return [conflict for conflict in found if conflict.kind != "unmatched"]
     return found
-
-
-def _confirm(name: str, count: int, as_json: bool) -> None:
-    from cdcd.cli.rewind import DeclinedError  # noqa: PLC0415
-
-    if as_json or not sys.stdin.isatty():
-        raise DeclinedError(
-            f"to {name} {count} conflicts wants a confirmation", remedy="add --yes", code="confirmation"
-        )
-    if not click.confirm(f"{name} {count} conflicts?"):
-        raise DeclinedError("nothing was done")
 
 
 def _journal(config: Path, state: State, name: str, found: Sequence[Conflict]) -> Verdict:

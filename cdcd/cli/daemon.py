@@ -12,7 +12,7 @@ import msgspec
 from cdcd import config as c
 from cdcd import control
 from cdcd.control import Answer, Ready, RemoteError
-from cdcd.errors import NeedsOperator, Unavailable
+from cdcd.errors import Unavailable
 from cdcd.state_directory import Lock, StateDirectory
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def ask_within(answer_seconds: float, config: Path, command: str, **arguments: A
         except Unavailable as error:
             if error.code != "not-running":
                 raise
-        _require_state(directory)
+        directory.require(directory.state, directory.journal)
         blueprint = blueprint or _drawn(config)
         lock = Lock(directory.lock("supervisor"))
         if lock.acquire(wait=False, note=False):
@@ -67,16 +67,6 @@ def ask_within(answer_seconds: float, config: Path, command: str, **arguments: A
                 remedy="look at its log, and try again in a moment",
             )
         time.sleep(_AGAIN_SECONDS)
-
-
-def _require_state(directory: StateDirectory) -> None:
-    if not directory.state.exists() or not directory.journal.exists():
-        raise NeedsOperator(
-            f"{directory.path} holds no state",
-            code="no-state",
-            cause="the daemon has not run with this configuration yet",
-            remedy="start it, or name the right configuration with --config",
-        )
 
 
 def _drawn(config: Path) -> Blueprint:

@@ -112,17 +112,10 @@ def _history(config: Path, entity: str, words: tuple[str, ...], limit: int, sinc
 
 def _plan(config: Any, directory: StateDirectory) -> Plan:
     """The configuration compiled, with the numbers that the state has. Tables are called as the configuration does."""
-    from cdcd.errors import NeedsOperator  # noqa: PLC0415
     from cdcd.resolve.planning import build  # noqa: PLC0415
     from cdcd.state import State  # noqa: PLC0415
 
-    if not directory.state.exists() or not directory.journal.exists():
-        raise NeedsOperator(
-            f"{directory.path} holds no state",
-            code="no-state",
-            cause="the daemon has not run with this configuration yet",
-            remedy="start it, or name the right configuration with --config",
-        )
+    directory.require(directory.state, directory.journal)
     state = State(directory.state, read_only=True)
     try:
         return build(config, lambda _system, table: table, state.vocabulary)

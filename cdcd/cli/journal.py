@@ -54,18 +54,11 @@ def command() -> None:
 def loaded(config: Path) -> tuple[Config, Path]:
     """The configuration, and the journal's file, which must be there."""
     from cdcd import config_rules  # noqa: PLC0415 - the help does without it
-    from cdcd.errors import NeedsOperator  # noqa: PLC0415
     from cdcd.state_directory import StateDirectory  # noqa: PLC0415
 
     found = config_rules.load(config)
     directory = StateDirectory(Path(found.daemon.state_dir))
-    if not directory.journal.exists() or not directory.state.exists():
-        raise NeedsOperator(
-            f"{directory.path} holds no state",
-            code="no-state",
-            cause="the daemon has not run with this configuration yet",
-            remedy="start it, or name the right configuration with --config",
-        )
+    directory.require(directory.state, directory.journal)
     return found, directory.journal
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from cdcd.cli.output import Verdict, answer, common
+from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import CdcdError, Unavailable
 
 if TYPE_CHECKING:
@@ -61,20 +60,8 @@ def _tell(config: Path, command: str, **arguments: Any) -> Any:
         return None
 
 
-def _confirm(lines: Sequence[str], as_json: bool, yes: bool) -> None:
-    """Show what would be done, and ask. Raises DeclinedError when nobody can be asked, or says no."""
-    from cdcd.cli.rewind import DeclinedError  # noqa: PLC0415
-
-    if yes:
-        return
-    if as_json or not sys.stdin.isatty():
-        raise DeclinedError(
-            "this wants a confirmation", remedy="add --yes, or look first with --dry-run", code="confirmation"
-        )
-    for line in lines:
-        click.echo(line)
-    if not click.confirm("Go on?"):
-        raise DeclinedError("nothing was done")
+def _confirm(lines: Sequence[str], as_json: bool) -> None:
+    confirm("this wants a confirmation", lines, as_json, remedy="add --yes, or look first with --dry-run")
 
 
 # ---- prune -----------------------------------------------------------------------------------------------------
@@ -106,7 +93,8 @@ def _prune(config: Path, before: str | None, keep: str | None, dry_run: bool, ye
         result = {**msgspec.to_builtins(found), "dry_run": dry_run}
         if dry_run or not found.entries:
             return Verdict("nothing was forgotten" if dry_run else "there is nothing to forget", result, lines)
-        _confirm(lines, as_json, yes)
+        if not yes:
+            _confirm(lines, as_json)
         with progress_bar("prune", found.entries) as show:
             count = journal_pruning.prune(journal, found, show)
         size_bytes = journal.size_bytes()
@@ -287,7 +275,8 @@ def _repair(config: Path, resync: bool, dry_run: bool, yes: bool, as_json: bool)
     if dry_run or not resync:
         text = "nothing was done" if dry_run else f"{len(mended)} entries mended"
         return Verdict(f"{text}; next: cdcd journal repair --resync", result, lines, DAMAGED_EXIT)
-    _confirm(lines, as_json, yes)
+    if not yes:
+        _confirm(lines, as_json)
     _give_up(config, needed, subjects)
     return Verdict(f"{len(needed)} entries given up, a resync of {len(subjects)} subjects started", result, lines)
 
@@ -365,7 +354,8 @@ def _salvage(config: Path, found: Checked, dry_run: bool, yes: bool, as_json: bo
     lines = [*_damage_lines(found), "the file itself is damaged: what can be read is saved into a new one"]
     if dry_run:
         return lines
-    _confirm(lines, as_json, yes)
+    if not yes:
+        _confirm(lines, as_json)
     _, path = loaded(config)
     lock = lock_for_supervisor(StateDirectory(path.parent))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -14,6 +14,7 @@ import msgspec
 from cdcd.errors import CdcdError
 
 DEFAULT_CONFIG: Final = "/etc/cdcd/cdcd.toml"
+LOOK_FIRST: Final = "add --yes, or look first: --dry-run"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -24,6 +25,32 @@ class Verdict(msgspec.Struct, frozen=True):
     result: Any = None
     lines: Sequence[str] = ()
     exit_code: int = 0
+
+
+class DeclinedError(CdcdError):
+    """The person said no, or could not be asked."""
+
+    default_code = "declined"
+
+
+def confirm(
+    what: str,
+    lines: Iterable[str],
+    as_json: bool,
+    *,
+    question: str = "Go on?",
+    remedy: str = LOOK_FIRST,
+) -> None:
+    """Ask before what is hard to undo, below `lines`, which are read only where somebody can be asked.
+
+    Raises DeclinedError, with `what`, when nobody can be, or says no.
+    """
+    if as_json or not sys.stdin.isatty():
+        raise DeclinedError(what, remedy=remedy, code="confirmation")
+    for line in lines:
+        click.echo(line)
+    if not click.confirm(question):
+        raise DeclinedError("nothing was done")
 
 
 def common(function: F) -> F:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from cdcd.cli.output import Verdict, answer, common
+from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import CdcdError
 
 if TYPE_CHECKING:
@@ -161,14 +160,8 @@ def confirming(as_json: bool) -> Callable[[str, Sequence[str]], None]:
 
     Raises DeclinedError when nobody can be asked, or says no.
     """
-    from cdcd.cli.rewind import DeclinedError  # noqa: PLC0415
 
-    def confirm(question: str, lines: Sequence[str]) -> None:
-        if as_json or not sys.stdin.isatty():
-            raise DeclinedError(f"to {question} wants a confirmation", remedy="add --yes", code="confirmation")
-        for line in lines:
-            click.echo(line)
-        if not click.confirm(f"{question}?"):
-            raise DeclinedError("nothing was done")
+    def ask(question: str, lines: Sequence[str]) -> None:
+        confirm(f"to {question} wants a confirmation", lines, as_json, question=f"{question}?", remedy="add --yes")
 
-    return confirm
+    return ask

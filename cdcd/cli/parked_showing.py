@@ -15,7 +15,6 @@ from cdcd import config_rules
 from cdcd.blueprint import draw
 from cdcd.cli.output import Verdict
 from cdcd.cli.parked import ParkedError
-from cdcd.errors import NeedsOperator
 from cdcd.folding.copies import decode_kept
 from cdcd.folding.folded import KeptRow
 from cdcd.model import ABSENT
@@ -49,13 +48,7 @@ def opened(config: Path, wanted: Wanted) -> Iterator[Desk]:
     loaded = config_rules.load(config)
     blueprint = draw(loaded, str(config))
     directory = StateDirectory(Path(loaded.daemon.state_dir))
-    if not directory.state.exists():
-        raise NeedsOperator(
-            f"{directory.path} holds no state",
-            code="no-state",
-            cause="the daemon has not run with this configuration yet",
-            remedy="start it, or name the right configuration with --config",
-        )
+    directory.require(directory.state)
     state = State(directory.state, read_only=True)
     files: list[ParkedFile] = []
     try:

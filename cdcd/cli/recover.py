@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from cdcd.cli.output import Verdict, answer, common
-from cdcd.cli.rewind import DeclinedError
+from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.recovering import recovery
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def _recover(config: Path, like_first_copy: bool, dry_run: bool, yes: bool, as_j
     if dry_run:
         return Verdict("nothing was done", result, lines)
     if not yes:
-        _confirm(lines, as_json)
+        confirm("to take systems over wants a confirmation", lines, as_json)
     _take_over(found, directory, like_first_copy)
     return Verdict("taken over; now 'cdcd run'", result, [] if not yes else lines)
 
@@ -108,16 +106,3 @@ def _of_source(source: FoundSource) -> str:
 
     why = f" ({source.why})" if source.why else ""
     return f"{source.system}: {REACHES[source.reach]}{why}"
-
-
-def _confirm(lines: list[str], as_json: bool) -> None:
-    if as_json or not sys.stdin.isatty():
-        raise DeclinedError(
-            "to take systems over wants a confirmation",
-            remedy="add --yes, or look first: --dry-run",
-            code="confirmation",
-        )
-    for line in lines:
-        click.echo(line)
-    if not click.confirm("Go on?"):
-        raise DeclinedError("nothing was done")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import click
 import msgspec
 
 from cdcd.cli import daemon
-from cdcd.cli.output import Verdict, answer, common
-from cdcd.cli.rewind import DeclinedError
+from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import NotReady
 
 
@@ -44,7 +42,7 @@ def _replay(config: Path, system: str, dry_run: bool, yes: bool, as_json: bool) 
     if dry_run:
         return Verdict("nothing was done", plan, _lines(plan))
     if not yes:
-        _confirm(plan, as_json)
+        confirm("a replay wants a confirmation", _lines(plan), as_json)
     result = daemon.ask(config, "replay", system=system, unit=found.unit)
     told = sum(plan["records"].values())
     return Verdict(
@@ -103,14 +101,3 @@ def _lines(plan: dict[str, Any]) -> list[str]:
     if plan["is_source"]:
         lines.append("  What was changed there and not captured is lost; its log is read from now on.")
     return [f"{plan['system']} gets everything that is known, as it is now:", *lines]
-
-
-def _confirm(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json or not sys.stdin.isatty():
-        raise DeclinedError(
-            "a replay wants a confirmation", remedy="add --yes, or look first: --dry-run", code="confirmation"
-        )
-    for line in _lines(plan):
-        click.echo(line)
-    if not click.confirm("Go on?"):
-        raise DeclinedError("nothing was done")

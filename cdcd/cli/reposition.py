@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import click
 
 from cdcd.cli import daemon
-from cdcd.cli.output import Verdict, answer, common
-from cdcd.cli.rewind import DeclinedError
+from cdcd.cli.output import Verdict, answer, common, confirm
 
 
 @click.command("reposition")
@@ -34,7 +32,7 @@ def _reposition(config: Path, system: str, dry_run: bool, yes: bool, as_json: bo
     if dry_run:
         return Verdict("nothing was done", plan, _lines(plan))
     if not yes:
-        _confirm(plan, as_json)
+        confirm("a new position wants a confirmation", _lines(plan), as_json, remedy="add --yes")
     result = daemon.ask(config, "reposition", system=system)
     return Verdict(
         f"{system} is read from now on (journal entry {result['seq']}); 'cdcd resync --list' shows how its"
@@ -54,12 +52,3 @@ def _lines(plan: dict[str, Any]) -> list[str]:
         "Values in between are not known. Fields that several systems share keep what the others know.",
         "Plain copies from it are emptied and filled anew.",
     ]
-
-
-def _confirm(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json or not sys.stdin.isatty():
-        raise DeclinedError("a new position wants a confirmation", remedy="add --yes", code="confirmation")
-    for line in _lines(plan):
-        click.echo(line)
-    if not click.confirm("Go on?"):
-        raise DeclinedError("nothing was done")

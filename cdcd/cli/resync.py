@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -12,8 +11,7 @@ import click
 import msgspec
 
 from cdcd.cli import daemon
-from cdcd.cli.output import Verdict, answer, common
-from cdcd.cli.rewind import DeclinedError
+from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,14 +113,13 @@ def _resync(config: Path, wish: Wish) -> Verdict:
 
 
 def _confirm(config: Path, arguments: dict[str, Any], wish: Wish) -> None:
-    if wish.as_json or not sys.stdin.isatty():
-        raise DeclinedError(
-            f"the copy of {wish.entity} is to be emptied and filled anew", remedy="add --yes", code="confirmation"
-        )
-    for line in _lines({**daemon.ask(config, "resync", **{**arguments, "dry_run": True}), "found": {}}):
-        click.echo(line)
-    if not click.confirm(f"The copy of {wish.entity} is emptied and filled anew. Go on?"):
-        raise DeclinedError("nothing was done")
+    what = f"the copy of {wish.entity} is to be emptied and filled anew"
+    question = f"The copy of {wish.entity} is emptied and filled anew. Go on?"
+    confirm(what, _planned(config, arguments), wish.as_json, question=question, remedy="add --yes")
+
+
+def _planned(config: Path, arguments: dict[str, Any]) -> Iterator[str]:
+    yield from _lines({**daemon.ask(config, "resync", **{**arguments, "dry_run": True}), "found": {}})
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,8 @@ import click
 
 from cdcd import config as c
 from cdcd.cli import daemon
-from cdcd.cli.output import Verdict, answer, common
-from cdcd.errors import CdcdError, ConfigError
-
-
-class DeclinedError(CdcdError):
-    """The person said no, or could not be asked."""
-
-    default_code = "declined"
+from cdcd.cli.output import Verdict, answer, common, confirm
+from cdcd.errors import ConfigError
 
 
 @click.command("rewind")
@@ -60,7 +53,7 @@ def _rewind(config: Path, system: str, moment: str, copies: bool, dry_run: bool,
     if dry_run:
         return Verdict("nothing was done", plan, _lines(plan))
     if not yes:
-        _confirm(plan, as_json)
+        confirm("a rewind wants a confirmation", _lines(plan), as_json)
     result = {**daemon.ask(config, "rewind", **since), "records": plan["records"]}
     told = sum(plan["records"].values())
     how = f"'cdcd status' shows what is still owed, 'cdcd rewind {system} --undo' stops it"
@@ -125,17 +118,6 @@ def _lines(plan: dict[str, Any]) -> list[str]:
     if plan["restored"]:
         lines.append(f"  {plan['system']} was put back to what it was earlier: it is told what it owns itself, too")
     return [f"{plan['system']} gets the present value of what changed since then:", *lines]
-
-
-def _confirm(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json or not sys.stdin.isatty():
-        raise DeclinedError(
-            "a rewind wants a confirmation", remedy="add --yes, or look first: --dry-run", code="confirmation"
-        )
-    for line in _lines(plan):
-        click.echo(line)
-    if not click.confirm("Go on?"):
-        raise DeclinedError("nothing was done")
 
 
 def parse_moment(text: str, now: datetime, option: str = "--to") -> int:

@@ -20,7 +20,6 @@ from cdcd.parking.parked import SCHEMA as PARKED_SCHEMA
 from cdcd.report import now_us
 from cdcd.resolve import suspension
 from cdcd.scheduling import owed
-from cdcd.state_directory import StateDirectory
 from cdcd.storage import Database
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -118,7 +117,7 @@ def _missing(desk: Desk, barrier: Barrier, known: dict[str, str]) -> Iterator[Mi
     if barrier.places.keys() <= noted.keys():
         unit = max(noted.values())
         for target in desk.blueprint.targets:
-            applied = outbox.read_applied(_directory(desk).path, target)
+            applied = outbox.read_applied(desk.directory.path, target)
             if outbox.lacks(desk.state, target, applied, unit):
                 state = desk.crew.state(Role("deliver", target))
                 paused = pause_switches.of_system(target) in desk.journal.controls()
@@ -148,7 +147,7 @@ def _left(desk: Desk) -> Iterator[Left]:
                 owing.records,
             )
     for target in desk.blueprint.targets:
-        if parked := _parked(_directory(desk).deliver(target)):
+        if parked := _parked(desk.directory.deliver(target)):
             yield Left(target, "", "parked", parked)
     summary = state.summary()
     if summary.held + summary.conflicts:
@@ -170,10 +169,6 @@ def _parked(path: Path) -> int:
         return int(database.connection.execute("SELECT count(*) FROM parked").fetchone()[0])
     finally:
         database.close()
-
-
-def _directory(desk: Desk) -> StateDirectory:
-    return StateDirectory(desk.state.database.path.parent)
 
 
 VERBS: Final[dict[str, Verb]] = {"wait": _wait}

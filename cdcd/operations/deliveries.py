@@ -117,7 +117,7 @@ def _progress(desk: Desk, arguments: Arguments) -> Answer:
 
 
 def _lacks(desk: Desk, system: str, unit: int) -> bool:
-    applied = outbox.read_applied(desk.state.database.path.parent, system)
+    applied = outbox.read_applied(desk.directory.path, system)
     return outbox.lacks(desk.state, system, applied, unit)
 
 

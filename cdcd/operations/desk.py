@@ -14,6 +14,7 @@ from cdcd.errors import CdcdError
 from cdcd.journal import Journal
 from cdcd.report import WorkerState
 from cdcd.state import State
+from cdcd.state_directory import StateDirectory
 
 
 class RequestError(CdcdError):
@@ -65,6 +66,11 @@ class Desk(msgspec.Struct, frozen=True):
     def running(self) -> bool:
         """Whether a daemon runs: else what a verb writes down is found at the next start."""
         return not isinstance(self.crew, Nobody)
+
+    @property
+    def directory(self) -> StateDirectory:
+        """Where journal and state lie."""
+        return StateDirectory(self.state.database.path.parent)
 
     def roles(self, *stages: str) -> list[Role]:
         """The loops of these stages."""

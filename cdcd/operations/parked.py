@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,7 +16,6 @@ from cdcd.operations.desk import Arguments, Desk, RequestError, Verb, target
 from cdcd.parking import wishes as parked_wishes
 from cdcd.parking.wishes import Wish
 from cdcd.resolve.correcting import Correction
-from cdcd.state_directory import StateDirectory
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("cdcd.operations")
@@ -27,8 +25,7 @@ def _wish(desk: Desk, arguments: Arguments) -> Answer:
     """Leave a wish (see `cdcd.parking.wishes`) for a target's deliverer, encoded by `packed`."""
     name = target(desk, arguments)
     wish = _unpacked(arguments.get("wish"), Wish)
-    directory = StateDirectory(Path(desk.blueprint.config.daemon.state_dir))
-    parked_wishes.put(directory.deliver(name), wish)
+    parked_wishes.put(desk.directory.deliver(name), wish)
     role = Role("deliver", name)
     desk.crew.ring(role)
     subjects = wish.chosen.subjects

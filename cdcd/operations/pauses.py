@@ -16,8 +16,8 @@ from cdcd.blueprint import Role
 from cdcd.control import Answer, Ready
 from cdcd.journal import Command
 from cdcd.operations.desk import Arguments, Desk, RequestError, Verb, named
-from cdcd.outbox import read_applied
 from cdcd.report import now_us
+from cdcd.resolve.plan import root_of
 from cdcd.scheduling.owed import owing
 
 PAUSE_SECONDS: Final = 50.0
@@ -31,7 +31,7 @@ def _pause(desk: Desk, arguments: Arguments) -> Answer | Ready:
         return _hold(desk, entity, _systems(desk, entity, arguments), dry_run=arguments.get("dry_run") is True)
     name = named("target", arguments.get("name"), desk.blueprint.targets)
     if arguments.get("dry_run") is True:
-        applied = read_applied(desk.journal.database.path.parent, name)
+        applied = outbox.read_applied(desk.directory.path, name)
         writes, size_bytes = outbox.waiting(desk.state, name, applied)
         return Answer(ok=True, result={"system": name, "waiting_writes": writes, "waiting_bytes": size_bytes})
     desk.journal.set_control(pause_switches.of_system(name), str(now_us()))
@@ -98,9 +98,7 @@ def _systems(desk: Desk, entity: str, arguments: Arguments) -> list[str]:
 
 
 def _owed(desk: Desk, entity: str, systems: list[str]) -> int:
-    return sum(
-        one.records for one in owing(desk.state) if one.entity.partition(".")[0] == entity and one.system in systems
-    )
+    return sum(one.records for one in owing(desk.state) if root_of(one.entity) == entity and one.system in systems)
 
 
 def _hold(desk: Desk, entity: str, systems: list[str], *, dry_run: bool) -> Answer:

@@ -15,7 +15,7 @@ import msgspec
 from cdcd import pause_switches
 from cdcd.journal import Command, Journal
 from cdcd.parking.parked import ParkedRecords
-from cdcd.resolve.plan import Plan
+from cdcd.resolve.plan import Plan, root_of
 from cdcd.state import State
 
 SHARE_RECORDS_MIN: Final = 1_000
@@ -53,7 +53,7 @@ class ParkedLimits:
         self._state = state
         self._journal = journal
         self._parked = parked
-        self._roots = {e.number: e.name.partition(".")[0] for e in plan.entities.values() if system in e.bindings}
+        self._roots = {e.number: root_of(e.name) for e in plan.entities.values() if system in e.bindings}
         self._names = {e.number: e.name for e in plan.entities.values()}
         self._limits = {
             number: parse_limit(plan.entities[root].bindings[system].parked_max) for number, root in self._roots.items()

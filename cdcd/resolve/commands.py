@@ -32,8 +32,8 @@ from cdcd.resolve.golden import Crosswalk, GoldenRecords, Record
 from cdcd.resolve.mapping import binding_number
 from cdcd.resolve.masks import mask_of
 from cdcd.resolve.moment import Moment
-from cdcd.resolve.owing import BEHIND, NOT_YET, PAUSED, Owed, put_aside, root_of, unshown, untold
-from cdcd.resolve.plan import Plan
+from cdcd.resolve.owing import BEHIND, NOT_YET, PAUSED, Owed, put_aside, unshown, untold
+from cdcd.resolve.plan import Plan, root_of
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.resolve.verdicts import Named, Outcome, Verdicts, note_outcome

@@ -15,7 +15,7 @@ from cdcd.resolve.decide import EntityDecider, Moment
 from cdcd.resolve.golden import GoldenRecords
 from cdcd.resolve.masks import slots_of
 from cdcd.resolve.missing import UNKNOWN_KEY, NamedRecords, judge_missing
-from cdcd.resolve.plan import Plan
+from cdcd.resolve.plan import Plan, root_of
 from cdcd.resolve.seeding import Seeds, Settler
 from cdcd.state import State
 
@@ -219,7 +219,7 @@ class Copying:
     def overtaken(self, source: str, run: int) -> frozenset[str]:
         """The families that a later copy of `source` is to show: an earlier one (`run`) misses nobody for them."""
         later = [at.partition(":") for at, expected in self._resyncs.items() if run < expected]
-        return frozenset(entity.partition(".")[0] for system, _, entity in later if system == source)
+        return frozenset(root_of(entity) for system, _, entity in later if system == source)
 
     def seen(self, system: int, entity: str, key: bytes) -> None:
         """While the entity is copied anew, note that the system has the record."""

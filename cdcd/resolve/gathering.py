@@ -19,7 +19,7 @@ from cdcd.resolve.gathered_rows import GatheredRows, GatheredTable, id_of
 from cdcd.resolve.gathered_totals import Totals, share_of
 from cdcd.resolve.keys import encode_key
 from cdcd.resolve.mapping import binding_number
-from cdcd.resolve.plan import MAIN, EntityPlan, Plan
+from cdcd.resolve.plan import MAIN, EntityPlan, Plan, root_of
 from cdcd.state import State
 from cdcd.values import ValueRefused
 
@@ -480,4 +480,4 @@ class Gathering:
 
 def families_of(entities: Mapping[str, Any] | frozenset[str]) -> frozenset[str]:
     """The families of entities: a child collection ("order.lines") belongs to its parent's."""
-    return frozenset(name.partition(".")[0] for name in entities)
+    return frozenset(root_of(name) for name in entities)

@@ -15,7 +15,7 @@ import msgspec
 
 from cdcd.resolve.keys import after_prefix
 from cdcd.resolve.masks import mask_of
-from cdcd.resolve.plan import Plan
+from cdcd.resolve.plan import Plan, root_of
 from cdcd.state import State
 
 if TYPE_CHECKING:
@@ -222,11 +222,6 @@ class Owed:
             self._connection.executemany("INSERT OR REPLACE INTO owing VALUES (?,?,?,?,?)", rows)
             self._changed.clear()
             self._find_lanes()
-
-
-def root_of(entity: str) -> str:
-    """The entity whose child collection this one is, at the top; schedules and pauses are its."""
-    return entity.partition(".")[0]
 
 
 def untold(record: Record, system: int) -> int:

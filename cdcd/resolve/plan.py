@@ -324,6 +324,11 @@ class Route(msgspec.Struct, frozen=True):
     unfit: tuple[tuple[str, Unfit], ...] = ()
 
 
+def root_of(entity: str) -> str:
+    """The entity whose child collection this one is, at the top; schedules and pauses are its."""
+    return entity.partition(".")[0]
+
+
 def copies_of(system: str, table: str) -> str:
     """What the plain copies of a table are known by, beside the names of entities."""
     return f"{system}:{table}"

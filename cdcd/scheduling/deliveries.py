@@ -12,7 +12,7 @@ import msgspec
 
 from cdcd import pause_switches
 from cdcd.config import Config, Deliver
-from cdcd.resolve.plan import Plan
+from cdcd.resolve.plan import Plan, root_of
 from cdcd.resolve.planning import build
 from cdcd.scheduling import schedule
 from cdcd.scheduling.owed import Owing
@@ -99,7 +99,7 @@ def _referred(config: Config, plan: Plan) -> dict[str, frozenset[str]]:
     families: dict[str, dict[str, None]] = {}
     for name, entity in plan.entities.items():
         referred = dict.fromkeys(field.refers_to for field in entity.fields if field.refers_to is not None)
-        families.setdefault(name.partition(".")[0], {}).update(referred)
+        families.setdefault(root_of(name), {}).update(referred)
     found: dict[str, frozenset[str]] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -119,7 +119,7 @@ def owed_by_family(owing: Iterable[Owing]) -> dict[tuple[str, str], Owed]:
     """What is owed, by system and root entity."""
     found: dict[tuple[str, str], Owed] = {}
     for lane in owing:
-        at = (lane.system, lane.entity.partition(".")[0])
+        at = (lane.system, root_of(lane.entity))
         before = found.get(at, NOTHING)
         since_us = min(lane.since_us if lane.records else _NEVER_US, before.since_us)
         found[at] = Owed(
@@ -161,7 +161,6 @@ def is_stopped(delivery: Delivery, owed: Owed, controls: Mapping[str, str]) -> b
 def standing(delivery: Delivery, owed: Owed, controls: Mapping[str, str], now_us: int) -> Standing:
     """How a delivery stands at that moment."""
     run = run_of(delivery, controls) or Run(now_us if delivery.schedule.kind == "cron" else 0)
-    stopped = is_stopped(delivery, owed, controls)
     paused = is_paused(delivery, owed, controls)
     # Of what was owed when a run began, nothing is left when it is over.
     since_us = max(owed.since_us, run.begun_us if run.left == 0 else 0)
@@ -170,7 +169,7 @@ def standing(delivery: Delivery, owed: Owed, controls: Mapping[str, str], now_us
         delivery.text,
         owed.records,
         since_us if owed.records else 0,
-        owed.records > 0 and not stopped and schedule.may_tell(delivery.schedule, run, now_us),
+        owed.records > 0 and not (paused or owed.behind) and schedule.may_tell(delivery.schedule, run, now_us),
         paused,
         owed.behind,
         run.requested and run.left > 0,

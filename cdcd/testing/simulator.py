@@ -26,7 +26,7 @@ from cdcd.journal import Command, Journal
 from cdcd.outbox import AppliedMark
 from cdcd.parking import parked
 from cdcd.parking.parked import ParkedRecords, Subject
-from cdcd.resolve.plan import Plan, Vocabulary
+from cdcd.resolve.plan import Plan, Vocabulary, root_of
 from cdcd.resolve.planning import build
 from cdcd.resolve.resolver import Resolver
 from cdcd.scheduling.owed import owing
@@ -129,7 +129,7 @@ class Simulation:
         if not due or self._watched.position < self._fed_seq:
             return False
         one = self._random.choice(due)
-        root, limit = one.entity.partition(".")[0], self._random.randint(1, FEED_RECORDS)
+        root, limit = root_of(one.entity), self._random.randint(1, FEED_RECORDS)
         journal = Journal(self.directory / "journal.db", durable=False)
         self._fed_seq = journal.command(Command("deliver", {"system": one.system, "entity": root, "limit": limit}))
         journal.close()

@@ -58,7 +58,7 @@ def test_there_are_captures_of_three_servers():
     assert {capture.name.split("/")[0] for capture in CAPTURES} == {"15", "17", "18"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, len(CAPTURES) - 1), st.integers(0, 2**32), st.integers(1, 8))
 def test_captures_with_changed_bytes_raise_only_decode_errors(number: int, seed: int, change_count: int):
     frames = mutated(CAPTURES[number].frames, random.Random(seed), change_count)

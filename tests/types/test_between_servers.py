@@ -271,7 +271,6 @@ def strategy(pair) -> st.SearchStrategy:
 def test_random_rows_are_the_same_at_both_ends(pair, strategy):
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         derandomize=EXAMPLES < MANY,
         suppress_health_check=list(HealthCheck),

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdcd.errors import CdcdError, DecodeError, PositionLost, Unavailable
@@ -318,7 +318,7 @@ def test_a_wrong_checksum_stops_before_the_event(server):
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 6), server=st.sampled_from(SERVERS))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_damaged_events_raise_nothing_but_our_errors(seed, count, server):
     assembler = make_assembler(server)
     with contextlib.suppress(CdcdError):
@@ -328,7 +328,7 @@ def test_damaged_events_raise_nothing_but_our_errors(seed, count, server):
 
 
 @given(data=st.binary(min_size=0, max_size=80), kind=st.sampled_from(list(EventType)), server=st.sampled_from(SERVERS))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_random_bodies_of_every_event_raise_nothing_but_our_errors(data, kind, server):
     events = read_events(server)
     assembler = make_assembler(server)

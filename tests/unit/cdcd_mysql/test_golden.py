@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdcd.errors import CdcdError, DecodeError
@@ -84,7 +84,7 @@ def test_prepared_transactions_are_committed_where_they_are_decided():
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 6), name=st.sampled_from(NAMES))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_damaged_recorded_logs_raise_nothing_but_our_errors(seed, count, name):
     golden = Golden(name)
     with contextlib.suppress(CdcdError):

@@ -1,7 +1,7 @@
 """The budget of rows: what is written never exceeds a burst and the rate since."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdcd import outbox
@@ -45,7 +45,6 @@ def test_one_row_a_minute_is_possible():
     assert budget.available(60.0) == 1
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 2000),
     st.integers(1, 2000),
@@ -62,7 +61,6 @@ def test_rows_never_exceed_the_burst_and_the_rate_since(rate, burst, steps):
         assert written <= burst + rate * now + 1e-6
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2000), st.integers(1, 2000), st.integers(0, 10_000))
 def test_who_waits_as_long_as_told_is_given_something(rate, burst, spent):
     budget = Budget(RateLimit(rate, burst), 0.0)

@@ -183,7 +183,6 @@ zones = st.sampled_from(ZONES)
 windows = st.tuples(st.integers(0, 1439), st.integers(0, 1439)).filter(lambda pair: pair[0] != pair[1])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(CRONS), zones, moments, st.integers(0, 2 * DAY))
 def test_the_next_moment_is_later_and_never_goes_back_as_time_goes_on(cron: str, zone: str, now_us: int, step_us: int):
     made_of = made(cron, zone=zone)
@@ -194,7 +193,6 @@ def test_the_next_moment_is_later_and_never_goes_back_as_time_goes_on(cron: str,
     assert second > now_us + step_us
 
 
-@settings(deadline=None)
 @given(windows, zones, moments)
 def test_a_window_is_open_exactly_from_its_opening_to_its_end(pair: tuple[int, int], zone: str, now_us: int):
     night = Schedule("every", every_us=1, window=schedule.Window(*pair), time_zone=zone)
@@ -208,7 +206,7 @@ def test_a_window_is_open_exactly_from_its_opening_to_its_end(pair: tuple[int, i
     assert closes - opens <= DAY + 2 * HOUR
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(CRONS),
     zones,
@@ -230,7 +228,6 @@ def test_no_moment_begins_two_runs_however_the_clock_wanders(cron, zone, window,
     assert begun == sorted(set(begun))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3600), moments, st.lists(st.integers(-100, 4000), max_size=40))
 def test_runs_of_an_interval_are_no_closer_than_it_by_their_own_clock(seconds: int, start_us: int, steps: list[int]):
     every = made(f"every {seconds}s", zone=None)
@@ -245,7 +242,6 @@ def test_runs_of_an_interval_are_no_closer_than_it_by_their_own_clock(seconds: i
             run = Run(now_us)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(CRONS), zones, st.sampled_from([None, "02:00-04:00", "22:00-03:00"]), moments, st.booleans())
 def test_the_next_run_is_when_one_may_begin_and_not_before(cron, zone, window, now_us, unfinished):
     made_of = made(cron, window, zone)

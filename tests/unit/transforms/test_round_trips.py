@@ -89,7 +89,7 @@ def is_quiet(column_type: str, field: str, column: Column, shown: object) -> Non
     comes_back(column_type, field, column, value)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4),
     COLUMNS,
@@ -106,7 +106,7 @@ def test_texts_come_back_are_refused_or_told_apart(steps, column_type, field, va
     is_quiet(column_type, field, column, value)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=4),
     st.sampled_from(["integer", "integer(-9999,9999)", "decimal", "decimal(12,2)", "decimal(3,0)", "text", "float"]),
@@ -125,7 +125,6 @@ def test_numbers_come_back_are_refused_or_told_apart(steps, column_type, field, 
     comes_back(column_type, field, column, fit)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["%d.%m.%Y", "%Y%m%d", "%d/%m/%Y (%%)"]), DAYS)
 def test_dates_as_text_come_back(form, value):
     comes_back("text(20)", "date", Column("c", format=form), value)
@@ -137,7 +136,6 @@ def test_dates_as_text_come_back(form, value):
     )
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["%d.%m.%Y %H:%M:%S.%f", "%Y-%m-%dT%H:%M", "%Y%m%d%H%M%S"]),
     st.sampled_from(["refuse", "earlier", "later"]),
@@ -152,7 +150,6 @@ def test_moments_as_text_of_a_zone_come_back_are_refused_or_told_apart(form, dou
         assert doubled == "refuse", "the hour that a zone has twice is written, and held where it is read again"
 
 
-@settings(deadline=None)
 @given(DECIMAL)
 def test_numbers_with_a_comma_come_back(value):
     fit = to_field(parse_type("decimal"), parse_type("decimal"), None).of(value)
@@ -195,7 +192,6 @@ def test_two_fields_in_one_column_come_back_or_are_refused(at, one, other):
     assert text is not None or (one, other) == (None, None)
 
 
-@settings(deadline=None)
 @given(DECIMAL, st.sampled_from(["EUR", "JPY", "KWD", "UYW", "ZZZ", None]))
 def test_an_amount_in_smallest_units_comes_back_or_is_refused(value, currency):
     field, column = parse_type("decimal(18,4)"), parse_type("integer")
