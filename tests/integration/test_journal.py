@@ -159,6 +159,8 @@ def test_a_damaged_entry_stops_resolve_and_is_read_again_from_mariadbs_log(line:
 
 def test_what_postgresql_does_not_show_again_is_copied_anew(line: Line):
     begun(line)
+    line.erp("UPDATE item SET name = 'before' WHERE code = 'S1'")  # an entry from which the log could be read
+    line.wait_in_step()
     seq = damaged(line, "DELETE FROM item WHERE code = 'S2'; INSERT INTO item (code, name) VALUES ('N1', 'new')", "erp")
     line.erp("UPDATE item SET list_price = 77 WHERE code IN ('N1', 'S3')")
     refused = journal(line, "repair", code=3)["result"]
