@@ -1,0 +1,94 @@
+"""W5: an application commits at a steady rate; how long until each commit can be seen in the target."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Final, NamedTuple
+
+import psycopg
+import pymysql
+from pymysql.constants import CLIENT
+
+from bench import workloads
+from bench.sides import AnySide, MariaDbSide
+
+RATE: Final = 500
+SECONDS: Final = 20.0
+WARM_UP_SECONDS: Final = 3.0
+_POLL_SECONDS: Final = 0.001
+_FIRST: Final = 100_000_000
+
+
+class Latency(NamedTuple):
+    """Of commits after the warm-up, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+    count: int
+
+
+def measure(source: AnySide, database: str, target: AnySide, target_database: str) -> Latency:
+    """The writer is a process of its own, so that looking does not slow it down. Both use this machine's monotonic clock."""
+    place = ["my", str(source.server.port)] if isinstance(source, MariaDbSide) else ["pg", source.server.dsn(database)]
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "bench.latency", *place, database], stdout=subprocess.PIPE, text=True
+    )
+    seen = _watch(target, target_database, int(RATE * (SECONDS + WARM_UP_SECONDS)))
+    output, _ = writer.communicate()
+    committed = {int(number): moment for number, moment in json.loads(output).items()}
+    counted = _FIRST + int(RATE * WARM_UP_SECONDS)
+    waits = sorted(
+        (seen[number] - moment) * 1000 for number, moment in committed.items() if number >= counted and number in seen
+    )
+    return Latency(waits[len(waits) // 2], waits[int(len(waits) * 0.99)], len(waits))
+
+
+def _watch(target: AnySide, database: str, count: int) -> dict[int, float]:
+    """When each order was first seen."""
+    seen: dict[int, float] = {}
+    last = _FIRST - 1
+    deadline = time.monotonic() + SECONDS + WARM_UP_SECONDS + 60
+    with target.connect(database) as connection, connection.cursor() as cursor:
+        while last < _FIRST + count - 1 and time.monotonic() < deadline:
+            cursor.execute(f"SELECT id FROM orders WHERE id > {last}")
+            rows = cursor.fetchall()
+            now = time.monotonic()
+            for (number,) in rows:
+                seen[number] = now
+                last = max(last, number)
+            time.sleep(_POLL_SECONDS)
+    return seen
+
+
+def _write(kind: str, place: str, database: str) -> None:
+    moments: dict[int, float] = {}
+    started_at = time.monotonic()
+    with _connected(kind, place, database) as connection, connection.cursor() as cursor:
+        for at in range(int(RATE * (SECONDS + WARM_UP_SECONDS))):
+            time.sleep(max(0.0, started_at + at / RATE - time.monotonic()))
+            number = _FIRST + at
+            cursor.execute(";".join(("BEGIN", *workloads.order_and_stock(number, 1000), "COMMIT")))
+            while cursor.nextset():
+                pass
+            moments[number] = time.monotonic()
+    print(json.dumps(moments))
+
+
+def _connected(kind: str, place: str, database: str) -> psycopg.Connection | pymysql.connections.Connection:
+    if kind == "pg":
+        return psycopg.connect(place, autocommit=True)
+    return pymysql.connect(
+        host="127.0.0.1",
+        port=int(place),
+        user="root",
+        database=database,
+        autocommit=True,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+    )
+
+
+if __name__ == "__main__":
+    _write(sys.argv[1], sys.argv[2], sys.argv[3])

@@ -1,0 +1,154 @@
+"""cdcd itself, as a benchmark runs it: a configuration over two databases, started and stopped between the workloads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+from bench.sides import AnySide, MariaDbSide, PostgresSide
+from bench.workloads import COLUMNS, TABLES
+
+Mode = Literal["copy", "entity"]
+_STOP_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 120.0
+_TYPES: Final = {
+    "id": "integer",
+    "sku": "text(32)",
+    "name": "text(120)",
+    "price": "decimal(12,4)",
+    "stock": "integer",
+    "status": "enum(active,draft,archived,oos)",
+    "updated_at": "datetime",
+    "description": "text",
+    "attrs": "json",
+}
+_OWNED_BY_SHOP: Final = ("description",)
+
+
+class Line:
+    """One daemon from `source` to `target`. In mode "entity" products are golden records, and flow both ways."""
+
+    def __init__(
+        self, directory: Path, mode: Mode, source: AnySide, source_database: str, target: AnySide, target_database: str
+    ) -> None:
+        """The directory's name is the daemon's, too."""
+        self.directory = directory
+        self.target_database = target_database
+        self._source, self._source_database = source, source_database
+        self.state = directory / "state"
+        self.state.mkdir(parents=True, mode=0o700)
+        self.config = directory / "cdcd.toml"
+        self.log = directory / "cdcd.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        systems = _system("erp", source, source_database) + _system("shop", target, target_database)
+        daemon = f'[daemon]\nname = "{directory.name}"\nstate-dir = "{self.state}"\n\n'
+        tables = _copies(source) if mode == "copy" else _entity(source, target)
+        self.config.write_text(daemon + systems + tables)
+
+    def start(self) -> None:
+        """Start the daemon; do not wait for it."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                _command("run", self.config), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's."""
+        assert self.process is not None
+        return self.process.pid
+
+    def trouble(self) -> str:
+        """The end of its log when it has ended by itself."""
+        ended = self.process is None or self.process.poll() is not None
+        return self.log.read_text()[-2000:] if ended else ""
+
+    def wait_until_arrived(self) -> None:
+        """Until everything committed so far, the first copies too, is in the target."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._is_live() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        subprocess.run(_command("wait", self.config, "--timeout", "15m"), check=True, capture_output=True)
+
+    def _is_live(self) -> bool:
+        found = subprocess.run(_command("status", self.config, "--json"), check=False, capture_output=True, text=True)
+        if found.returncode != 0:
+            return False
+        result = json.loads(found.stdout)["result"]
+        captures = [system["capture"] for system in result["systems"].values() if system.get("capture")]
+        copied = all(copy["done"] for capture in captures for copy in capture["copies"])
+        return bool(captures) and copied and all(phase == "live" for phase in result["resolve"]["phases"].values())
+
+    def stop(self) -> None:
+        """Let it finish its step and end."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(_STOP_SECONDS)
+        self.process = None
+
+    def second_reading(self, into: Path) -> Path:
+        """The configuration of something that can read the log from here on a second time, with a state of its own."""
+        shutil.copytree(self.state, into / "state", ignore=shutil.ignore_patterns("*.sock", "locks"))
+        text = self.config.read_text().replace(str(self.state), str(into / "state"))
+        if isinstance(self._source, PostgresSide):
+            slot, copy = f"cdcd_{self.directory.name}_erp", f"{into.name}_reading"
+            self._source.run(self._source_database, f"SELECT pg_copy_logical_replication_slot('{slot}', '{copy}')")
+            text = text.replace("[systems.erp]\n", f'[systems.erp]\nslot = "{copy}"\n')
+        config = into / "cdcd.toml"
+        config.write_text(text)
+        return config
+
+
+def _command(verb: str, config: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from cdcd.cli import main; main()", verb, "--config", str(config), *arguments]
+
+
+def role(pid: int) -> str:
+    """What a process of the daemon does, by its command line."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "ended"
+    return words[words.index("cdcd.worker") + 1] if "cdcd.worker" in words else "supervisor"
+
+
+def _system(name: str, side: AnySide, database: str) -> str:
+    if isinstance(side, MariaDbSide):
+        port, user = side.server.port, "root"
+        return (
+            f'[systems.{name}]\nadapter = "mysql"\nhost = "127.0.0.1"\nport = {port}\nuser = "{user}"\n'
+            f'database = "{database}"\ntls = "off"\n\n'
+        )
+    return f'[systems.{name}]\nadapter = "postgres"\ndsn = "{side.server.dsn(database)}"\n\n'
+
+
+def _table(side: AnySide, name: str) -> str:
+    return name if isinstance(side, MariaDbSide) else f"public.{name}"
+
+
+def _copies(source: AnySide, tables: tuple[str, ...] = TABLES) -> str:
+    names = ", ".join(f'"{_table(source, name)}"' for name in tables)
+    return f'[[replicate]]\nfrom = "erp"\nto = "shop"\ntables = [{names}]\n'
+
+
+def _entity(source: AnySide, target: AnySide) -> str:
+    fields = "\n".join(
+        f'{name} = {{ type = "{kind}", owner = "{"shop" if name in _OWNED_BY_SHOP else "erp"}" }}'
+        for name, kind in _TYPES.items()
+    )
+    columns = ", ".join(f'{name} = "{name}"' for name in COLUMNS)
+    bindings = "".join(
+        f'[entities.product.in.{system}]\ntable = "{_table(side, "product")}"\ncolumns = {{ {columns} }}\n\n'
+        for system, side in (("erp", source), ("shop", target))
+    )
+    head = (
+        f'[entities.product]\nkey = ["id"]\ncreate = ["erp"]\ndelete = ["erp"]\n[entities.product.fields]\n{fields}\n\n'
+    )
+    return head + bindings + _copies(source, TABLES[1:])
