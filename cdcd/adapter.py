@@ -11,7 +11,7 @@ Common to all methods: blocking, called from one thread of one process per objec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,10 @@ class TableNeed(msgspec.Struct, frozen=True):
 
     `captured` tables are read from the log, `written` ones are delivered to. An empty `key` means the primary key;
     empty `columns` means all there are. A table of which other rows are only looked up is neither: it is read by SELECT.
+
+    Of a written one, new rows are given the columns `inserted` (and, if `numbered`, an id that the server draws, in the
+    primary key), `updated` are changed in rows that are there; both mean all there are where they are empty. `deleted`:
+    rows are deleted, too.
     """
 
     table: str
@@ -42,14 +46,61 @@ class TableNeed(msgspec.Struct, frozen=True):
     columns: tuple[str, ...] = ()
     captured: bool = True
     written: bool = False
+    inserted: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    deleted: bool = True
+    numbered: bool = False
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A statement that an administrator runs for our role, without the semicolon at its end.
+
+    `purpose` says what it is for, or with an optional one what it buys. `optional` ones are not needed for any part of our
+    work. Without `sql` it is something that no statement changes alone (a right that comes from another role).
+    """
+
+    sql: str
+    purpose: str
+    optional: bool = False
+
+
+class GrantDifference(msgspec.Struct, frozen=True):
+    """What our role lacks of what `Adapter.grants` says, and what it may do beyond that: each with its statement."""
+
+    missing: tuple[Grant, ...]
+    excess: tuple[Grant, ...]
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """Where the server is, against what `poll` has returned so far."""
+    """Where the server is, against what `poll` has returned so far.
+
+    `silent_seconds`: how long ago anything came from the log, be it a keep-alive.
+    """
 
     head: str
     lag_bytes: int
     retained_bytes: int
+    silent_seconds: float = 0.0
+
+
+SlotState: TypeAlias = Literal["reserved", "extended", "unreserved", "lost", "none"]
+"""What a server says of our slot (PostgreSQL: wal_status); none: there is no slot."""
+
+
+class LogKeeping(msgspec.Struct, frozen=True):
+    """How long the server keeps the log that we have not read yet, and what its clock says.
+
+    `slot_state` is "" where servers have no slots. `free_ratio`: of the bytes that the server keeps at most, the share
+    that is left until what we have not read is removed; None where it keeps any amount. `keep_seconds`: log that is older
+    is removed; 0: age is no reason; None: not known. `purge_seconds`: how long until then what we have not read stays at
+    least, while nobody reads it. `clock_offset_seconds`: its clock minus ours, by the midpoint of a round trip.
+    """
+
+    slot_state: SlotState | Literal[""] = ""
+    free_ratio: float | None = None
+    keep_seconds: float | None = None
+    purge_seconds: float | None = None
+    clock_offset_seconds: float | None = None
 
 
 class RowFilter(msgspec.Struct, frozen=True):
@@ -159,6 +210,13 @@ class Source(Protocol):
         """Ask the server where it is. One cheap query, on a connection that does not disturb the stream."""
         ...
 
+    def log_keeping(self) -> LogKeeping:
+        """Ask the server how long it keeps what we have not read. Independent of `start`; cheap; changes nothing.
+
+        Also tells of a log that `start` has found lost.
+        """
+        ...
+
     def reached(self, position: str) -> bool:
         """Whether `poll` has returned everything that was committed through `position`.
 
@@ -246,4 +304,17 @@ class Adapter(Protocol):
 
     def open_reader(self, identity: Identity, options: msgspec.Struct) -> Reader:
         """Make something that looks at tables and writes nothing. Connects lazily."""
+        ...
+
+    def grants(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> Sequence[Grant]:
+        """What makes a role that can do our part with `tables`, and no more, to be run by an administrator.
+
+        Connects to nothing, and names no password. May be run again, also after the configuration has changed.
+        """
+        ...
+
+    def compare_grants(
+        self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]
+    ) -> GrantDifference:
+        """Compare what `grants` says with what the configured role may do now. Changes nothing."""
         ...

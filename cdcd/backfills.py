@@ -6,7 +6,6 @@ where no other is under way. Progress is committed with the chunks themselves, b
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,6 +13,7 @@ import msgspec
 
 from cdcd.adapter import RowFilter
 from cdcd.model import ABSENT, Row
+from cdcd.sqlite_driver import sqlite
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS backfills (
@@ -49,6 +49,11 @@ class NewCopy(msgspec.Struct, frozen=True):
     filter: RowFilter | None = None
 
 
+def encode_filter(row_filter: RowFilter) -> bytes:
+    """As it is stored."""
+    return _encode(row_filter)
+
+
 class Backfill(msgspec.Struct, frozen=True):
     """A table copy: rows after `last_key` are still to be read, unless it is done.
 
@@ -76,7 +81,7 @@ class Backfill(msgspec.Struct, frozen=True):
         return self.rows * 1e6 / elapsed_us if self.started_at_us and elapsed_us > 0 else 0.0
 
 
-def ensure(connection: sqlite3.Connection, source: str, tables: Sequence[str], now_us: int) -> None:
+def ensure(connection: sqlite.Connection, source: str, tables: Sequence[str], now_us: int) -> None:
     """Start a copy (run 0) of every table that was never copied, in the given order, in the open transaction."""
     known = {backfill.table for backfill in of_source(connection, source)}
     for ordinal, table in enumerate(tables):
@@ -84,13 +89,13 @@ def ensure(connection: sqlite3.Connection, source: str, tables: Sequence[str], n
             _put(connection, NewCopy(source, table), ordinal, 0, now_us)
 
 
-def begin(connection: sqlite3.Connection, copies: Iterable[NewCopy], run: int, now_us: int) -> None:
+def begin(connection: sqlite.Connection, copies: Iterable[NewCopy], run: int, now_us: int) -> None:
     """Start copies in place of whatever was known of their tables, in the open transaction."""
     for ordinal, copy in enumerate(copies):
         _put(connection, copy, ordinal, run, now_us)
 
 
-def _put(connection: sqlite3.Connection, copy: NewCopy, ordinal: int, run: int, now_us: int) -> None:
+def _put(connection: sqlite.Connection, copy: NewCopy, ordinal: int, run: int, now_us: int) -> None:
     estimate = len(copy.filter.keys) if copy.filter is not None else 0
     connection.execute(
         'INSERT OR REPLACE INTO backfills (source, "table", ordinal, run, done, last_key, rows, subject, filter, estimate,'
@@ -108,7 +113,7 @@ def _put(connection: sqlite3.Connection, copy: NewCopy, ordinal: int, run: int, 
     )
 
 
-def of_source(connection: sqlite3.Connection, source: str) -> list[Backfill]:
+def of_source(connection: sqlite.Connection, source: str) -> list[Backfill]:
     """All copies of this source, in their order: those that read a few rows come before those of whole tables."""
     found = connection.execute(
         'SELECT "table", run, done, last_key, rows, subject, filter, paused, estimate, chunks, started_at_us, read_at_us,'
@@ -131,7 +136,7 @@ def of_source(connection: sqlite3.Connection, source: str) -> list[Backfill]:
     ]
 
 
-def advance(connection: sqlite3.Connection, source: str, backfill: Backfill, now_us: int) -> None:
+def advance(connection: sqlite.Connection, source: str, backfill: Backfill, now_us: int) -> None:
     """Keep how far a copy has come; one that was cancelled meanwhile, or began anew, stays as it is."""
     connection.execute(
         "UPDATE backfills SET done=?, last_key=?, rows=?, estimate=?, chunks=chunks+1, read_at_us=?"
@@ -149,14 +154,14 @@ def advance(connection: sqlite3.Connection, source: str, backfill: Backfill, now
     )
 
 
-def end(connection: sqlite3.Connection, source: str, table: str, why: str) -> None:
+def end(connection: sqlite.Connection, source: str, table: str, why: str) -> None:
     """End a copy that is under way before all of it was read."""
     connection.execute(
         'UPDATE backfills SET done=1, paused=0, ended=? WHERE source=? AND "table"=? AND NOT done', (why, source, table)
     )
 
 
-def set_paused(connection: sqlite3.Connection, source: str, table: str, *, paused: bool) -> None:
+def set_paused(connection: sqlite.Connection, source: str, table: str, *, paused: bool) -> None:
     """Have a copy that is under way wait after the chunk in work, or go on."""
     connection.execute(
         'UPDATE backfills SET paused=? WHERE source=? AND "table"=? AND NOT done', (paused, source, table)

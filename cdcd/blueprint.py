@@ -41,13 +41,17 @@ def parse_role(text: str) -> Role:
 
 
 class SystemBlueprint(msgspec.Struct, frozen=True):
-    """One system: its adapter (entry point name and "module:attribute"), and what is needed of its tables."""
+    """One system: its adapter (entry point name and "module:attribute"), and what is needed of its tables.
+
+    `told_of`: the entities that it has, and the plain copies into it (`copies_of`).
+    """
 
     adapter: str
     reference: str
     tables: tuple[TableNeed, ...]
     is_source: bool
     is_target: bool
+    told_of: tuple[str, ...] = ()
 
 
 class Blueprint(msgspec.Struct, frozen=True):
@@ -111,6 +115,7 @@ def draw(config: Config, file: str) -> Blueprint:
             tables=tuple(plan.tables(name)),
             is_source=plan.is_source(name),
             is_target=plan.is_target(name),
+            told_of=tuple(dict.fromkeys(plan.told_of(name).values())),
         )
         for name in config.systems
     }

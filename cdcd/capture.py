@@ -16,6 +16,7 @@ from msgspec import structs
 
 from cdcd.adapter import Identity, Source
 from cdcd.backfills import Backfill
+from cdcd.durations import Durations
 from cdcd.errors import FilterRefused, NotReady, PositionLost, Unavailable
 from cdcd.failpoints import reach
 from cdcd.journal import ChunkNote, Draft, Journal, Kind, encode_note
@@ -43,9 +44,20 @@ class CaptureCounts(msgspec.Struct):
 class Capture:
     """The capture loop's state: the open transaction, and what waits to be confirmed."""
 
-    def __init__(self, identity: Identity, source: Source, journal: Journal, tables: Sequence[str]) -> None:
-        """`tables` in the order in which they are first copied: referred-to tables before those that refer."""
+    def __init__(
+        self,
+        identity: Identity,
+        source: Source,
+        journal: Journal,
+        tables: Sequence[str],
+        commits: Durations | None = None,
+    ) -> None:
+        """`tables` in the order in which they are first copied: referred-to tables before those that refer.
+
+        `commits` is told how long the journal's commits take.
+        """
         self.counts = CaptureCounts()
+        self._commits = Durations() if commits is None else commits
         self._identity = identity
         self._name = identity.system
         self._source = source
@@ -234,9 +246,11 @@ class Capture:
             backfill = structs.replace(self._backfill, done=chunk.done, last_key=chunk.last_key, rows=rows)
         what = "append" if chunk is None else "chunk"
         reach(f"capture.before-{what}")
+        began_at = time.monotonic()
         self._journal.append(self._name, drafts, position, backfill=backfill, is_begun=True)
         reach(f"capture.after-{what}")
         self._stored_at = time.monotonic()
+        self._commits.observe(self._stored_at - began_at)
         if position is not None:
             self._idle_position = None
             self._position = position

@@ -6,13 +6,17 @@ The core registers itself under the name it has in the library, so that both way
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any, Final
 
+CHARACTERS_MAX: Final = 4096
+LOOPS_MAX: Final = 2
 _CORE: Final = "cel.cel"
+_LOOP: Final = re.compile(r"\.\s*(?:all|exists|exists_one|filter|map)\s*\(")
 
 
 def _load() -> ModuleType:
@@ -32,5 +36,13 @@ _library: Final = _load()
 
 
 def compile_condition(text: str) -> Any:
-    """A program whose `execute({"record": {...}})` gives the condition's value. Raises ValueError."""
+    """A program whose `execute({"record": {...}})` gives the condition's value, in bounded time. Raises ValueError.
+
+    The library refuses deep nesting and large regular expressions itself, and these take linear time; but loops over lists
+    in loops over lists multiply.
+    """
+    if len(text) > CHARACTERS_MAX:
+        raise ValueError(f"it has more than {CHARACTERS_MAX} characters")
+    if len(_LOOP.findall(text)) > LOOPS_MAX:
+        raise ValueError(f"it has more than {LOOPS_MAX} of all(), exists(), exists_one(), filter() and map()")
     return _library.compile(text)

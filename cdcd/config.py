@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from cdcd import config_shape
+from cdcd import config_shape, state_key
+from cdcd.config_columns import Column, Match, New, Part, Struct, Unfit
+from cdcd.config_notices import Notices
+from cdcd.config_verify import Verify
 from cdcd.errors import ConfigError
+from cdcd.secret_files import read_secret
 
 Name = Annotated[
     str,
@@ -29,14 +32,12 @@ _DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)")
 _DURATION_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE: Final = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)")
 _SIZE_BYTES: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+CREDENTIALS: Final = "/etc/cdcd/credentials"
+"""Where root finds the credentials that systemd hands to the service; CREDENTIALS_DIRECTORY names another place."""
 NotOwner = Literal["revert", "ignore", "hold"]
 
 
-class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Base of all configuration structs: unknown keys are errors."""
-
-
-class Secret(_Struct, frozen=True):
+class Secret(Struct, frozen=True):
     """Where a secret is kept; exactly one of the three. It is read when it is needed and never shown."""
 
     credential: str | None = None
@@ -49,253 +50,118 @@ class Secret(_Struct, frozen=True):
             if self.env not in os.environ:
                 raise ConfigError(f"environment variable {self.env} is not set", remedy=f"export {self.env}=…")
             return os.environ[self.env]
-        return self._read(self._path())
+        return read_secret(self._path(), is_credential=self.file is None).rstrip("\r\n")
 
     def _path(self) -> Path:
         if self.file is not None:
             return Path(self.file)
         if self.credential is None:
             raise ConfigError("a secret needs one of credential, file, env", remedy='password = { file = "/etc/…" }')
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        if directory is None:
+        directory = Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS))
+        # LoadCredential=cdcd:DIRECTORY puts "cdcd_" before each file's name (systemd.exec(5)).
+        paths = [directory / self.credential, directory / f"cdcd_{self.credential}"]
+        found = [path for path in paths if os.access(path, os.F_OK)]
+        if not found:
             raise ConfigError(
                 f"credential {self.credential!r} is not available",
-                cause="CREDENTIALS_DIRECTORY is not set: the process was not started by systemd with LoadCredential=",
-                remedy=f"add LoadCredential={self.credential}:/path to the unit, or use {{ file = … }} or {{ env = … }}",
+                cause=f"there is no such file in {directory}, or this account may not look",
+                remedy=f"put it into {CREDENTIALS}/{self.credential} (root, mode 0600), from where the service's LoadCredential= takes it, and"
+                " start the service anew; or call cdcd as root; or use { file = … } or { env = … }",
             )
-        return Path(directory) / self.credential
-
-    def _read(self, path: Path) -> str:
-        try:
-            mode = path.stat().st_mode
-            text = path.read_text("utf-8")
-        except OSError as error:
-            raise ConfigError(f"secret file {path} cannot be read", cause=str(error.strerror)) from error
-        if self.file is not None and stat.S_IMODE(mode) & 0o077:
-            raise ConfigError(f"secret file {path} is open to other users", remedy=f"chmod 600 {path}")
-        return text.rstrip("\r\n")
+        return found[0]
 
 
-class Daemon(_Struct, frozen=True):
-    """Who this daemon is and where it keeps its state.
+class Daemon(Struct, frozen=True):
+    """Who this daemon is and where it keeps its state, which is encrypted where there is a `state_key`.
 
     A commit time that lies further than `clock_ahead_max` after its transaction was journalled is not believed.
     """
 
     name: Name
+    """Names the slot, the publication, the checkpoint rows and the metrics' `daemon` label: one name per daemon and
+    database."""
     state_dir: str
+    """Absolute path of the directory that holds journal and state; on a disk that survives."""
+    state_key: Secret | None = None
+    """What encrypts the state directory; needed where anything is `sensitive`."""
     listen: str | None = None
+    """`host:port` of metrics, health and the read-only status page; without it there are none."""
     clock_ahead_max: str = "10s"
+    """A commit time that is further ahead of our clock is not believed (`owner = "latest"`)."""
 
 
-class Journal(_Struct, frozen=True):
+class Journal(Struct, frozen=True):
     """How far back replay reaches, and how much room it may take."""
 
     keep: str = "14d"
+    """How long captured transactions are kept after they were used: `rewind`, `history` and `replay` reach back so
+    far."""
     max_size: str = "20GiB"
+    """How large the journal may become; then capture waits, and the source keeps its log. Nothing is dropped."""
 
 
-class Field(_Struct, frozen=True):
+class Field(Struct, frozen=True):
     """A field of an entity. `owner` is a system; without it the entity's ownership rules decide.
 
     Or systems share it, those `between` (by default all that have it): with owner "latest" the last change counts, with
     "sum" the changes of all of them add up. `initial` is the system whose value is true when it is first copied.
+
+    A `sensitive` field's values are shown to nobody, and kept only encrypted (docs/sensitive-data.md).
     """
 
     type: str
+    """The field's canonical type, `text(64)`, `decimal(12,4)`, `ref(customer)`, … (docs/types.md)."""
     owner: Name | None = None
+    """The system whose word counts, or `latest` or `sum`; without it the entity's ownership rules say."""
     between: list[Name] = []
+    """The systems that share a `latest` or `sum` field; by default all that have it."""
     initial: Name | None = None
+    """The system whose value is true when the entity is first copied; by default the first that may create."""
+    sensitive: bool = False
+    """Shown to nobody, and kept only encrypted (docs/sensitive-data.md)."""
 
 
-class OwnershipRule(_Struct, frozen=True):
+class OwnershipRule(Struct, frozen=True):
     """While `when` (CEL over `record`) holds, `owner` owns every field that has no owner of its own."""
 
     when: str
+    """A condition over the record before the change, in CEL: `record.status == 'paid'`."""
     owner: Name
+    """Who owns the fields without an owner of their own while it holds."""
 
 
-class NotOwnerPolicy(_Struct, frozen=True):
+class NotOwnerPolicy(Struct, frozen=True):
     """What a change by a system that does not own the field gets; or that may not `create` or `delete` the record."""
 
     default: NotOwner = "revert"
+    """`revert`: the owner's value is written back; `ignore`: it is not; `hold`: a person decides."""
     fields: dict[str, NotOwner] = {}
+    """The same for single fields."""
     create: NotOwner | None = None
+    """What a record gets that appears where none may be created; by default as the key's first field."""
     delete: NotOwner | None = None
+    """What a record gets that is deleted where it may not be; by default as the key's first field."""
 
 
-class ChildEntity(_Struct, frozen=True):
+class ChildEntity(Struct, frozen=True):
     """A collection that lives and dies with its parent record. `key` names one child within its parent.
 
     Only `owner` adds and removes children; without it the system that owns the parent by its state, or a creator.
     """
 
     key: list[str]
+    """The fields that name one child within its parent."""
     fields: dict[str, Field]
+    """The child's fields, as those of an entity."""
     owner: Name | None = None
+    """The system that alone adds and removes children; by default whom the rules name for the parent."""
 
 
-class UnfitValue(_Struct, frozen=True):
-    """What stands in for a value that does not fit, as a value of the field."""
-
-    value: str | int | bool
-
-
-Unfit = Literal["park", "null"] | UnfitValue
-
-
-class Null(_Struct, frozen=True):
-    """NULL, for which TOML has no word: `{ null = true }`."""
-
-    null: Literal[True]
-
-
-Constant = str | int | bool
-Match = str | int | bool | list[str | int | bool] | Null
-"""What a column must hold: a constant, one of several, or nothing."""
-
-
-class FromField(_Struct, frozen=True):
-    """The value of a field of the record."""
-
-    field: str
-
-
-class NewValue(_Struct, frozen=True):
-    """What a new row gets in a column that no field fills; exactly one of `commit_time`, `template` and `id_of`.
-
-    `commit_time`: when the change was committed, as a datetime or date in that zone. `template`: text with fields in braces.
-    `id_of`: the id of the row of that table that `where` describes, of several the first by `first_by`.
-    """
-
-    commit_time: str | None = None
-    template: str | None = None
-    id_of: str | None = None
-    where: dict[str, str | int | bool | FromField] = {}
-    id: str | None = None
-    first_by: list[str] = []
-
-
-New = str | int | bool | NewValue
-
-
-class Part(_Struct, frozen=True):
-    """A further table in which a binding's records have values.
-
-    Its rows hang on the main row, or on that of the part `of`: `at` is that row's column that holds this one's id;
-    `parent` is this table's column that holds that row's id. `where` says which rows count: a column, or "part.column" of a
-    part that hangs on this one, and what it holds. Of several rows the first counts, in the order `first_by`.
-
-    `write`: "row" changes, makes and deletes the row, "refer" chooses which row is referred to, "never" only reads. `null`:
-    whether a row whose fields are all NULL is kept ("set") or deleted; deleted by default where it is one field and a `where`.
-    """
-
-    table: str
-    at: str | None = None
-    parent: str | None = None
-    of: str | None = None
-    where: dict[str, Match] = {}
-    first_by: list[str] = []
-    id: str | None = None
-    write: Literal["refer", "row", "never"] | None = None
-    null: Literal["set", "delete"] | None = None
-    new: dict[str, New] = {}
-
-
-class Round(_Struct, frozen=True):
-    """How many digits after the point a number keeps, and which way the rest goes."""
-
-    digits: Annotated[int, msgspec.Meta(ge=0, le=30)]
-    mode: Literal["half-even", "half-up", "half-down", "up", "down", "ceiling", "floor"] = "half-even"
-
-
-class Split(_Struct, frozen=True):
-    """The field is what stands before or after the first or last `by` in the column."""
-
-    by: Annotated[str, msgspec.Meta(min_length=1)]
-    take: Literal["before-first", "after-first", "before-last", "after-last"]
-
-
-class Join(_Struct, frozen=True):
-    """The field is the text of several columns with `by` between; what is written is split `at` the first or last `by`.
-
-    `missing` says what the columns hold for which the text has too few parts: NULL or the empty text.
-    """
-
-    columns: Annotated[list[str], msgspec.Meta(min_length=2)]
-    by: Annotated[str, msgspec.Meta(min_length=1)] = " "
-    at: Literal["first", "last"] = "last"
-    missing: Literal["null", "empty"] = "null"
-
-
-class Transform(_Struct, frozen=True, kw_only=True):
-    """One step from a column's value to a field's, and back; exactly one of its kinds (docs/transforms.md).
-
-    With `map` go `map_null` (the field's value for NULL), `default` (for column values that the map does not know), `write`
-    (the way back, where it is not the map read backwards) and `write_default`; with `time_zone` goes `doubled_hour`.
-    """
-
-    map: dict[str, str | int | bool] | None = None
-    map_file: str | None = None
-    map_null: str | int | bool | None = None
-    default: str | int | bool | None = None
-    write: dict[str, str | int | bool] = {}
-    write_default: str | int | bool | None = None
-    nulls: list[str | int | bool] = []
-    null_means: str | int | bool | None = None
-    scale: Annotated[int, msgspec.Meta(gt=0)] | None = None
-    unit: str | None = None
-    round: Round | None = None
-    decimal_mark: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
-    time_zone: str | None = None
-    doubled_hour: Literal["refuse", "earlier", "later"] = "refuse"
-    format: str | None = None
-    trim: bool = False
-    case: Literal["lower", "upper"] | None = None
-    normalise: Literal["NFC", "NFKC"] | None = None
-    truncate: Annotated[int, msgspec.Meta(gt=0)] | None = None
-    template: str | None = None
-    split: Split | None = None
-    member: str | None = None
-
-
-class Column(Transform, frozen=True):
-    """A column with a transform, or with several as `steps` in the order of reading, or with a policy.
-
-    Instead of a `column`, a field may have the `first` of several that holds something, the `sum` of columns of all rows
-    of parts without those of `minus`, or the `count` of a part's rows; such fields are read and never written.
-
-    `unfit` says what happens to a value that does not fit the column, or that it has and the field cannot hold: the
-    record is parked, or something stands in for the value. `reference` says what the column of a ref field holds: the
-    other row's local id, or its business key.
-
-    `join` has several columns, `constant` none: every record of this system has that value. `minor_units` names the
-    field that holds the currency of an amount in its smallest unit (cents of EUR, yen of JPY).
-    """
-
-    column: str = ""
-    first: list[str] = []
-    sum: list[str] = []
-    minus: list[str] = []
-    count: str | None = None
-    reference: Literal["id", "key"] = "id"
-    join: Join | None = None
-    constant: str | int | bool | None = None
-    minor_units: str | None = None
-    steps: list[Transform] = []
-    unfit: Unfit = "park"
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether the field comes from something that is not written: several rows or columns, part of a JSON object."""
-        computed = bool(self.first or self.sum) or self.count is not None
-        return computed or any(step.member is not None for step in (self, *self.steps))
-
-
-class OnDeleteArchive(_Struct, frozen=True):
+class OnDeleteArchive(Struct, frozen=True):
     """Set these fields instead of deleting the row."""
 
     archive: dict[str, str | int | bool]
+    """Fields and the values they get instead."""
 
 
 ParkedMax = (
@@ -309,7 +175,7 @@ ParkedMax = (
 )
 
 
-class Deliver(_Struct, frozen=True):
+class Deliver(Struct, frozen=True):
     """When changes of this entity go to this system.
 
     `schedule` is "realtime", "every 10m", a cron expression or "on-demand"; with `window` ("02:00-04:00") a run stops at its
@@ -319,23 +185,33 @@ class Deliver(_Struct, frozen=True):
     """
 
     schedule: str = "realtime"
+    """`realtime`, `every 10m`, a cron expression, or `on-demand` (docs/schedules.md)."""
     window: str | None = None
+    """Told only between these times of day, `06:00-22:00`; the rest goes on at the next."""
     time_zone: str | None = None
+    """Whose clock `window` and a cron expression mean; by default UTC."""
     parked_max: ParkedMax = "5%"
+    """More refused records than this share or number pause the entity there (docs/parked.md)."""
 
 
-class ChildBinding(_Struct, frozen=True):
+class ChildBinding(Struct, frozen=True):
     """Where a child collection lives: `parent` is the column that holds the parent row's id. See `Binding`, `Part`."""
 
     table: str
+    """The children's table."""
     parent: str
+    """The column that holds the parent row's id."""
     columns: dict[str, str | Column]
+    """Field = column, or a table with a transform."""
     where: dict[str, Match] = {}
+    """Which rows are such children: what their columns hold."""
     new: dict[str, New] = {}
+    """What a new row gets in columns that no field fills."""
     parts: dict[Name, Part] = {}
+    """Further tables in which children have values."""
 
 
-class Binding(_Struct, frozen=True):
+class Binding(Struct, frozen=True):
     """Where an entity lives in one system. `id` is the column others refer to; by default the primary key.
 
     Only rows as `where` says are such records. `new` is what a new row gets in columns that no field fills. `xref`: the
@@ -343,19 +219,30 @@ class Binding(_Struct, frozen=True):
     """
 
     table: str
+    """The main table: one row is one record."""
     columns: dict[str, str | Column]
+    """Field = column, or a table with a transform."""
     key: dict[str, str] = {}
+    """Key field = column, for a key field that is bound nowhere else."""
     id: str | None = None
+    """The column others refer to; by default the primary key."""
     where: dict[str, Match] = {}
+    """Which rows are such records: what their columns hold. A new row gets these values."""
     new: dict[str, New] = {}
+    """What a new row gets in columns that no field fills."""
     parts: dict[Name, Part] = {}
+    """Further tables in which records have values."""
     xref: bool = False
+    """The table has no column for the key: `cdcd_xref` in that system keeps it."""
     on_delete: Literal["delete", "ignore"] | OnDeleteArchive = "delete"
+    """What a delete elsewhere does here: `delete`, `ignore`, or `archive`."""
     deliver: Deliver = Deliver()
+    """When it is told."""
     children: dict[Name, ChildBinding] = {}
+    """Where child collections live."""
 
 
-class Entity(_Struct, frozen=True):
+class Entity(Struct, frozen=True):
     """A canonical record: its fields, who may create and delete it, who owns what, and where it lives.
 
     `restore` are the systems in which a deleted record may come back (by default those that may create or delete),
@@ -363,39 +250,94 @@ class Entity(_Struct, frozen=True):
     """
 
     key: list[str]
+    """The fields that name one record in every system."""
     fields: dict[str, Field]
+    """Its fields, each with its type."""
     bindings: dict[Name, Binding] = msgspec.field(name="in")
+    """Where it lives, by system."""
     create: list[Name] = []
+    """Systems in which a new one may appear."""
     delete: list[Name] = []
+    """Systems in which one may be deleted."""
     restore: list[Name] | None = None
+    """Systems in which a deleted one may come back; by default who may create or delete."""
     publish: list[Name] | None = None
+    """Systems that are heard; by default all that have it."""
     subscribe: list[Name] | None = None
+    """Systems that are told; by default all that have it."""
     ownership: list[OwnershipRule] = []
+    """Rules for fields without an owner; the first that holds counts."""
     not_owner: NotOwnerPolicy = NotOwnerPolicy()
+    """What changes by others get."""
     children: dict[Name, ChildEntity] = {}
+    """Collections that live and die with it."""
 
 
-class Replicate(_Struct, frozen=True):
+class Replicate(Struct, frozen=True):
     """Plain one-way copies of whole tables. `rename` maps a source table to another name in the target.
 
     `unfit` says for columns ("item.released", by the source's names) what stands in for values that do not fit.
-    `leave_out` are columns that the target is not given: "item.note", the table as it is spelled in `tables`.
+    `leave_out` are columns that the target is not given: "item.note", the table as it is spelled in `tables`. `sensitive`
+    are columns, written so too, whose values are shown to nobody.
     """
 
     source: Name = msgspec.field(name="from")
+    """The system that is read."""
     target: Name = msgspec.field(name="to")
+    """The system that is written."""
     tables: list[str] = []
+    """The tables, as the source spells them."""
     rename: dict[str, str] = {}
+    """Source table = its name in the target."""
     unfit: dict[str, Unfit] = {}
+    """`table.column` = what stands in for a value that the copy cannot hold."""
     leave_out: list[str] = []
+    """`table.column`s that the target is not given."""
+    sensitive: list[str] = []
+    """`table.column`s that are shown to nobody, and kept only encrypted."""
 
 
-class Config(_Struct, frozen=True):
-    """One whole configuration. `systems` keeps each system's options raw: its adapter owns their shape."""
+class SecuredPage(Struct, frozen=True):
+    """The status page over TLS, for `users` (name and password), who may act on it. `certificate` is a PEM file with its chain."""
+
+    listen: str
+    """Its `host:port`."""
+    certificate: str
+    """PEM file of the certificate with its chain."""
+    key: Secret
+    """PEM file of its key; nobody else may read it."""
+    users: dict[Name, Secret]
+    """Name = the secret that is this person's password."""
+
+
+class Web(Struct, frozen=True):
+    """The status page. Without TLS (`daemon.listen`) it is read-only, and open to whoever can reach that address.
+
+    `keys_shown` are entities, and plain copies as SYSTEM:TABLE, whose records' keys it may show. `open_to_network` says that
+    `daemon.listen` is meant to be reached from other machines.
+    """
+
+    keys_shown: list[str] = []
+    """Entities, and plain copies as `SYSTEM:TABLE`, whose records' keys the page may show; values it never shows."""
+    open_to_network: bool = False
+    """`daemon.listen` is meant to be reached from other machines; silences a warning."""
+    secured: SecuredPage | None = None
+    """A second listener with TLS, people and actions."""
+
+
+class Config(Struct, frozen=True):
+    """One whole configuration. `systems` keeps each system's options raw: its adapter owns their shape.
+
+    So does `notify` those of its channels, which are `notices.channels.Channel`.
+    """
 
     daemon: Daemon
     systems: dict[Name, dict[str, Any]]
     journal: Journal = Journal()
+    web: Web = Web()
+    notices: Notices = Notices()
+    verify: Verify = Verify()
+    notify: dict[Name, dict[str, Any]] = {}
     entities: dict[Name, Entity] = {}
     replicate: list[Replicate] = []
 
@@ -427,7 +369,14 @@ def read(path: Path) -> Config:
         remedy = twice if "twice" in str(error) or "overwrite" in str(error) else "see toml.io for the syntax"
         raise ConfigError(f"{path}: not valid TOML", cause=str(error), remedy=remedy, code="config-syntax") from error
     config: Config = convert(raw, Config, str(path), "")
+    use_state_key(config)
     return config
+
+
+def use_state_key(config: Config) -> None:
+    """From now on this process opens the state directory of that configuration with its key."""
+    secret = config.daemon.state_key
+    state_key.keep(Path(config.daemon.state_dir), None if secret is None else secret.reveal)
 
 
 def convert(raw: object, struct: type[Any], file: str, prefix: str) -> Any:

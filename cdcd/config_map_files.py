@@ -14,12 +14,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from cdcd import config as c
+from cdcd import config_columns as cc
 from cdcd.errors import ConfigError
 
 _HEADINGS: Final = (["column", "field"], ["column", "field", "way"])
 _WAYS: Final = ("", "read", "write")
 _Bound = TypeVar("_Bound", c.Binding, c.ChildBinding)
-_Stated = TypeVar("_Stated", c.Transform, c.Column)
+_Stated = TypeVar("_Stated", cc.Transform, cc.Column)
 
 
 def with_map_files(config: c.Config, directory: Path) -> c.Config:
@@ -44,7 +45,7 @@ def _columns(binding: _Bound, directory: Path) -> _Bound:
     return msgspec.structs.replace(binding, columns=columns)
 
 
-def _column(column: c.Column, directory: Path) -> c.Column:
+def _column(column: cc.Column, directory: Path) -> cc.Column:
     steps = [_filled(step, directory) for step in column.steps]
     return msgspec.structs.replace(_filled(column, directory), steps=steps)
 

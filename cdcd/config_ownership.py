@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cdcd import config as c
+from cdcd import config_columns as cc
 from cdcd.values import parse_type
 
 SHARED: Final = ("latest", "sum")
@@ -99,8 +100,8 @@ def _sum(at: str, field: c.Field, bindings: list[c.Binding | c.ChildBinding], na
         yield f"{at}.type: only integer and decimal fields add up, not {field.type}"
     for binding in bindings:
         column = binding.columns.get(name)
-        spelled = column.column if isinstance(column, c.Column) else column or ""
-        if isinstance(column, c.Column) and column != c.Column(column=column.column, scale=column.scale):
+        spelled = column.column if isinstance(column, cc.Column) else column or ""
+        if isinstance(column, cc.Column) and column != cc.Column(column=column.column, scale=column.scale):
             yield f"{at}: a total is written as a difference, so its column may have a scale, but no other transform"
         elif spelled.partition(".")[0] in binding.parts:
             yield f"{at}: a total must be in the main table, not in a part"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdcd import config as c
+from cdcd import config_columns as cc
 
 FIELD_IN_TEMPLATE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 """A field of the record in a template, and the form it is to have."""
@@ -18,7 +19,7 @@ def problems(at: str, fields: Iterable[str], key: list[str], binding: c.Binding 
     for name, part in binding.parts.items():
         yield from _part(f"{at}.parts.{name}", name, part, binding.parts)
         yield from _new(f"{at}.parts.{name}.new", part.new, fields)
-    yield from _conditions(f"{at}.where", c.Part(""), None, binding)
+    yield from _conditions(f"{at}.where", cc.Part(""), None, binding)
     for name, part in binding.parts.items():
         yield from _conditions(f"{at}.parts.{name}.where", part, name, binding)
     yield from _new(f"{at}.new", binding.new, fields)
@@ -38,11 +39,12 @@ def read_only_fields(binding: c.Binding | c.ChildBinding) -> list[str]:
     return [
         field
         for field, column in binding.columns.items()
-        if (isinstance(column, c.Column) and column.is_read_only) or not never.isdisjoint(map(part_of, _filled(column)))
+        if (isinstance(column, cc.Column) and column.is_read_only)
+        or not never.isdisjoint(map(part_of, _filled(column)))
     ]
 
 
-def _filled(column: str | c.Column) -> list[str]:
+def _filled(column: str | cc.Column) -> list[str]:
     if isinstance(column, str):
         return [column]
     return [column.column] if column.join is None else column.join.columns
@@ -53,7 +55,7 @@ def part_of(column: str) -> str:
     return column.rpartition(".")[0]
 
 
-def _part(at: str, name: str, part: c.Part, parts: Mapping[str, c.Part]) -> Iterator[str]:
+def _part(at: str, name: str, part: cc.Part, parts: Mapping[str, cc.Part]) -> Iterator[str]:
     if (part.at is None) == (part.parent is None):
         yield f"{at}: name one of at (the column above that holds this row's id) and parent (the column here that holds the id above)"
     if part.of is not None and part.of not in parts:
@@ -70,7 +72,7 @@ def _part(at: str, name: str, part: c.Part, parts: Mapping[str, c.Part]) -> Iter
         yield f'{at}.new: no row is made here; write is "{part.write}"'
 
 
-def _hangs_on_itself(name: str, parts: Mapping[str, c.Part]) -> bool:
+def _hangs_on_itself(name: str, parts: Mapping[str, cc.Part]) -> bool:
     seen = {name}
     above = parts[name].of
     while above is not None and above in parts:
@@ -81,7 +83,7 @@ def _hangs_on_itself(name: str, parts: Mapping[str, c.Part]) -> bool:
     return False
 
 
-def _conditions(at: str, part: c.Part, name: str | None, binding: c.Binding | c.ChildBinding) -> Iterator[str]:
+def _conditions(at: str, part: cc.Part, name: str | None, binding: c.Binding | c.ChildBinding) -> Iterator[str]:
     where = binding.where if name is None else part.where
     for column, match in where.items():
         other = part_of(column)
@@ -92,9 +94,9 @@ def _conditions(at: str, part: c.Part, name: str | None, binding: c.Binding | c.
             yield f"{at}.{column}: an empty list matches nothing"
 
 
-def _new(at: str, new: Mapping[str, c.New], fields: Iterable[str]) -> Iterator[str]:
+def _new(at: str, new: Mapping[str, cc.New], fields: Iterable[str]) -> Iterator[str]:
     for column, value in new.items():
-        if not isinstance(value, c.NewValue):
+        if not isinstance(value, cc.NewValue):
             continue
         given = [n for n in ("commit_time", "template", "id_of") if getattr(value, n) is not None]
         if len(given) != 1:
@@ -102,7 +104,7 @@ def _new(at: str, new: Mapping[str, c.New], fields: Iterable[str]) -> Iterator[s
         if value.commit_time is not None:
             yield from zone(f"{at}.{column}.commit-time", value.commit_time)
         named = [match[1] for match in FIELD_IN_TEMPLATE.finditer(value.template or "")]
-        named += [match.field for match in value.where.values() if isinstance(match, c.FromField)]
+        named += [match.field for match in value.where.values() if isinstance(match, cc.FromField)]
         known = list(fields)
         yield from (
             f"{at}.{column}: unknown field {field!r}; known: {', '.join(known)}"
@@ -119,7 +121,7 @@ def zone(at: str, name: str) -> Iterator[str]:
         yield f"{at}: unknown zone {name!r}; use an IANA name such as Europe/Berlin"
 
 
-def _column(at: str, column: str | c.Column, parts: Mapping[str, c.Part], *, is_key: bool) -> Iterator[str]:
+def _column(at: str, column: str | cc.Column, parts: Mapping[str, cc.Part], *, is_key: bool) -> Iterator[str]:
     if isinstance(column, str):
         yield from _known_part(at, column, parts)
         return
@@ -139,7 +141,7 @@ def _column(at: str, column: str | c.Column, parts: Mapping[str, c.Part], *, is_
         yield f"{at}.count: unknown part {column.count!r}; known: {', '.join(parts) or 'none'}"
 
 
-def _known_part(at: str, column: str, parts: Mapping[str, c.Part]) -> Iterator[str]:
+def _known_part(at: str, column: str, parts: Mapping[str, cc.Part]) -> Iterator[str]:
     part = part_of(column)
     if part and part not in parts:
         yield f"{at}: unknown part {part!r} in {column!r}; known: {', '.join(parts) or 'none'}"

@@ -8,10 +8,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cdcd import config as c
-from cdcd import config_map_files, config_ownership, config_parts, config_schedules, config_transforms
+from cdcd import config_columns as cc
+from cdcd import (
+    config_map_files,
+    config_ownership,
+    config_parts,
+    config_schedules,
+    config_sensitive,
+    config_transforms,
+    config_web,
+)
 from cdcd.conditions import compile_condition
 from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
+from cdcd.notices import channels
 from cdcd.values import parse_type
 
 
@@ -41,6 +51,9 @@ def _problems(config: c.Config) -> Iterator[str]:
         yield from _replicate(config, f"replicate[{index}]", copy)
     yield from config_ownership.problems(config)
     yield from config_schedules.problems(config)
+    yield from config_sensitive.problems(config)
+    yield from config_web.problems(config)
+    yield from channels.problems(config)
     yield from _tables_written_twice(config)
 
 
@@ -53,12 +66,13 @@ def _replicate(config: c.Config, at: str, copy: c.Replicate) -> Iterator[str]:
         yield f"{at}.tables: empty; name at least one table"
     for column in copy.unfit:
         yield from _known(f"{at}.unfit", "table of this copy", column.rpartition(".")[0], copy.tables)
-    for left_out in copy.leave_out:
-        table, _, column = left_out.rpartition(".")
-        if not table or not column:
-            yield f"{at}.leave-out: expected table.column, got {left_out!r}"
-        else:
-            yield from _known(f"{at}.leave-out", "table of this copy", table, copy.tables)
+    for key, columns in (("leave-out", copy.leave_out), ("sensitive", copy.sensitive)):
+        for named in columns:
+            table, _, column = named.rpartition(".")
+            if not table or not column:
+                yield f"{at}.{key}: expected table.column, got {named!r}"
+            else:
+                yield from _known(f"{at}.{key}", "table of this copy", table, copy.tables)
 
 
 def _quantities(config: c.Config) -> Iterator[str]:
@@ -72,9 +86,6 @@ def _quantities(config: c.Config) -> Iterator[str]:
             yield f"{key}: {error}"
     if not config.daemon.state_dir.startswith("/"):
         yield f"daemon.state-dir: expected an absolute path, got {config.daemon.state_dir!r}; for example /var/lib/cdcd"
-    listen = re.fullmatch(r".+:(\d{1,5})", config.daemon.listen or "localhost:0")
-    if listen is None or int(listen[1]) > 65535:
-        yield f"daemon.listen: expected host:port, got {config.daemon.listen!r}; for example 127.0.0.1:9145"
 
 
 def _known(at: str, what: str, name: str, known: Iterable[str]) -> Iterator[str]:
@@ -177,10 +188,10 @@ def _binding(at: str, entity: c.Entity, binding: c.Binding) -> Iterator[str]:
                 yield f'{at}.children.{child}.columns: key field {field!r} is not bound; add {field} = "column"'
 
 
-def _keys_stand_for_themselves(at: str, key: list[str], columns: dict[str, str | c.Column]) -> Iterator[str]:
+def _keys_stand_for_themselves(at: str, key: list[str], columns: dict[str, str | cc.Column]) -> Iterator[str]:
     for field in key:
         column = columns.get(field)
-        if isinstance(column, c.Column) and column.unfit != "park":
+        if isinstance(column, cc.Column) and column.unfit != "park":
             yield f"{at}.{field}.unfit: a key cannot be replaced; two records could get the same"
 
 
@@ -202,20 +213,20 @@ def _members(at: str, field: c.Field, values: Iterable[str]) -> Iterator[str]:
             yield from _known(at, "member of the enum", value, kind.arguments)
 
 
-def _columns(at: str, fields: dict[str, c.Field], key: list[str], columns: dict[str, str | c.Column]) -> Iterator[str]:
+def _columns(at: str, fields: dict[str, c.Field], key: list[str], columns: dict[str, str | cc.Column]) -> Iterator[str]:
     for field, column in columns.items():
         yield from _known(at, "field", field, fields)
-        if field in fields and isinstance(column, c.Column):
+        if field in fields and isinstance(column, cc.Column):
             yield from _unfit(f"{at}.{field}", fields[field], column.unfit)
     yield from config_transforms.problems(at, fields, key, columns)
 
 
-def _unfit(at: str, field: c.Field, unfit: c.Unfit) -> Iterator[str]:
+def _unfit(at: str, field: c.Field, unfit: cc.Unfit) -> Iterator[str]:
     if unfit == "park":
         return
     if field.type.startswith("ref"):
         yield f"{at}.unfit: nothing can stand in for a reference"
-    elif isinstance(unfit, c.UnfitValue):
+    elif isinstance(unfit, cc.UnfitValue):
         try:
             typed(column_text(unfit.value), parse_type(field.type))
         except ValueError as error:

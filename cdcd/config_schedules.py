@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cdcd import config as c
 from cdcd import config_parts
+from cdcd.config_verify import VerifySchedule
 from cdcd.scheduling import rate_limit, schedule
 
 _MOMENTS_TRIED = 50
@@ -18,6 +19,22 @@ def problems(config: c.Config) -> Iterator[str]:
     for name, entity in config.entities.items():
         for system, binding in entity.bindings.items():
             yield from _deliver(f"entities.{name}.in.{system}.deliver", binding.deliver)
+    yield from _verify(config)
+
+
+def _verify(config: c.Config) -> Iterator[str]:
+    yield from _verification("verify", config.verify)
+    for name, wanted in config.verify.entities.items():
+        if name not in config.entities:
+            yield f"verify.entities.{name}: there is no such entity; there are: {', '.join(config.entities)}"
+        yield from _verification(f"verify.entities.{name}", wanted)
+
+
+def _verification(at: str, wanted: VerifySchedule) -> Iterator[str]:
+    if wanted.schedule == "realtime":
+        yield f'{at}.schedule: a verification begins at a time; "0 3 * * *", "every 6h", or "on-demand" for never by itself'
+    else:
+        yield from _deliver(at, c.Deliver(wanted.schedule, wanted.window, wanted.time_zone))
 
 
 def _rate_limit(at: str, options: dict[str, object]) -> Iterator[str]:

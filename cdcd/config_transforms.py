@@ -8,6 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cdcd import config as c
+from cdcd import config_columns as cc
 from cdcd.transforms import chain, maps, numbers, round_trip
 from cdcd.transforms.texts import compile_format
 from cdcd.type_pairs import column_text, typed
@@ -21,7 +22,7 @@ _COMPLEMENT: Final = {
     "before-last": "after-last",
     "after-last": "before-last",
 }
-Columns = Mapping[str, str | c.Column]
+Columns = Mapping[str, str | cc.Column]
 
 
 def problems(at: str, fields: Mapping[str, c.Field], key: list[str], columns: Columns) -> Iterator[str]:
@@ -49,12 +50,12 @@ def _types(fields: Mapping[str, c.Field]) -> Iterator[tuple[str, ValueType]]:
 # ---- one column ----------------------------------------------------------------------------------------------------
 
 
-def _stated(at: str, column: c.Column) -> Iterator[tuple[str, c.Transform]]:
+def _stated(at: str, column: cc.Column) -> Iterator[tuple[str, cc.Transform]]:
     yield at, column
     yield from ((f"{at}.steps[{index}]", step) for index, step in enumerate(column.steps))
 
 
-def _shape(at: str, column: c.Column) -> Iterator[str]:
+def _shape(at: str, column: cc.Column) -> Iterator[str]:
     """One transform each, its companions only with it, and in a place where it can stand."""
     for where, step in _stated(at, column):
         yield from _shape_of_step(where, step, is_step=step is not column)
@@ -67,7 +68,7 @@ def _shape(at: str, column: c.Column) -> Iterator[str]:
         yield f"{at}.minor-units: takes no other transform beside it"
 
 
-def _shape_of_step(at: str, step: c.Transform, *, is_step: bool) -> Iterator[str]:
+def _shape_of_step(at: str, step: cc.Transform, *, is_step: bool) -> Iterator[str]:
     kinds = chain.kinds(step)
     if len(kinds) > 1:
         stated = ", ".join(map(_key, kinds))
@@ -85,7 +86,7 @@ def _key(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _sources(at: str, column: c.Column) -> Iterator[str]:
+def _sources(at: str, column: cc.Column) -> Iterator[str]:
     given = [name for name in _SOURCES if getattr(column, name) not in ("", [], None)]
     if not given:
         yield f'{at}: says no column; add column = "…", or one of {", ".join(_SOURCES[1:])}'
@@ -101,7 +102,7 @@ def _sources(at: str, column: c.Column) -> Iterator[str]:
         yield f"{at}.join: puts columns together, split and member take one apart; use one of them"
 
 
-def _of_key(at: str, column: c.Column, kind: ValueType) -> Iterator[str]:
+def _of_key(at: str, column: cc.Column, kind: ValueType) -> Iterator[str]:
     """The row of a record is found by its key, so a key's column holds it exactly and alone."""
     steps = chain.steps_of(column)
     if column.constant is not None or column.join is not None or column.minor_units is not None:
@@ -117,7 +118,7 @@ def _of_key(at: str, column: c.Column, kind: ValueType) -> Iterator[str]:
             yield f"{at}: a key must come back as it was, or two records could get the same; use only exact transforms"
 
 
-def _values(at: str, field: str, kind: ValueType, column: c.Column) -> Iterator[str]:
+def _values(at: str, field: str, kind: ValueType, column: cc.Column) -> Iterator[str]:
     """What a transform states must be values of the types on both sides."""
     if column.constant is not None:
         try:
@@ -136,7 +137,7 @@ def _values(at: str, field: str, kind: ValueType, column: c.Column) -> Iterator[
         yield from _values_of_step(where, field, kind, step, is_outmost=bool(steps) and step is steps[-1])
 
 
-def _values_of_step(at: str, field: str, kind: ValueType, step: c.Transform, *, is_outmost: bool) -> Iterator[str]:
+def _values_of_step(at: str, field: str, kind: ValueType, step: cc.Transform, *, is_outmost: bool) -> Iterator[str]:
     if step.map is not None and is_outmost:
         yield from _members(at, kind, step)
     if step.scale is not None and is_outmost and kind.kind != "decimal":
@@ -160,7 +161,7 @@ def _values_of_step(at: str, field: str, kind: ValueType, step: c.Transform, *, 
             yield f"{at}.time-zone: unknown zone {step.time_zone!r}; use an IANA name such as Europe/Berlin"
 
 
-def _way_back(at: str, step: c.Transform) -> Iterator[str]:
+def _way_back(at: str, step: cc.Transform) -> Iterator[str]:
     try:
         written = maps.ways_back(step)
     except ValueError as error:
@@ -172,7 +173,7 @@ def _way_back(at: str, step: c.Transform) -> Iterator[str]:
             yield f"{at}.default: nothing is written for {default!r}; add {way}"
 
 
-def _members(at: str, kind: ValueType, step: c.Transform) -> Iterator[str]:
+def _members(at: str, kind: ValueType, step: cc.Transform) -> Iterator[str]:
     if kind.kind == "enum":
         for value in (value for value in maps.named_values(step) if value not in kind.arguments):
             yield _unknown(f"{at}.map", "member of the enum", value, kind.arguments)
@@ -185,7 +186,7 @@ def _unknown(at: str, what: str, name: str, known: Iterable[str]) -> str:
     return f"{at}: unknown {what} {name!r}; {hint}"
 
 
-def _round_trip(at: str, kind: ValueType, column: c.Column) -> Iterator[str]:
+def _round_trip(at: str, kind: ValueType, column: cc.Column) -> Iterator[str]:
     if not chain.steps_of(column) and column.join is None:
         return
     if kind.kind == "ref":  # its values have the type of the key it holds
@@ -213,7 +214,7 @@ def _groups(at: str, fields: Mapping[str, c.Field], key: frozenset[str], columns
         if any(_is_split(columns[field]) for field in named):
             yield from _split_column(at, name, named, fields, columns)
     for field, column in columns.items():
-        if isinstance(column, c.Column) and column.minor_units is not None:
+        if isinstance(column, cc.Column) and column.minor_units is not None:
             yield from _amount(f"{at}.{field}.minor-units", field, column.minor_units, fields, key, columns)
 
 
@@ -231,7 +232,7 @@ def columns_bound_twice(at: str, system: str, fields: Mapping[str, c.Field], col
             )
 
 
-def _columns_of(column: str | c.Column) -> list[str]:
+def _columns_of(column: str | cc.Column) -> list[str]:
     """The columns that a field fills."""
     if isinstance(column, str):
         return [column]
@@ -240,15 +241,15 @@ def _columns_of(column: str | c.Column) -> list[str]:
     return [] if column.is_read_only or not column.column else [column.column]
 
 
-def _is_split(column: str | c.Column) -> bool:
-    return isinstance(column, c.Column) and any(step.split is not None for step in chain.steps_of(column))
+def _is_split(column: str | cc.Column) -> bool:
+    return isinstance(column, cc.Column) and any(step.split is not None for step in chain.steps_of(column))
 
 
 def _split_column(
     at: str, name: str, named: list[str], fields: Mapping[str, c.Field], columns: Columns
 ) -> Iterator[str]:
     """Two fields that make the column whole, told together and so owned together."""
-    specs = [steps[0].split for f in named if isinstance(columns[f], c.Column) and (steps := _steps(columns[f]))]
+    specs = [steps[0].split for f in named if isinstance(columns[f], cc.Column) and (steps := _steps(columns[f]))]
     if (
         len(named) != 2
         or len(specs) != 2
@@ -264,8 +265,8 @@ def _split_column(
     yield from _same_owner(at, f"share column {name!r}", named, fields)
 
 
-def _steps(column: str | c.Column) -> tuple[c.Transform, ...]:
-    return chain.steps_of(column) if isinstance(column, c.Column) else ()
+def _steps(column: str | cc.Column) -> tuple[cc.Transform, ...]:
+    return chain.steps_of(column) if isinstance(column, cc.Column) else ()
 
 
 def _amount(
@@ -281,8 +282,8 @@ def _amount(
         yield from _same_owner(at, "are an amount and its currency", [field, currency], fields)
 
 
-def _is_constant(column: str | c.Column) -> bool:
-    return isinstance(column, c.Column) and column.constant is not None
+def _is_constant(column: str | cc.Column) -> bool:
+    return isinstance(column, cc.Column) and column.constant is not None
 
 
 def _same_owner(at: str, why: str, named: list[str], fields: Mapping[str, c.Field]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from cdcd.resolve.keys import decode_key
 from cdcd.resolve.ownership import LATEST, NOBODY, SUM
 from cdcd.resolve.plan import EntityPlan, Plan
 from cdcd.resolve.rights import Rights
+from cdcd.sensitive import Masks
 from cdcd.state import OPEN_CONFLICTS, State
 
 _NO_SYSTEM: Final = {NOBODY: "", LATEST: "latest", SUM: "sum"}
@@ -79,15 +80,16 @@ def _numbers(plan: Plan, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
         yield "entity * 65536 + coalesce(slot, -1)", [number * 65536 + slot for number, slot in named]
 
 
-def show(state: State, plan: Plan, conflict: Conflict) -> Shown:
+def show(state: State, masks: Masks, conflict: Conflict) -> Shown:
     """A conflict by names, beside what the record holds."""
+    plan = masks.plan
     entity = next(entity for entity in plan.entities.values() if entity.number == conflict.entity)
     records = GoldenRecords(state, {e.number: len(e.fields) for e in plan.entities.values()})
     record = records.get(entity.number, conflict.key)
     slot = conflict.slot
     return Shown(
         entity.name,
-        tuple(decode_key(conflict.key, entity.key_width)),
+        masks.key(entity, decode_key(conflict.key, entity.key_width)),
         None if slot is None else entity.fields[slot].name,
         plan.vocabulary.systems[conflict.system],
         conflict.kind,
@@ -95,21 +97,24 @@ def show(state: State, plan: Plan, conflict: Conflict) -> Shown:
         conflict.seq,
         conflict.at_us,
         "" if slot is None or record is None else _owner(plan, entity, records, conflict.key, record, slot),
-        _by_name(entity, conflict.value) if slot is None else _plain(conflict.value),
-        _golden(entity, record, slot),
+        _by_name(masks, entity, conflict.value) if slot is None else masks.value(entity, slot, _plain(conflict.value)),
+        _golden(masks, entity, record, slot),
     )
 
 
-def _golden(entity: EntityPlan, record: Record | None, slot: int | None) -> Any:
+def _golden(masks: Masks, entity: EntityPlan, record: Record | None, slot: int | None) -> Any:
     if record is None or not record.alive:
         return None
-    return _by_name(entity, record.values) if slot is None else _plain(record.values[slot])
+    if slot is None:
+        return _by_name(masks, entity, record.values)
+    return masks.value(entity, slot, _plain(record.values[slot]))
 
 
-def _by_name(entity: EntityPlan, values: list[Any] | None) -> dict[str, Any] | None:
+def _by_name(masks: Masks, entity: EntityPlan, values: list[Any] | None) -> dict[str, Any] | None:
     if values is None:
         return None
-    return {entity.fields[slot].name: _plain(values[slot]) for slot in entity.live_slots if slot < len(values)}
+    slots = [slot for slot in entity.live_slots if slot < len(values)]
+    return {entity.fields[slot].name: masks.value(entity, slot, _plain(values[slot])) for slot in slots}
 
 
 def _plain(value: Any) -> Any:

@@ -142,3 +142,37 @@ def listed(connection: Any, where: str = "1", parameters: tuple[Any, ...] = (), 
         Conflict(entity, bytes(key), system, kind, slot, None if value is None else _decode(value), seq, at_us)
         for entity, key, system, kind, slot, value, seq, at_us in rows
     ]
+
+
+class OpenGroup(msgspec.Struct, frozen=True):
+    """So many conflicts of an entity (a number) with a system and of a kind wait for a person, the first since `oldest_us`."""
+
+    entity: int
+    system: int
+    kind: Kind
+    count: int
+    oldest_us: int
+
+
+def newest_open(connection: Any, limit: int) -> list[Conflict]:
+    """The conflicts that wait for a person, newest first, without their values."""
+    marks = ",".join("?" * len(OPEN_CONFLICTS))
+    rows = connection.execute(
+        f"SELECT entity, key, system, kind, slot, seq, at_us FROM conflicts WHERE kind IN ({marks}) ORDER BY id DESC LIMIT ?",
+        (*OPEN_CONFLICTS, limit),
+    )
+    return [
+        Conflict(entity, bytes(key), system, kind, slot, None, seq, at_us)
+        for entity, key, system, kind, slot, seq, at_us in rows
+    ]
+
+
+def open_groups(connection: Any, limit: int) -> list[OpenGroup]:
+    """What waits for a person, the most first."""
+    marks = ",".join("?" * len(OPEN_CONFLICTS))
+    rows = connection.execute(
+        f"SELECT entity, system, kind, count(*), min(at_us) FROM conflicts WHERE kind IN ({marks})"
+        " GROUP BY entity, system, kind ORDER BY 4 DESC LIMIT ?",
+        (*OPEN_CONFLICTS, limit),
+    )
+    return [OpenGroup(*row) for row in rows]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from cdcd import numeric
-from cdcd.config import Column, Transform, Unfit, UnfitValue
+from cdcd.config_columns import Column, Transform, Unfit, UnfitValue
 from cdcd.model import ABSENT
 from cdcd.temporal import Convert
 from cdcd.transforms import chain

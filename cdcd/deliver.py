@@ -8,6 +8,7 @@ isolated by halving and parked by record; everything else flows (Invariant 9). W
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -16,6 +17,7 @@ from typing import Final
 
 from cdcd import outbox
 from cdcd.adapter import Target
+from cdcd.durations import Durations
 from cdcd.errors import CdcdError, NeedsOperator, Refused
 from cdcd.failpoints import reach
 from cdcd.folding.fold import Folder
@@ -55,17 +57,21 @@ class Deliverer:
         parked: ParkedRecords,
         applied: AppliedMark,
         pulse: Callable[[], None] = lambda: None,
+        transactions: Durations | None = None,
     ) -> None:
         """`state` is only read; `journal` resolves the shapes of plain copies and takes retries as commands.
 
-        `pulse` is called on the way of a long step.
+        `pulse` is called on the way of a long step; `transactions` is told how long those that were committed took.
         """
         self.counts: Counter[str] = Counter()
+        self.applied: Counter[tuple[int, str]] = Counter()
+        """Rows by what they are of (see `Subject`) and what was done."""
         self.handled = 0
         """Rows that were taken in hand, whether or not their transaction came to its end."""
         self.rows_max: int | None = None
         """How many rows the next step may take; the units of one transaction stay together whatever it says."""
         self._pulse = pulse
+        self._transactions = Durations() if transactions is None else transactions
         self.parked = parked
         self._system = system
         self._plan = plan
@@ -265,11 +271,13 @@ class Deliverer:
 
     def _apply(self, groups: Groups, batch: Batch, first: int = 0, last: int | None = None) -> None:
         """One transaction of the target. Records that it turns out not to have are parked."""
-        counts: Counter[str] = Counter()
+        counts: Counter[tuple[int, str]] = Counter()
         places: list[tuple[int, int]] = []
         reach("deliver.before-apply")
         batch = Batch(batch.after, batch.through, self._progress.through(batch.through))
+        began_at = time.monotonic()
         applied = self._target.apply(self._writes(groups.between(first, last), counts, places), batch)
+        self._transactions.observe(time.monotonic() - began_at)
         reach("deliver.after-commit")
         lacking = [(*places[write], row) for write, row in applied.missing]
         missing = self._park_missing(groups, lacking, first, batch.through)
@@ -282,14 +290,15 @@ class Deliverer:
                     continue
                 self.parked.release((subject for subject in group.subjects if subject not in missing), before)
             reach("deliver.after-release")
-        self.counts.update(counts)
+        self.applied.update(counts)
 
     def _writes(
-        self, groups: Iterable[Grouped], counts: Counter[str], places: list[tuple[int, int]]
+        self, groups: Iterable[Grouped], counts: Counter[tuple[int, str]], places: list[tuple[int, int]]
     ) -> Iterator[TableWrite]:
         """The writes one after the other, counted by record. `places` gets for each its group, and its place in that."""
         for number, group in enumerate(groups):
-            counts[group.write.kind.name.lower()] += len(group.write.rows)
+            if group.write.rows:
+                counts[group.subjects[0][0], group.write.kind.name.lower()] += len(group.write.rows)
             for place, write in enumerate(group.writes()):
                 places.append((number, place))
                 yield write

@@ -2,11 +2,13 @@
 
 Alive is about us, not about the servers we talk to: a target that is down for a weekend makes nothing here unhealthy.
 Restarting helps against what is stuck (`Reason.stuck`), and not against what waits for a person; systemd's watchdog
-is starved for the former only.
+is starved for the former only. Stuck is who says nothing, who has work before it and gets nothing done, and who does not
+come back from a call. Not stuck is who waits for a server in a call: adapters give up by themselves on one that is silent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -16,6 +18,8 @@ from cdcd.status import SILENT_SECONDS, DaemonStatus, WorkerStatus
 
 STALLED_SECONDS: Final = 300.0
 DOWN_SECONDS: Final = 30.0
+CALL_SECONDS: Final = 3600.0
+"""No single call to a server, nor a start, takes so long; should one not come back, a restart is worth trying."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -41,7 +45,6 @@ def health(status: DaemonStatus) -> list[Reason]:
 
 def _reason(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reason | None:
     silent_seconds = (now_us - worker.reported_at_us) / 1e6
-    still_seconds = (now_us - worker.moved_at_us) / 1e6
     if worker.state == "starting" and worker.error is not None and worker.error.code == "worker-ended":
         return Reason(role, "worker-down", f"its process ended and was started again ({worker.restarts} restarts)")
     if worker.state == "down":
@@ -57,7 +60,17 @@ def _reason(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reaso
         return Reason(role, "journal-full", "capture waits until the journal has room: 'cdcd journal prune'")
     if worker.state == "outbox-full":
         return Reason(role, "outbox-full", "resolve waits until targets have taken what waits for them")
-    if worker.state == "running" and backlog > 0 and still_seconds > STALLED_SECONDS and not _limited(worker, now_us):
+    return _stalled(role, worker, backlog, now_us)
+
+
+def _stalled(role: str, worker: WorkerStatus, backlog: int, now_us: int) -> Reason | None:
+    """Whether it says that it lives, and is stuck all the same."""
+    still_seconds = (now_us - worker.moved_at_us) / 1e6
+    call_seconds = (now_us - worker.waiting_since_us) / 1e6 if worker.waiting_since_us else 0.0
+    if call_seconds > CALL_SECONDS or (worker.state == "starting" and still_seconds > CALL_SECONDS):
+        return Reason(role, "worker-stalled", "it does not come back from a call to its server", stuck=True)
+    has_work = worker.state == "running" and backlog > 0 and not _limited(worker, now_us)
+    if has_work and still_seconds > STALLED_SECONDS and not worker.waiting_since_us:
         return Reason(role, "worker-stalled", f"work waits, and nothing was done for {still_seconds:.0f} s", stuck=True)
     return None
 
@@ -70,21 +83,22 @@ def _limited(worker: WorkerStatus, now_us: int) -> bool:
 
 def readiness(status: DaemonStatus) -> list[Reason]:
     """Why capture, resolve or delivery do not run; empty when all do (or are paused on purpose)."""
+    return unready(status.workers())
+
+
+def unready(workers: Mapping[str, WorkerStatus]) -> list[Reason]:
+    """`readiness`, of the workers by role."""
     return [
         Reason(role, f"worker-{worker.state}", worker.error.what if worker.error else f"it is {worker.state}")
-        for role, worker in status.workers().items()
+        for role, worker in workers.items()
         if worker.state not in ("running", "paused")
     ]
 
 
-def settled(status: DaemonStatus) -> bool:
-    """Whether every worker has come to know its state, good or bad: the daemon has started."""
-    return all(worker.state not in ("down", "starting") for worker in status.workers().values())
-
-
 def headline(status: DaemonStatus) -> str:
     """One line for systemd: per system, what is the matter or how far behind it is."""
-    parts = []
+    resolve = status.resolve.worker
+    parts = [] if resolve.state == "running" else [f"resolve {_lag(resolve, 0.0)}"]
     for name, system in status.systems.items():
         if system.capture is not None:
             parts.append(f"from {name} {_lag(system.capture.worker, system.capture.lag_seconds)}")
@@ -94,4 +108,7 @@ def headline(status: DaemonStatus) -> str:
 
 
 def _lag(worker: WorkerStatus, lag_seconds: float) -> str:
-    return f"{lag_seconds:.0f} s" if worker.state == "running" else worker.state
+    if worker.state == "running":
+        return f"{lag_seconds:.0f} s"
+    is_failing = worker.error is not None and worker.state in ("retrying", "stopped", "down", "starting")
+    return f"{worker.state} [{worker.error.code}]" if is_failing and worker.error is not None else worker.state

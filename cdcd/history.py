@@ -20,6 +20,7 @@ from cdcd.resolve.ownership import Ownership
 from cdcd.resolve.plan import EntityPlan, Plan
 from cdcd.resolve.renaming import Renames
 from cdcd.resolve.trail import Note
+from cdcd.sensitive import Masks
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
@@ -72,6 +73,7 @@ class Reader:
         self._directory = directory
         self._keep = keep
         self._systems = plan.vocabulary.systems
+        self.masks = Masks(plan, directory.path)
 
     def read(
         self, entity: EntityPlan, key: bytes, *, field: str | None = None, since_us: int = 0, limit: int = 100
@@ -79,7 +81,7 @@ class Reader:
         """The newest `limit` changes of a record (or of one field) since a moment; None when nothing is known of it."""
         record = read_record(self.state, entity, key)
         slot = None if field is None else [told.name for told in entity.fields].index(field)
-        teller = ChangeTeller(self._directory, self._plan, self.state, self.journal, entity, key)
+        teller = ChangeTeller(self._directory, self._plan, self.state, self.journal, entity, key, self.masks)
         since_seq = self.journal.seq_at(since_us) + 1 if since_us else 0
         notes = (n for n in self._notes(entity, key, since_seq) if n.seq >= since_seq and _concerns(n, slot))
         found: list[Change] = []
@@ -96,7 +98,7 @@ class Reader:
             return None
         return History(
             entity.name,
-            tuple(decode_key(key, entity.key_width)),
+            self._key(entity, key),
             record is not None and record.alive,
             () if record is None else named(self._systems, record.present),
             () if record is None else tuple(self._now(entity, key, record, slot)),
@@ -111,7 +113,11 @@ class Reader:
         renames.load()
         now = renames.followed(entity.number, key)
         if now != key:
-            yield f"it is {entity.name} {key_text(decode_key(now, entity.key_width))} by now"
+            yield f"it is {entity.name} {key_text(self._key(entity, now))} by now"
+
+    def _key(self, entity: EntityPlan, key: bytes) -> tuple[Any, ...]:
+        """As people are shown it."""
+        return self.masks.key(entity, decode_key(key, entity.key_width))
 
     def _notes(self, entity: EntityPlan, key: bytes, since_seq: int) -> Iterator[Note]:
         """The notes about a record, newest first, also of the time when it, or its parent, had another key."""
@@ -177,7 +183,7 @@ class Reader:
             told = entity.fields[number]
             owner = ownership.by_slot(ownership.claimed_by(claim))[number]
             named = told.owner or (self._systems[owner] if owner >= 0 else "nobody")
-            yield FieldNow(told.name, record.values[number], named)
+            yield FieldNow(told.name, self.masks.value(entity, number, record.values[number]), named)
 
     def close(self) -> None:
         """Close the files."""

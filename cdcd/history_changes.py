@@ -16,6 +16,7 @@ from cdcd.resolve.masks import mask_of, slots_of
 from cdcd.resolve.ownership import LATEST, NOBODY, SUM
 from cdcd.resolve.plan import BindingPlan, EntityPlan, Plan
 from cdcd.resolve.trail import BORN, BY_RULE, OWED_UNIT, Cell, Note, Telling
+from cdcd.sensitive import Masks, masked
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
@@ -80,12 +81,20 @@ class ChangeTeller:
     """Turns the notes about one record into changes, joined with the journal and what the targets have."""
 
     def __init__(
-        self, directory: StateDirectory, plan: Plan, state: State, journal: Journal, entity: EntityPlan, key: bytes
+        self,
+        directory: StateDirectory,
+        plan: Plan,
+        state: State,
+        journal: Journal,
+        entity: EntityPlan,
+        key: bytes,
+        masks: Masks,
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._entity = entity
         self._names = [field.name for field in entity.fields]
+        self._hidden = masks.slots(entity)
         self._systems = plan.vocabulary.systems
         self._rules = trail.rules_of(state)
         subject = (entity.number, key)
@@ -124,11 +133,14 @@ class ChangeTeller:
 
     def _told_values(self, values: list[Any], slot: int | None) -> dict[str, Any]:
         slots = self._entity.live_slots if slot is None else (slot,)
-        return {self._names[s]: values[s] for s in slots if values[s] is not ABSENT}
+        known = [s for s in slots if values[s] is not ABSENT]
+        return {self._names[s]: masked(values[s], hidden=s in self._hidden) for s in known}
 
     def _field(self, note: Note, cell: Cell) -> FieldChange:
         name = self._names[cell.slot] if cell.slot < len(self._names) else f"field {cell.slot}"
-        return FieldChange(name, cell.old, cell.new, cell.decision, self._why(note, cell))
+        hidden = cell.slot in self._hidden
+        old, new = masked(cell.old, hidden=hidden), masked(cell.new, hidden=hidden)
+        return FieldChange(name, old, new, cell.decision, self._why(note, cell))
 
     def _why(self, note: Note, cell: Cell) -> str:
         if cell.owner == BY_RULE:

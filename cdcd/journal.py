@@ -15,7 +15,6 @@ complete (Invariant 2): large ones are stored in parts under a stage, which the 
 from __future__ import annotations
 
 import enum
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from cdcd.errors import NeedsOperator, Unavailable
 from cdcd.failpoints import reach
 from cdcd.journal_care.checksums import HEADER_COLUMNS, checksum, damaged, damaged_shape, is_whole, legible
 from cdcd.model import ABSENT, Op, Relation, Rows
+from cdcd.sqlite_driver import sqlite
 from cdcd.storage import Database, Schema
 
 TABLES: Final = """
@@ -247,7 +247,7 @@ class Journal:
         reach("journal.after-command")
         return seq
 
-    def _append_command(self, connection: sqlite3.Connection, command: Command) -> int:
+    def _append_command(self, connection: sqlite.Connection, command: Command) -> int:
         now_us = time.time_ns() // 1000
         draft = Draft(Kind.COMMAND, "", now_us, 0, note=encode_note(command))
         cursor = connection.execute(
@@ -462,12 +462,18 @@ class Journal:
         """Bytes the journal occupies."""
         return self.database.size_bytes()
 
+    def read_on(self) -> None:
+        """Go on after a damaged page; only where the journal is only read."""
+        self.database.read_on()
+        self._connection = self.database.connection
+        self._connection.text_factory = legible
+
     def close(self) -> None:
         """Close the file. Safe to repeat."""
         self.database.close()
 
 
-def _set_control(connection: sqlite3.Connection, name: str, value: str | None) -> None:
+def _set_control(connection: sqlite.Connection, name: str, value: str | None) -> None:
     if value is None:
         connection.execute("DELETE FROM controls WHERE name=?", (name,))
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import re
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 from types import TracebackType
@@ -48,11 +50,22 @@ def _quoted(text: str) -> str:
 def setup(role: str, level: int = logging.INFO) -> None:
     """Send the log of this process to stderr, and let an unforeseen exception end it with a line free of values."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(KeyValueFormatter(role, for_journal="JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(KeyValueFormatter(role, for_journal=is_for_journal()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     sys.excepthook = _log_crash
+    threading.excepthook = _log_crash_of_thread
+    faulthandler.enable(2)  # a crash in C, or systemd's SIGABRT, leaves where we were: functions and lines, no values
+
+
+def is_for_journal() -> bool:
+    """Whether stderr goes to systemd's journal: JOURNAL_STREAM may be inherited by who writes elsewhere (systemd.exec(5))."""
+    try:
+        stderr = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
 
 
 def fields(error: CdcdError) -> dict[str, str]:
@@ -60,10 +73,20 @@ def fields(error: CdcdError) -> dict[str, str]:
     return {"code": error.code, "what": error.what, "cause": error.cause, "next": error.remedy}
 
 
+def raised_at(trace: TracebackType | None) -> str:
+    """The places of a traceback, the innermost first, without what was said there."""
+    frames = traceback.extract_tb(trace)
+    return " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames[-8:]))
+
+
+def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
+    if crash.exc_value is not None:
+        _log_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
+
+
 def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Name the exception and where it was raised. Its message is left out: it might quote a column's value."""
-    frames = traceback.extract_tb(trace)
-    at = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames[-8:]))
+    at = raised_at(trace)
     if isinstance(error, CdcdError):
         logging.getLogger("cdcd").critical("ended by an error", extra=fields(error))
     else:

@@ -24,15 +24,19 @@ class Mailbox(Generic[T]):
         self._bell = Bell.create()
         self._waiting: deque[Future[T]] = deque()
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def fileno(self) -> int:
         """Readable when somebody waits."""
         return self._bell.fd
 
     def ask(self, timeout_seconds: float = ANSWER_SECONDS) -> T:
-        """Wait for the value; from any other thread. Raises Unavailable when the supervisor does not answer."""
+        """Wait for the value; from any other thread. Raises Unavailable when the supervisor does not answer, or any more."""
         future: Future[T] = Future()
-        self._waiting.append(future)
+        with self._lock:
+            if self._is_closed:
+                raise _stopped()
+            self._waiting.append(future)
         self._bell.ring()
         try:
             return future.result(timeout_seconds)
@@ -48,3 +52,14 @@ class Mailbox(Generic[T]):
         self._bell.silence()
         while self._waiting:
             self._waiting.popleft().set_result(self._make())
+
+    def close(self) -> None:
+        """Nobody is answered any more: who waits, or asks later, is told so at once."""
+        with self._lock:
+            self._is_closed = True
+        while self._waiting:
+            self._waiting.popleft().set_exception(_stopped())
+
+
+def _stopped() -> Unavailable:
+    return Unavailable("the daemon has stopped", code="supervisor-stopped", remedy="systemctl start cdcd")

@@ -32,6 +32,11 @@ def reloading() -> None:
     notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
+def extend_timeout(seconds: float, status: str) -> None:
+    """Ask for so much time until the next such word, or READY=1, and say what takes it (sd_notify(3), EXTEND_TIMEOUT_USEC)."""
+    notify(f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+
 def watchdog_seconds() -> float | None:
     """How often systemd wants WATCHDOG=1 at the latest (sd_watchdog_enabled(3)), None when it does not."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")

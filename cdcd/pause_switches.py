@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from cdcd.resolve.plan import root_of
 
-_PREFIX = "pause:"
+BY_OPERATOR: Final = "an operator"
+"""The reason of a pause that somebody asked for."""
+_PREFIX: Final = "pause:"
 
 
 def of_system(system: str) -> str:

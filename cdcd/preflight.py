@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdcd import blueprint as b
-from cdcd import config_rules, fitting, plugins
+from cdcd import config_rules, fitting, plugins, state_key
 from cdcd.adapter import Finding, Identity
 from cdcd.control import Failure, RemoteError, failure
 from cdcd.errors import CdcdError, NeedsOperator, Unavailable
 from cdcd.model import TableShape
 from cdcd.report import ErrorNote, error_note
 from cdcd.state_directory import StateDirectory
+from cdcd.web import checks
 
 if TYPE_CHECKING:
     from cdcd.adapter import Adapter, Target
@@ -71,12 +72,16 @@ class Result(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-def check(path: Path) -> Outcome:
-    """Read the configuration at `path` and check every system. Raises ConfigError."""
+def check(path: Path, *, only_looks: bool = False) -> Outcome:
+    """Read the configuration at `path` and check every system. Raises ConfigError.
+
+    Who `only_looks` may be root where the daemon has an account of its own.
+    """
     config = config_rules.load(path)
     blueprint = b.draw(config, str(path))
     directory = StateDirectory(Path(config.daemon.state_dir))
-    findings = list(_check_state_directory(directory))
+    state_key.key_of(directory.path)  # a key that cannot be had is found now, not by the first file
+    findings = [*_check_state_directory(directory, only_looks=only_looks), *checks.findings(config)]
     unreachable: dict[str, ErrorNote] = {}
     lineage = _lineage(directory)
     shapes: dict[str, Mapping[str, TableShape]] = {}
@@ -132,8 +137,13 @@ def _check_source(
         return source.check(tables)
 
 
-def _check_state_directory(directory: StateDirectory) -> Iterator[Finding]:
-    """The directory, or the nearest one above it that exists, must let us write."""
+def _check_state_directory(directory: StateDirectory, *, only_looks: bool) -> Iterator[Finding]:
+    """The directory, or the nearest one above it that exists, must let us write; what is ours, nobody else."""
+    if os.access(directory.path, os.F_OK):
+        try:
+            directory.refuse_open(only_looks=only_looks)
+        except NeedsOperator as error:
+            yield Finding("error", error.code, "", "daemon.state-dir", _sentence(error), error.remedy)
     existing = next(path for path in (directory.path, *directory.path.absolute().parents) if os.access(path, os.F_OK))
     if not os.access(existing, os.W_OK | os.X_OK):
         yield Finding(
@@ -251,9 +261,10 @@ def check_apart(path: Path) -> Outcome:
 
 def main(arguments: list[str]) -> int:
     """Check and print the outcome."""
-    from cdcd import logs  # noqa: PLC0415
+    from cdcd import core_dumps, logs  # noqa: PLC0415
 
     logs.setup("preflight")
+    core_dumps.forbid()
     try:
         result = Result(outcome=check(Path(arguments[0])))
     except CdcdError as error:

@@ -36,7 +36,7 @@ class TableFacts(msgspec.Struct, frozen=True):
 
 
 class Reader(Protocol):
-    """Reads one system's tables. Lifecycle: (`catalog` | `sample` | `read_rows`)* · `close`. Connects when first used.
+    """Reads one system's tables. Lifecycle: (`catalog` | `sample` | `page` | `read_rows`)* · `close`. Connects when first used.
 
     Values are canonical, of the types that `catalog` tells. Raises NotReady for a table or column that is not there.
     """
@@ -49,6 +49,16 @@ class Reader(Protocol):
         """Rows of `table`: all where it has no more than `row_limit`, else that many.
 
         The first in the order of the primary key; with `spread` half of them the first and half the last.
+        """
+        ...
+
+    def page(
+        self, table: str, columns: Sequence[str], after: Sequence[object] | None, row_limit: int, *, where: str = ""
+    ) -> list[Row]:
+        """The next `row_limit` rows in the order of the primary key, behind the one whose key is `after` (None: the first).
+
+        With `where` (SQL of an operator) only rows that satisfy it; FilterRefused where the server does not take it. Raises
+        NotReady for a table without a primary key.
         """
         ...
 

@@ -6,7 +6,9 @@ import difflib
 import json
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,7 +17,12 @@ from cdcd.errors import ConfigError
 from cdcd.model import ABSENT, Relation
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.plan import EntityPlan, Plan
+from cdcd.sensitive import Masks, is_token
 from cdcd.state import State
+from cdcd.state_directory import StateDirectory
+
+if TYPE_CHECKING:
+    from cdcd.blueprint import Blueprint
 
 SEPARATOR: Final = "/"
 NEAR_MAX: Final = 5
@@ -44,6 +51,36 @@ class Near(msgspec.Struct, frozen=True):
     entity: str
     key: tuple[Any, ...]
     what: str
+
+
+def untokened(state: State, masks: Masks, entity: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The words with what stands for hidden parts of keys (`Masks.token`) replaced by what it stands for.
+
+    Looks through the keys of all records of the entity, where there is such a word. What stands for no key stays.
+    """
+    plan = masks.plan.entities.get(entity)
+    wanted = {part for word in words for part in (word, *word.split(SEPARATOR)) if is_token(part)}
+    if plan is None or not wanted or not any(masks.key_parts(entity)):
+        return tuple(words)
+    found: dict[str, str] = {}
+    for (key,) in state.connection.execute("SELECT key FROM golden WHERE entity=?", (plan.number,)):
+        parts = decode_key(key, plan.key_width)
+        for part, hidden in zip(parts, masks.key_parts(entity), strict=True):
+            if hidden and (token := masks.token(part)) in wanted:
+                found[token] = column_text(part)
+        if len(found) == len(wanted):
+            break
+    return tuple(SEPARATOR.join(found.get(part, part) for part in word.split(SEPARATOR)) for word in words)
+
+
+def without_tokens(drawn: Blueprint, entity: str, words: Sequence[str]) -> tuple[str, ...]:
+    """`untokened`, of a daemon's configuration: its state is opened where there is anything to look up."""
+    directory = StateDirectory(Path(drawn.config.daemon.state_dir))
+    if not any(is_token(part) for word in words for part in word.split(SEPARATOR)) or not directory.state.exists():
+        return tuple(words)
+    with closing(State(directory.state, read_only=True)) as state:
+        known = msgspec.structs.replace(drawn, vocabulary=state.get("vocabulary") or b"")
+        return untokened(state, Masks(known.plan(), directory.path), entity, words)
 
 
 def named(plan: Plan, entity: str, words: Sequence[str]) -> Named:
@@ -125,11 +162,21 @@ def key_text(parts: Sequence[Any]) -> str:
 # ---- what is near ----------------------------------------------------------------------------------------------
 
 
-def near(state: State, plan: Plan, missing: Named) -> list[Near]:
+def near(state: State, masks: Masks, missing: Named) -> list[Near]:
     """What may have been meant by a key that no record has, the likeliest first."""
+    plan = masks.plan
     found = [*_waiting(state, plan, missing), *_written_otherwise(state, missing)]
     found += [*_of_other_entities(state, plan, missing), *_held(state, missing)]
-    return list(dict.fromkeys(found))[:NEAR_MAX]
+    return [_as_shown(masks, one) for one in list(dict.fromkeys(found))[:NEAR_MAX]]
+
+
+def _as_shown(masks: Masks, one: Near) -> Near:
+    """With its key as people are shown it; a child's key may lack its parent's."""
+    if not one.key:
+        return one
+    entity = masks.plan.entities[one.entity]
+    lacking = [None] * (entity.key_width - len(one.key))
+    return msgspec.structs.replace(one, key=masks.key(entity, [*lacking, *one.key])[len(lacking) :])
 
 
 def _written_otherwise(state: State, missing: Named) -> Iterator[Near]:

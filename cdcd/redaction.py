@@ -50,7 +50,7 @@ def configuration(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration as TOML gives it, without secrets; where they are kept (`{ env = "…" }`) stays."""
     return {
         name: {system: _system(options) for system, options in value.items()}
-        if name == "systems" and isinstance(value, dict)
+        if name in ("systems", "notify") and isinstance(value, dict)
         else _plain(value)
         for name, value in raw.items()
     }

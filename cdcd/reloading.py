@@ -98,8 +98,6 @@ def _fixed(running: Blueprint, new: Blueprint) -> Iterator[str]:
         yield f"daemon.name is {before.name!r} and names slots and checkpoints, the file says {after.name!r}"
     if before.state_dir != after.state_dir:
         yield f"daemon.state-dir is {before.state_dir}, the file says {after.state_dir}"
-    if before.listen != after.listen:
-        yield f"daemon.listen is {before.listen or 'not set'}, the file says {after.listen or 'nothing'}"
     for name in running.systems.keys() & new.systems.keys():
         if running.systems[name].adapter != new.systems[name].adapter:
             yield (

@@ -75,7 +75,7 @@ def by_keys(plan: Plan, entity: str, words: Sequence[str], systems: Iterable[str
         binding = plan.entities[entity].bindings[system]
         reader = open_reader(system)
         shapes = {facts.table: facts.shape for facts in reader.catalog()}
-        main = _main_filter(plan, plan.entities[entity], binding, records, _shape(shapes, system, binding.table))
+        main = main_filter(plan, plan.entities[entity], binding, records, _shape(shapes, system, binding.table))
         chosen.append(Chosen(system, binding.table, main))
         ids = _ids(reader, binding, main, _shape(shapes, system, binding.table))
         found[system] = len(ids)
@@ -84,9 +84,10 @@ def by_keys(plan: Plan, entity: str, words: Sequence[str], systems: Iterable[str
     return Choice(tuple(chosen), tuple(record.key for record in records), found=found)
 
 
-def _main_filter(
+def main_filter(
     plan: Plan, entity: EntityPlan, binding: BindingPlan, records: Sequence[Named], shape: TableShape
 ) -> RowFilter:
+    """The main rows of records, by the columns that hold the key. Raises ConfigError where it does not stand there."""
     bound = [_key_column(entity, binding, slot) for slot in entity.key]
     ways = []
     for slot, column in zip(entity.key, bound, strict=True):

@@ -114,7 +114,8 @@ OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmat
 class Summary(msgspec.Struct, frozen=True):
     """What status shows of the state database. `conflicts` are those that wait for a person.
 
-    `waiting` rows refer to rows that nobody has shown, the oldest since journal entry `waiting_since_seq`.
+    `waiting` rows refer to rows that nobody has shown, the oldest since journal entry `waiting_since_seq`. Entities with
+    conflicts are named also where the configuration has them no more.
     """
 
     position: int
@@ -123,6 +124,7 @@ class Summary(msgspec.Struct, frozen=True):
     held: int
     waiting: int = 0
     waiting_since_seq: int | None = None
+    conflicts_by_entity: dict[str, int] = {}
 
 
 class State:
@@ -180,16 +182,28 @@ class State:
         with self.database.transaction() as connection:
             yield connection
 
+    @property
+    def version(self) -> int:
+        """Another number when another process has changed anything."""
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+
     def summary(self) -> Summary:
         """Counts for status and metrics."""
         execute = self.connection.execute
         marks = ",".join("?" * len(OPEN_CONFLICTS))
+        counted = f"SELECT entity, count(*) FROM conflicts WHERE kind IN ({marks}) GROUP BY entity"
+        conflicts: dict[int, int] = dict(execute(counted, OPEN_CONFLICTS).fetchall())
+        vocabulary = self.vocabulary if conflicts else None
+        names = () if vocabulary is None else vocabulary.entities
+        waiting, waiting_since_seq = execute("SELECT count(*), min(seq) FROM waiting").fetchone()
         return Summary(
             self.position,
             dict(execute("SELECT entity, phase FROM phases")),
-            execute(f"SELECT count(*) FROM conflicts WHERE kind IN ({marks})", OPEN_CONFLICTS).fetchone()[0],
+            sum(conflicts.values()),
             execute("SELECT count(*) FROM held").fetchone()[0],
-            *execute("SELECT count(*), min(seq) FROM waiting").fetchone(),
+            waiting,
+            waiting_since_seq,
+            {names[number]: count for number, count in conflicts.items() if number < len(names)},
         )
 
     def close(self) -> None:

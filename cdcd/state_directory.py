@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 from io import TextIOWrapper
@@ -68,12 +69,41 @@ class StateDirectory(msgspec.Struct, frozen=True):
             )
 
     def prepare(self) -> None:
-        """Make the directory, closed to other users. Raises NeedsOperator when that is not allowed."""
+        """Make the directory, closed to other users. Raises NeedsOperator when that is not allowed, or others may write."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._close_to_others()
             (self.path / "locks").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise _unusable(self.path, error) from error
+
+    def refuse_open(self, *, only_looks: bool = False) -> None:
+        """Raise NeedsOperator where others may write in the directory: what it holds could be anybody's. OSError passes.
+
+        Root, who `only_looks`, does so for the account that owns it.
+        """
+        found = self.path.stat()
+        account = found.st_uid if only_looks and os.geteuid() == 0 else os.geteuid()
+        if found.st_uid not in (0, account) or stat.S_IMODE(found.st_mode) & 0o022:
+            mode = f"{stat.filemode(found.st_mode)}, uid {found.st_uid}"
+            raise NeedsOperator(
+                f"others than us may write in {self.path}",
+                code="state-dir-open",
+                cause=f"it is {mode}, and we are uid {os.geteuid()}: what it holds may not be what we have written",
+                remedy="start the daemon as the account that owns it (systemctl start cdcd); or, if all that is in it is known to be"
+                f" right: chown it to the daemon's account, chmod 700 {self.path}",
+            )
+
+    def _close_to_others(self) -> None:
+        """Who could only read is shut out without a word."""
+        self.refuse_open()
+        found = self.path.stat()
+        if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.geteuid():
+            self.path.chmod(0o700)
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -134,7 +164,7 @@ class Lock:
         Without `note` the file goes on telling who had it before, until `note` is called.
         """
         try:
-            file = self.path.open("a+")
+            file = open(self.path, "a+", encoding="utf-8", opener=_for_us_alone)  # noqa: SIM115 - kept open
         except OSError as error:
             raise _unusable(self.path, error) from error
         try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +14,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from cdcd import state_key
 from cdcd.errors import CdcdError, NeedsOperator
 from cdcd.failpoints import reach
+from cdcd.sqlite_driver import sqlite
+from cdcd.state_key import StateKey
 
-_PAGE_BYTES: Final = 8192
+PAGE_BYTES: Final = 8192
 _CACHE_KIB: Final = 8192
 
 
@@ -50,18 +52,42 @@ class Schema(msgspec.Struct, frozen=True):
         return len(self.upgrades) + 1
 
 
-class _Connection(sqlite3.Connection):
+class _Connection(sqlite.Connection):
     """Notes in an error which file it is about: whoever catches it far away can say so (see `translated`)."""
 
     path: Path
 
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+    def execute(self, *arguments: Any) -> sqlite.Cursor:
         """As ever."""
         try:
             return super().execute(*arguments)
-        except sqlite3.DatabaseError as error:
+        except sqlite.DatabaseError as error:
             error.path = self.path  # type: ignore[attr-defined]
             raise
+
+
+def connected(path: Path, key: StateKey | None, *, options: str = "") -> _Connection:
+    """A connection in autocommit to a file, which is encrypted if there is a key. `options` are those of a SQLite URI.
+
+    Whether the key is the right one shows when the file is first read. What SQLite puts aside while it sorts lies in
+    files that are not encrypted: with a key it is kept in memory.
+    """
+    name = f"file:{quote(str(path))}?{options}" if options else str(path)
+    connection: _Connection = sqlite.connect(
+        name, uri=bool(options), isolation_level=None, cached_statements=256, factory=_Connection
+    )
+    connection.path = path
+    if key is None:
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        connection.execute("PRAGMA temp_store=FILE")
+    else:
+        connection.execute("PRAGMA cipher_log_level=NONE")  # else it writes to our stderr
+        connection.execute(f"PRAGMA cipher_default_page_size={PAGE_BYTES}")  # else VACUUM by way of a file corrupts it
+        connection.execute(f'PRAGMA key="{key.literal}"')
+        connection.execute(f"PRAGMA cipher_page_size={PAGE_BYTES}")
+        connection.execute("PRAGMA secure_delete=OFF")  # nobody without the key reads what was deleted
+        connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
 
 
 class Database:
@@ -73,19 +99,21 @@ class Database:
         `read_only` changes nothing, waits for nobody, and wants a file that is there.
         """
         self.path = path
+        self._key = state_key.key_of(path.parent)
+        state_key.refuse_unfit(path, self._key)
         self._lock = _opened(Path(os.devnull) if read_only else path.with_name(path.name + ".lock"))
-        name = f"file:{quote(str(path))}?mode=ro" if read_only else path
+        if not read_only:
+            _make_for_us_alone(path)
         try:
-            self.connection: _Connection = sqlite3.connect(
-                name, uri=read_only, isolation_level=None, cached_statements=256, factory=_Connection
-            )
-            self.connection.path = path
+            self.connection = connected(path, self._key, options="mode=ro" if read_only else "")
             if read_only:
                 self._refuse_older(schema)
             else:
                 self._prepare(schema, durable=durable)
-        except sqlite3.DatabaseError as error:
+        except sqlite.DatabaseError as error:
             self._lock.close()
+            if self._key is not None and _is_no_database(error):
+                state_key.refuse_plain(path)
             raise storage_error(path, error) from error
         except NeedsOperator:
             self.close()
@@ -116,7 +144,6 @@ class Database:
         execute = self.connection.execute
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            execute(f"PRAGMA page_size={_PAGE_BYTES}")
             execute("PRAGMA journal_mode=WAL")
             execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             execute("PRAGMA busy_timeout=60000")
@@ -124,6 +151,8 @@ class Database:
             execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             execute("PRAGMA journal_size_limit=67108864")
             self._bring_up_to_date(schema)
+            if self._key is not None and state_key.mark_of(self.path.parent) is None:
+                state_key.set_mark(self.path.parent, state_key.Mark(self._key.fingerprint))
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -140,7 +169,7 @@ class Database:
             reach("storage.after-create")
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite.Connection]:
         """One write transaction, durable when the block ends; nothing of it happened when the block raises."""
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
@@ -152,7 +181,7 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
             self.connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except sqlite.DatabaseError as error:
             raise storage_error(self.path, error) from error
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -161,7 +190,13 @@ class Database:
         """Bytes in use: pages of the file that are not free."""
         (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
         (free,) = self.connection.execute("PRAGMA freelist_count").fetchone()
-        return int(pages - free) * _PAGE_BYTES
+        return int(pages - free) * PAGE_BYTES
+
+    def read_on(self) -> None:
+        """Have a file that is only read be readable again behind a damaged page: SQLCipher refuses all that comes after it."""
+        if self._key is not None:
+            self.connection.close()
+            self.connection = connected(self.path, self._key, options="mode=ro")
 
     def close(self) -> None:
         """Close the file. Safe to repeat."""
@@ -169,11 +204,37 @@ class Database:
         self._lock.close()
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[sqlite.Connection]:
+    """A connection to a file of whatever format, while all who want to write to it wait. Raises StorageError."""
+    key = state_key.key_of(path.parent)
+    state_key.refuse_unfit(path, key)
+    with closing(_opened(path.with_name(path.name + ".lock"))) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            with closing(connected(path, key)) as connection:
+                connection.execute("PRAGMA busy_timeout=60000")
+                connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                yield connection
+        except sqlite.DatabaseError as error:
+            raise storage_error(path, error) from error
+
+
 def _opened(lock: Path) -> TextIOWrapper:
     try:
-        return lock.open("a")
+        return open(lock, "a", encoding="utf-8", opener=_for_us_alone)
     except OSError as error:
         raise unwritable(lock, error) from error
+
+
+def _make_for_us_alone(path: Path) -> None:
+    """Whatever the umask; its log and its index follow it. One that is there is not touched: closing it ends SQLite's locks."""
+    with suppress(OSError):  # what it is, SQLite says
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
@@ -194,30 +255,38 @@ def _newer(path: Path, found: int, known: int) -> NeedsOperator:
     )
 
 
-def storage_error(path: Path, error: sqlite3.DatabaseError) -> CdcdError:
+def storage_error(path: Path, error: sqlite.DatabaseError) -> CdcdError:
     """What an error of SQLite on that file means."""
-    if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
+    if isinstance(error, sqlite.OperationalError) and "disk is full" in str(error):
         return StorageError(
             f"no room to write {path}", cause=str(error), remedy="free space on the state directory's disk"
         )
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite.SQLITE_IOERR:
         return DiskFailed(
             f"the disk failed under {path}", cause=str(error), remedy="look at the system's log, and at the disk"
         )
-    if isinstance(error, sqlite3.IntegrityError):
+    if isinstance(error, sqlite.IntegrityError):
         return StorageError(
             f"{path} holds something unexpected", cause=str(error), remedy="report this: it is a defect"
         )
-    if type(error) is sqlite3.DatabaseError:
+    if type(error) is sqlite.DatabaseError:
         return NeedsOperator(
-            f"{path} is damaged", code="storage-damaged", cause=str(error), remedy=_damage_remedy(path.name)
+            f"{path} is damaged", code="storage-damaged", cause=_cause(error), remedy=_damage_remedy(path.name)
         )
     return StorageError(
         f"{path} cannot be read or written", cause=str(error), remedy="check the disk and its permissions"
     )
 
 
-def translated(error: sqlite3.DatabaseError) -> CdcdError:
+def _is_no_database(error: sqlite.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite.SQLITE_NOTADB
+
+
+def _cause(error: sqlite.DatabaseError) -> str:
+    return f"{error}, or it is encrypted with a key that is not given" if _is_no_database(error) else str(error)
+
+
+def translated(error: sqlite.DatabaseError) -> CdcdError:
     """What an error of SQLite means that came from reading, wherever it is caught."""
     path = getattr(error, "path", None)
     return storage_error(path if isinstance(path, Path) else Path("a file of the state directory"), error)

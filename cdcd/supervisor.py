@@ -23,7 +23,9 @@ from cdcd.config import parse_duration, parse_size
 from cdcd.control import Answer, Ready, Request, Server, failure
 from cdcd.errors import CdcdError, Fenced
 from cdcd.failpoints import reach
+from cdcd.forgetting.job import is_begun
 from cdcd.mailbox import Mailbox
+from cdcd.notices.watch import Watch
 from cdcd.operations.desk import Desk
 from cdcd.preflight import Outcome
 from cdcd.reloading import Reload, changes, file_stamp
@@ -32,7 +34,11 @@ from cdcd.scheduling import scheduler
 from cdcd.state_directory import Heartbeat, Lock, StateDirectory
 from cdcd.status import DaemonStatus, Observer
 from cdcd.storage import DiskFailed, StorageError
+from cdcd.verifying.keeper import Keeper
 from cdcd.wake import Signals, wait
+from cdcd.web.daemon import Daemon
+from cdcd.web.samples import Samples
+from cdcd.web.site import Prepared, Site
 from cdcd.worker_process import Crew
 from cdcd.workforce import Workforce
 
@@ -41,6 +47,8 @@ TRIM_SECONDS: Final = 60.0
 TRIM_PAUSE_SECONDS: Final = 0.05
 TRIM_ENTRIES: Final = 10_000
 STOP_SECONDS: Final = 30.0
+READY_SECONDS: Final = 60.0
+"""So long READY is held back for a server that is away: it must not hold up the boot, or an upgrade, of our machine."""
 STATUS_SECONDS: Final = 0.5
 WAITED_FOR_SECONDS: Final = 0.05
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -75,6 +83,12 @@ class Supervisor:
         self._workforce = Workforce(blueprint)
         self._workers = self._workforce.workers
         self.mailbox = Mailbox(self._current_status)
+        self._samples = Samples()
+        page = Daemon(directory, self.mailbox.ask, self._samples.history, lambda: self._blueprint)
+        self.site = Site(page)
+        self._prepared: Prepared | None = None
+        self._notices = Watch(directory, blueprint.config, self.mailbox.ask, version())
+        self._verifications = Keeper(directory)
         self._crew = Crew(self._workers)
         self._control = Server(directory.control_socket)
         self._signals = Signals([*_STOPS, signal.SIGHUP, signal.SIGCHLD])
@@ -89,6 +103,7 @@ class Supervisor:
         self._kept_house_at = self._trim_at = float("-inf")
         self._failure: DiskFailed | None = None
         self._ready = False
+        self._ready_by = float("inf")
         self._status: DaemonStatus | None = None
         self._status_at = float("-inf")
         barriers.take_all_down(self._observer.journal)
@@ -103,11 +118,15 @@ class Supervisor:
         self._scheduler = scheduler.of_daemon(blueprint, self._directory, self._observer, resolve)
         self._max_bytes = parse_size(blueprint.config.journal.max_size)
         self._keep_us = int(parse_duration(blueprint.config.journal.keep) * 1e6)
+        self._notices.follow(blueprint.config)
         standby.remember(self._directory, standby.Running(blueprint, stamp))
+        self._verifications.follow(blueprint)
 
     def start(self) -> None:
         """Start all workers."""
         self._workforce.start()
+        self._ready_by = time.monotonic() + READY_SECONDS
+        self._notices.start(self._lock.previous, silent_since_us=self._silent_since_us)
         _log.info(
             "started",
             extra={"daemon": self._blueprint.config.daemon.name, "workers": len(self._workers), "pid": os.getpid()},
@@ -128,6 +147,7 @@ class Supervisor:
                 raise self._failure
             if self._stop_by is None:
                 self._scheduler.turn(now_us(), time.monotonic())
+                self._verifications.turn(now_us(), time.monotonic())
             self.mailbox.answer()
             self._housekeeping()
         self._close()
@@ -150,6 +170,7 @@ class Supervisor:
             waits += [] if self._is_switching else self._workforce.start_due_seconds()
             waits.append(self._trim_at - time.monotonic())
             waits.append(self._scheduler.wait_seconds(now_us(), time.monotonic()))
+            waits.append(self._verifications.wait_seconds(time.monotonic()))
         if self._reload is not None:
             waits.append(self._reload.end_by - time.monotonic())
         if self._control.is_waited_for:
@@ -184,6 +205,8 @@ class Supervisor:
             self._stop_by = time.monotonic()
             return
         _log.info("stopping", extra={"reason": reason})
+        self._notices.stop()
+        self._verifications.stop()
         notify.notify("STOPPING=1", "STATUS=stopping")
         self._stop_by = time.monotonic() + STOP_SECONDS
         if self._reload is not None:
@@ -229,15 +252,18 @@ class Supervisor:
         """Refuse it as a whole, or begin to switch."""
         try:
             outcome = reload.checked(self._blueprint)
+            self._prepared = None if outcome is None else self.site.prepare(outcome.blueprint.config)
         except CdcdError as error:
             _log.error("reload refused, going on as before", extra=logs.fields(error))
             if not reload.is_dry:
                 self._refused = (reload.stamp, error)
+                self._notices.note_refusal(error)
             self._end_reload(failure(error))
             return
         if outcome is None:
             return
         if reload.is_dry:
+            self._discard_prepared()
             self._end_reload(self._reloaded(reload, outcome))
             return
         reload.outcome = outcome
@@ -252,11 +278,21 @@ class Supervisor:
         self._observer.follow(blueprint)
         self._workforce.follow(blueprint)
         self._follow(blueprint, reload.stamp)
+        if self._prepared is not None:
+            self.site.adopt(self._prepared)
+            self._prepared = None
         self._workforce.start()
         self._refused = self._status = None
         self._ready = False
+        self._ready_by = time.monotonic() + READY_SECONDS
         _log.info("reloaded", extra={"workers": len(self._workers)})
+        self._notices.note("reloaded", "daemon", f"{blueprint.file} was taken over")
         self._end_reload(answer)
+
+    def _discard_prepared(self) -> None:
+        if self._prepared is not None:
+            self._prepared.discard()
+            self._prepared = None
 
     def _reloaded(self, reload: Reload, outcome: Outcome) -> Answer:
         found = changes(self._blueprint, outcome.blueprint)
@@ -269,6 +305,7 @@ class Supervisor:
 
     def _end_reload(self, answer: Answer) -> None:
         assert self._reload is not None
+        self._discard_prepared()
         self._reload.answer = answer
         self._reload.close()
         is_dry, self._reload = self._reload.is_dry, None
@@ -289,6 +326,8 @@ class Supervisor:
             return Answer(ok=True, result={"stopping": True})
         if request.command == "reload":
             return self._handle_reload(is_dry=request.arguments.get("dry_run") is True)
+        if request.command == "notify-test":
+            return self._notices.trial(request.arguments.get("channel"))
         reach("supervisor.before-verb")
         try:
             answer = operations.handle(self._desk, request)
@@ -323,15 +362,20 @@ class Supervisor:
                 systems,
                 resolve,
                 journal,
-                tuple(self._workforce.counters()),
+                (*self._workforce.counters(), *self._notices.counters()),
                 standby.waiting(self._directory),
                 tuple(self._remarks()),
+                self._observer.directory_status(),
+                *self._observer.verified(),
             )
             self._status_at = time.monotonic()
         return self._status
 
     def _remarks(self) -> Iterator[str]:
-        """What a person may have forgotten."""
+        """What a person may have forgotten, or must know."""
+        yield from self._notices.remarks()
+        if is_begun(self._observer.journal):
+            yield "a record is not wholly forgotten yet: 'cdcd forget --finish' goes on, if no 'cdcd forget' runs"
         file = self._blueprint.file
         stamp = file_stamp(Path(file))
         if self._refused is not None and stamp == self._refused[0]:
@@ -372,22 +416,39 @@ class Supervisor:
         self._trim_at = time.monotonic() + (TRIM_SECONDS if trimmed < TRIM_ENTRIES else TRIM_PAUSE_SECONDS)
 
     def _look_whether_ready(self) -> None:
-        """Ready means that every worker knows where it stands; a server that is down must not fail our start."""
-        if all(worker.status().state not in ("down", "starting") for worker in self._workers.values()):
-            self._ready = True
-            notify.notify("READY=1")
-            since_us, self._silent_since_us = self._silent_since_us, 0
-            _log.info("ready", extra={"takeover_seconds": f"{(now_us() - since_us) / 1e6:.1f}"} if since_us else None)
+        """Ready means that everything runs; or that we have waited for the rest long enough, and have said so."""
+        missing = health.unready({str(role): worker.status() for role, worker in self._workers.items()})
+        if missing and time.monotonic() < self._ready_by:
+            return
+        self._ready = True
+        self._status = None
+        notify.notify("READY=1", f"STATUS={health.headline(self._current_status())}")
+        since_us, self._silent_since_us = self._silent_since_us, 0
+        extra = {"takeover_seconds": f"{(now_us() - since_us) / 1e6:.1f}"} if since_us else {}
+        for reason in missing:
+            _log.warning("ready without", extra={"worker": reason.role, "code": reason.code, "what": reason.message})
+        _log.info("ready", extra=extra)
 
     def _tell_systemd(self) -> None:
-        """Feed the watchdog unless something is stuck that a restart would free."""
+        """Feed the watchdog, and ask for time before we are ready, unless something is stuck that a restart would free."""
         status = self._current_status()
+        self._samples.take(status)
         stuck = [reason for reason in health.health(status) if reason.stuck]
         for reason in stuck:
             _log.error("stuck", extra={"worker": reason.role, "code": reason.code, "what": reason.message})
-        notify.notify(f"STATUS={health.headline(status)}", *([] if stuck else ["WATCHDOG=1"]))
+        headline = health.headline(status)
+        if stuck:
+            notify.notify(f"STATUS=stuck: {', '.join(reason.role for reason in stuck)}; {headline}")
+        elif self._ready:
+            notify.notify(f"STATUS={headline}", "WATCHDOG=1")
+        else:
+            notify.extend_timeout(READY_SECONDS, f"waits until everything runs: {headline}")
+            notify.notify("WATCHDOG=1")  # a reload is no start: the watchdog goes on
 
     def _close(self) -> None:
+        self.mailbox.close()
+        self._notices.close()
+        self._verifications.close()
         self._control.close()
         self._observer.close()
         self._signals.close()

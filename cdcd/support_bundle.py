@@ -10,7 +10,6 @@ import io
 import os
 import platform
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -27,14 +26,16 @@ from typing import Any, Final
 import msgspec
 
 from cdcd import config as c
-from cdcd import control, health, redaction
+from cdcd import control, health, redaction, state_key
 from cdcd.errors import CdcdError, Unavailable
 from cdcd.journal import Journal
 from cdcd.model import Relation
 from cdcd.resolve import suspension
+from cdcd.sqlite_driver import sqlite
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 from cdcd.status import DaemonStatus
+from cdcd.storage import connected
 
 STATUS_SECONDS: Final = 10.0
 CHECK_SECONDS: Final = 60
@@ -42,7 +43,17 @@ COMMAND_SECONDS: Final = 20
 READ_SECONDS: Final = 20.0
 LOG_LINES: Final = 2_000
 UNIT: Final = "cdcd.service"
-PACKAGES: Final = ("cdcd", "psycopg", "psycopg-binary", "PyMySQL", "msgspec", "prometheus-client", "click", "rich")
+PACKAGES: Final = (
+    "cdcd",
+    "psycopg",
+    "psycopg-binary",
+    "PyMySQL",
+    "sqlcipher3",
+    "msgspec",
+    "prometheus-client",
+    "click",
+    "rich",
+)
 _PROGRESS_STEPS: Final = 10_000
 _decode_relation: Final = msgspec.msgpack.Decoder(Relation).decode
 
@@ -163,7 +174,7 @@ class Maker:
             {
                 "packages": packages,
                 "python": sys.version,
-                "sqlite": sqlite3.sqlite_version,
+                "sqlite": sqlite.sqlite_version,
                 "system": platform.platform(),
                 "os": platform.freedesktop_os_release(),
                 "cpus": os.cpu_count(),
@@ -312,13 +323,13 @@ def _raw(config: Path) -> dict[str, Any] | None:
         return None
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+def _connected(path: Path) -> sqlite.Connection:
+    connection = connected(path, state_key.key_of(path.parent), options="mode=ro")
     _limit(connection)
     return connection
 
 
-def _limit(connection: sqlite3.Connection) -> None:
+def _limit(connection: sqlite.Connection) -> None:
     """Interrupt what takes too long."""
     until = time.monotonic() + READ_SECONDS
     connection.set_progress_handler(lambda: int(time.monotonic() > until), _PROGRESS_STEPS)
@@ -329,7 +340,7 @@ def _entity_names(state: State) -> dict[int, str]:
     return {} if vocabulary is None else dict(enumerate(vocabulary.entities))
 
 
-def _counted(connection: sqlite3.Connection, table: str, columns: str, names: Mapping[int, str]) -> list[list[Any]]:
+def _counted(connection: sqlite.Connection, table: str, columns: str, names: Mapping[int, str]) -> list[list[Any]]:
     """How many rows for each value of these columns, which hold no key; the first is a number with a name."""
     rows = connection.execute(f"SELECT {columns}, count(*) FROM {table} GROUP BY {columns}")
     return [[names.get(first, first), *rest] for first, *rest in rows]
@@ -343,12 +354,12 @@ def _described(path: Path) -> dict[str, Any]:
     return {"format": version, "rows": rows, "tables": dict(tables)}
 
 
-def _row_counts(connection: sqlite3.Connection, tables: list[str]) -> Iterator[tuple[str, int | None]]:
+def _row_counts(connection: sqlite.Connection, tables: list[str]) -> Iterator[tuple[str, int | None]]:
     """None where counting took too long."""
     for name in tables:
         try:
             (count,) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()
-        except sqlite3.OperationalError:
+        except sqlite.OperationalError:
             count = None
         yield name, count
 

@@ -43,7 +43,7 @@ def _length(source: ValueType, target: ValueType) -> Convert | None:
 
     def check(value: Any) -> Any:
         if len(value) > limit:
-            raise _refuse(target, f"it has {len(value)} {unit}, the limit is {limit}")
+            raise _refuse(target, f"it is too long, the limit is {limit} {unit}")
         return value
 
     return check

@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import signal
-import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -22,9 +21,10 @@ from typing import Final
 
 import msgspec
 
-from cdcd import logs, stages, storage
+from cdcd import core_dumps, logs, stages, storage
 from cdcd.backoff import Backoff
 from cdcd.blueprint import Blueprint, Role, parse_role
+from cdcd.config import use_state_key
 from cdcd.errors import CdcdError, ConfigError, Fenced, Unavailable
 from cdcd.report import (
     HEARTBEAT_SECONDS,
@@ -37,6 +37,8 @@ from cdcd.report import (
     error_note,
     now_us,
 )
+from cdcd.sign_of_life import SignsOfLife
+from cdcd.sqlite_driver import sqlite
 from cdcd.stages.stage import Stage, is_storage_failure
 from cdcd.state_directory import Lock, StateDirectory
 from cdcd.wake import Bell, Signals, wait
@@ -96,7 +98,7 @@ class Worker:
         self._life = wiring.life
         self._bells = {name: Bell(fd) for name, fd in wiring.bells.items()}
         self._bell = self._bells[str(role)]
-        self._sender = Sender(wiring.report)
+        self._signs = SignsOfLife(Sender(wiring.report))
         self._signals = signals
         self._backoff = Backoff()
         self._ended = False
@@ -119,7 +121,7 @@ class Worker:
                 self._note(error, "retrying")
             except CdcdError as error:
                 self._stop_for(error)
-            except sqlite3.DatabaseError as error:
+            except sqlite.DatabaseError as error:
                 self._stop_for(storage.translated(error))
             finally:
                 self._stage.close()
@@ -207,7 +209,7 @@ class Worker:
 
     def _report_due_seconds(self) -> float:
         """How long until the next report is due: soon when there is news, else a sign of life."""
-        news = self._reported != (self._state, self._stage.progress())
+        news = self._signs.is_behind or self._reported != (self._state, self._stage.progress())
         due = self._reported_at + (REPORT_SECONDS if news else HEARTBEAT_SECONDS)
         return max(0.0, due - time.monotonic())
 
@@ -234,7 +236,7 @@ class Worker:
             figures=self._stage.figures(),
             error=self._error,
         )
-        if self._sender.send(report):
+        if self._signs.send(report):
             self._reported = now
         self._reported_at = time.monotonic()
 
@@ -260,6 +262,7 @@ def main(arguments: list[str]) -> int:
     """Run the worker that the supervisor asked for."""
     role = parse_role(arguments[0])
     logs.setup(str(role))
+    core_dumps.forbid()
     assignment_fd = int(arguments[2])
     assignment = read_assignment(assignment_fd)
     wiring, blueprint = assignment.wiring, assignment.blueprint
@@ -269,6 +272,7 @@ def main(arguments: list[str]) -> int:
     if not end_with_the_supervisor(wiring.supervisor_pid):
         return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the supervisor passes it on
+    use_state_key(blueprint.config)
     directory = StateDirectory(Path(blueprint.config.daemon.state_dir))
     lock = Lock(directory.lock(role.file_name))
     lock.acquire(wait=True, note=False)

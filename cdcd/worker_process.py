@@ -20,7 +20,7 @@ from cdcd.wake import Bell
 
 STEADY_SECONDS: Final = 10.0
 """A worker that ended after so long was not in a loop of starting and failing: the next one starts at once."""
-_PRIVATE: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+PRIVATE: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Spawner(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Spawner(msgspec.Struct, frozen=True):
 
     def start(self, role: Role) -> subprocess.Popen[bytes]:
         """Start the worker of a role. Call it from the main thread: the worker dies with the thread that made it."""
-        environment = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+        environment = {key: value for key, value in os.environ.items() if key not in PRIVATE}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cdcd.worker", str(role), self.file, str(self.assignment)],
             stdin=subprocess.DEVNULL,
@@ -58,6 +58,8 @@ class WorkerProcess:
         self._moved_at_us = now_us()
         self._report: Report | None = None
         self._error: ErrorNote | None = None
+        self._counted: dict[tuple[str, tuple[str, ...]], int] = {}
+        """What the present process has counted, as far as it has told us."""
         self._earlier: dict[tuple[str, tuple[str, ...]], int] = {}
 
     @property
@@ -139,22 +141,20 @@ class WorkerProcess:
         if last is None or last.pid != report.pid or _moved(last, report):
             self._moved_at_us = report.at_us
         self._report = report
+        self._counted |= {(counter.name, counter.labels): counter.value for counter in report.counters}
         self._error = report.error or self._error
 
     def _settle_counters(self) -> None:
         """Add what this life counted to the earlier ones, so that totals never go back."""
-        if self._report is not None:
-            for counter in self._report.counters:
-                key = (counter.name, counter.labels)
-                self._earlier[key] = self._earlier.get(key, 0) + counter.value
-            self._report = msgspec.structs.replace(self._report, counters=())
+        for key, value in self._counted.items():
+            self._earlier[key] = self._earlier.get(key, 0) + value
+        self._counted.clear()
 
     def counters(self) -> list[Counter]:
         """Totals over all lives of this worker, as far as they were reported."""
         totals = dict(self._earlier)
-        for counter in self._report.counters if self._report is not None else ():
-            key = (counter.name, counter.labels)
-            totals[key] = totals.get(key, 0) + counter.value
+        for key, value in self._counted.items():
+            totals[key] = totals.get(key, 0) + value
         found = [Counter(name, labels, value) for (name, labels), value in totals.items()]
         return [*found, Counter("worker_restarts", (str(self.role),), self._restarts)]
 
@@ -188,6 +188,7 @@ class WorkerProcess:
             report.position,
             self._error,
             known,
+            report.waiting_since_us,
         )
 
 

@@ -29,6 +29,18 @@ class MemoryReader:
             return rows[:row_limit]
         return rows[: row_limit - row_limit // 2] + rows[-(row_limit // 2) :]
 
+    def page(
+        self, table: str, columns: Sequence[str], after: Sequence[object] | None, row_limit: int, *, where: str = ""
+    ) -> list[Row]:
+        """See the contract."""
+        if where:
+            self.check_filter(table, where)
+        live, picked = self._columns(table, columns)
+        key = live.shape.primary_key
+        rows = sorted((row for row in live.rows.values()), key=lambda row: _sortable(live.values(row, key)))
+        behind = [row for row in rows if after is None or _sortable(live.values(row, key)) > _sortable(after)]
+        return [[row[at] for at in picked] for row in behind[:row_limit]]
+
     def read_rows(
         self, table: str, columns: Sequence[str], key: Sequence[str], keys: Sequence[Sequence[object]]
     ) -> list[Row]:
@@ -52,3 +64,7 @@ class MemoryReader:
 
     def close(self) -> None:
         """See the contract."""
+
+
+def _sortable(key: Sequence[object]) -> list[tuple[str, object]]:
+    return [(type(part).__name__, part) for part in key]

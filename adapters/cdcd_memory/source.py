@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
-from cdcd.adapter import Finding, Identity, RowFilter, SourceStatus, TableNeed
+from cdcd.adapter import Finding, Identity, LogKeeping, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import FilterRefused
 from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Chunk, Commit, Event, Idle, Op, Row, Rows
 from cdcd_memory.server import Entry, MemoryServer
@@ -113,6 +113,11 @@ class MemorySource:
         ahead, kept = (self._server.after(number) for number in (self._number, self._server.floor))
         lag, retained = (sum(len(msgspec.msgpack.encode(entry)) for entry in entries) for entries in (ahead, kept))
         return SourceStatus(self._server.position(self._server.head), lag, retained)
+
+    def log_keeping(self) -> LogKeeping:
+        """See the contract. Nothing is removed but what was confirmed, and its clock is ours."""
+        self._server.connect(None)
+        return LogKeeping(keep_seconds=0, clock_offset_seconds=0.0)
 
     def reached(self, position: str) -> bool:
         """See the contract."""

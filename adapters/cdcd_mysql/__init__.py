@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cdcd.adapter import Identity, TableNeed
+from cdcd.adapter import Grant, GrantDifference, Identity, TableNeed
+from cdcd_mysql.granted import compare
+from cdcd_mysql.grants import grants
 from cdcd_mysql.options import Options
 from cdcd_mysql.reader import MySqlReader
 from cdcd_mysql.source import MySqlSource
@@ -44,6 +46,26 @@ class MySqlAdapter:
         """See the contract."""
         assert isinstance(options, Options)
         return MySqlReader(options)
+
+    def grants(
+        self,
+        identity: Identity,  # noqa: ARG002 - the contract names the arguments
+        options: msgspec.Struct,
+        tables: Sequence[TableNeed],
+    ) -> list[Grant]:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return grants(options, tables)
+
+    def compare_grants(
+        self,
+        identity: Identity,  # noqa: ARG002 - the contract names the arguments
+        options: msgspec.Struct,
+        tables: Sequence[TableNeed],
+    ) -> GrantDifference:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return compare(options, tables)
 
 
 adapter = MySqlAdapter()

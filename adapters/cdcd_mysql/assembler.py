@@ -109,7 +109,8 @@ class Assembler:
         self._is_decided = True
         self._moved = False
         self._shapes: dict[bytes, Shape | None] = {}
-        self._timestamp = 0
+        self._timestamp = self.written_at = 0
+        """`written_at`: when the last transaction that was read was written, in seconds by the server's clock; 0: not known."""
         self._server_id = 0
         self._handlers = self._starting_handlers() if self._expected and start.mark_size else self._running_handlers()
 
@@ -357,6 +358,7 @@ class Assembler:
         if self._recalls and not self.is_read:
             raise refusals.other_prepared(str(self._log))
         self._log.end_group(self._gtid)
+        self.written_at = timestamp
         self._gtid = None
         self._in_group = self._has_begun = False
         if self._out.has_rows:

@@ -31,8 +31,9 @@ _UNAVAILABLE: Final = frozenset(
         *(1290, 1792, 1836, 1047, 1969, 3024, 3100),  # read-only, not ready, statement timeout
     }
 )
+_GRANTS: Final = "'cdcd grants SYSTEM --diff' prints what the account lacks"
 _NOT_READY: Final[Mapping[int, tuple[str, str]]] = {
-    1044: ("access", "grant the user its privileges on the database"),
+    1044: ("access", _GRANTS),
     1045: ("access", "check user and password"),
     1049: ("no-database", "create the database, or correct `database` in the configuration"),
     1054: ("column-missing", "the table was changed: correct the configuration, then start again"),
@@ -40,12 +41,12 @@ _NOT_READY: Final[Mapping[int, tuple[str, str]]] = {
     1129: ("access", "FLUSH HOSTS on the server"),
     1130: ("access", "create the user for the host that cdcd connects from"),
     1136: ("column-missing", "the table was changed: start again"),
-    1142: ("access", "grant the user its privileges on the table"),
-    1143: ("access", "grant the user its privileges on the columns"),
+    1142: ("access", _GRANTS),
+    1143: ("access", _GRANTS),
     1146: ("table-missing", "create the table, or correct the configuration"),
-    1227: ("access", "run `cdcd check`: it says which privilege is missing"),
+    1227: ("access", _GRANTS),
     1251: ("access", "give the user an authentication plugin that PyMySQL knows"),
-    1370: ("access", "grant the user its privileges"),
+    1370: ("access", _GRANTS),
     1381: ("no-binlog", "start the server with log_bin"),
     1665: ("binlog-format", "SET GLOBAL binlog_format = 'ROW'"),
     1698: ("access", "check user and password"),

@@ -12,7 +12,7 @@ from typing import Final
 from cdcd.adapter import Finding, Identity, TableNeed
 from cdcd.errors import NotReady
 from cdcd_mysql.options import Options
-from cdcd_mysql.preflight_context import CheckContext
+from cdcd_mysql.preflight_context import CheckContext, encryption_findings
 from cdcd_mysql.preflight_log import check_clock, check_log, check_replication, check_retention
 from cdcd_mysql.preflight_privileges import check_source_privileges, check_target_privileges
 from cdcd_mysql.preflight_tables import (
@@ -36,6 +36,7 @@ def check_source(
     captured = [need for need in tables if need.captured]
     findings = [
         *_version(context),
+        *encryption_findings(identity, options),
         *check_log(context, captured),
         *check_retention(context),
         *check_replication(context),
@@ -60,6 +61,7 @@ def check_target(
     looked_up = [need for need in tables if not need.written and not need.captured]
     findings = [
         *_version(context),
+        *encryption_findings(identity, options),
         *_writable_server(context),
         *check_target_privileges(context, [*written, *looked_up]),
         *check_checkpoint_table(context),

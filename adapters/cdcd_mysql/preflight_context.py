@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cdcd.adapter import Finding, Identity, TableNeed
@@ -49,6 +49,17 @@ class CheckContext:
             return self.session.rows(sql, "look at the server")
         except NeedsOperator:
             return ()
+
+
+def encryption_findings(identity: Identity, options: Options) -> Iterator[Finding]:
+    """Whoever stands in the server's place reads and changes everything."""
+    if not options.is_local and not options.verifies:
+        yield Finding(
+            "warning", "tls-unverified", identity.system, "tls",
+            f"tls is {options.tls}: nothing proves that it is the server that answers",
+            f'set tls = "verify-full" in [systems.{identity.system}],'
+            " with tls-ca where its certificate is of an authority of your own",
+        )  # fmt: skip
 
 
 def _read_settings(session: Session) -> Mapping[str, str]:

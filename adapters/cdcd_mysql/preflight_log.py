@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from cdcd.adapter import Finding, TableNeed
+from cdcd_mysql.keeping import DAY_SECONDS, limits
 from cdcd_mysql.preflight_context import CheckContext
 
 _CLOCK_OFFSET_SECONDS_MAX: Final = 2.0
-_DAY_SECONDS: Final = 86_400
 _FILTERS: Final = ("binlog_do_db", "binlog_ignore_db")
 
 
@@ -110,20 +110,18 @@ def _filters(context: CheckContext, tables: Iterable[TableNeed]) -> Iterator[Fin
 def check_retention(context: CheckContext) -> Iterator[Finding]:
     """Whether the log reaches back as far as the configured outage."""
     have, outage_seconds = context.settings, context.options.outage_seconds
-    seconds = int(have.get("binlog_expire_logs_seconds", "0"))
-    if not seconds:
-        seconds = int(float(have.get("expire_logs_days", "0")) * _DAY_SECONDS)
-    purges = have.get("binlog_expire_logs_auto_purge", "ON") == "ON"
-    if purges and 0 < seconds < outage_seconds:
+    limit = limits(have)
+    seconds = limit.keep_seconds
+    if 0 < seconds < outage_seconds:
         name = "binlog_expire_logs_seconds" if "binlog_expire_logs_seconds" in have else "expire_logs_days"
-        value = math.ceil(outage_seconds if name.endswith("seconds") else outage_seconds / _DAY_SECONDS)
+        value = math.ceil(outage_seconds if name.endswith("seconds") else outage_seconds / DAY_SECONDS)
         yield context.error(
             "binlog-expiry", name,
             f"the log is kept for {_hours(seconds)}, but an outage may last {_hours(outage_seconds)} (outage)",
             f"SET GLOBAL {name} = {value}; and the same in the server's configuration;"
             f" or a shorter outage in [systems.{context.identity.system}]",
         )  # fmt: skip
-    if int(have.get("max_binlog_total_size", "0")):
+    if limit.size_bytes_max:
         yield context.warning(
             "binlog-size", "max_binlog_total_size", "the log is kept by size: how long it reaches back is not known",
             "SET GLOBAL max_binlog_total_size = 0; or SET GLOBAL slave_connections_needed_for_purge = 1 and give it room",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cdcd.adapter import Finding, TableNeed
@@ -11,12 +11,25 @@ from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE
 from cdcd_mysql.captured import TableName
 from cdcd_mysql.preflight_context import CheckContext
 from cdcd_mysql.schema import read_table
+from cdcd_mysql.session import Server, Session
 from cdcd_mysql.snapshot import BARRIER_TABLE
-from cdcd_mysql.statements import quote_name, quote_table, quote_text
+from cdcd_mysql.statements import quote_names, quote_table, quote_text
 
-_LINE: Final = re.compile(r"(?P<verb>GRANT|REVOKE) (?P<what>.+?) ON (?:TABLE )?(?P<on>.+?) (?:TO|FROM) ", re.IGNORECASE)
-_PRIVILEGE: Final = re.compile(r"\s*(?P<name>[A-Za-z_ ]+?)\s*(?:\((?P<columns>[^)]*)\))?\s*(?:,|$)")
-_ALL: Final = frozenset({"ALL PRIVILEGES", "ALL"})
+_NAME: Final = r"`(?:[^`]|``)*`"
+_LINE: Final = re.compile(
+    rf"(?P<verb>GRANT|REVOKE) (?P<what>(?:[^`]|{_NAME})+?)"
+    rf" ON (?:TABLE )?(?P<on>(?:\*|{_NAME})\.(?:\*|{_NAME})) (?:TO|FROM) ",
+    re.IGNORECASE | re.DOTALL,
+)
+_PRIVILEGE: Final = re.compile(
+    rf"\s*(?P<name>[A-Za-z_ ]+?)\s*(?:\((?P<columns>(?:[^)`]|{_NAME})*)\))?\s*(?:,|$)", re.DOTALL
+)
+_COLUMN: Final = re.compile(rf"{_NAME}|[^\s,`]+", re.DOTALL)
+_OBJECT: Final = re.compile(rf"(\*|{_NAME})\.(\*|{_NAME})", re.DOTALL)
+_DOING: Final = "read our privileges"
+_GRANT_OPTION: Final = re.compile(r" WITH (?:ADMIN|.*?\bGRANT) OPTION\b[^'`]*$")
+_ROLES: Final = re.compile(r"GRANT ((?:`(?:[^`]|``)*`(?:@`(?:[^`]|``)*`)?(?:, )?)+) TO ")
+ALL: Final = frozenset({"ALL PRIVILEGES", "ALL"})
 
 
 class Grant(NamedTuple):
@@ -29,10 +42,18 @@ class Grant(NamedTuple):
 
 
 class Grants:
-    """What the account may do, as the lines of SHOW GRANTS say it."""
+    """What the account may do, as the lines of SHOW GRANTS say it. `grants_on`: it may give rights to others."""
 
     def __init__(self, lines: Iterable[str]) -> None:
+        lines = list(lines)
         self._grants = [grant for line in lines for grant in _parse(line)]
+        self.grants_on = any(_GRANT_OPTION.search(line) for line in lines)
+        self.roles = tuple(role for line in lines if (found := _ROLES.match(line)) for role in found[1].split(", "))
+
+    @property
+    def all(self) -> Sequence[Grant]:
+        """Every privilege on every object."""
+        return self._grants
 
     def allows(self, privileges: Iterable[str], name: TableName | None, columns: Collection[str] = ()) -> bool:
         """Whether any of `privileges` (synonyms) is given on the table, or globally where there is none.
@@ -40,7 +61,7 @@ class Grants:
         A grant on columns counts where `columns` says which are needed and it has them all. A partial revoke
         (MySQL's partial_revokes) takes a database out of a global grant.
         """
-        wanted = {*_ALL, *privileges}
+        wanted = {*ALL, *privileges}
         fitting = [grant for grant in self._grants if grant.privilege in wanted and _covers(grant.on, name)]
         if any(grant.is_revoked for grant in fitting):
             fitting = [grant for grant in fitting if grant.on != "*.*" and not grant.is_revoked]
@@ -52,23 +73,28 @@ def _parse(line: str) -> Iterator[Grant]:
     if match is None:
         return
     for privilege in _PRIVILEGE.finditer(match["what"]):
-        columns = frozenset(part.strip().strip("`") for part in (privilege["columns"] or "").split(",")) - {""}
+        columns = frozenset(map(_plain, _COLUMN.findall(privilege["columns"] or "")))
         yield Grant(privilege["name"].upper(), match["on"], columns, match["verb"].upper() == "REVOKE")
+
+
+def _plain(name: str) -> str:
+    return name[1:-1].replace("``", "`") if name.startswith("`") else name
 
 
 def _covers(on: str, name: TableName | None) -> bool:
     """Whether the object of a grant includes a table: `shop`.*, or with wildcards that a backslash escapes."""
     if on == "*.*":
         return True
-    database, _, table = on.partition(".")
-    if name is None:
+    found = _OBJECT.fullmatch(on)
+    if name is None or found is None:
         return False
-    database = database.strip("`").replace("``", "`")
+    database, table = _plain(found[1]), found[2]
+    if table != "*":
+        return (database, _plain(table)) == (name.database, name.table)
     parts = re.split(r"(\\.|%|_)", database)
     wild = {"%": ".*", "_": "."}
     pattern = "".join(wild.get(part) or re.escape(part[-1] if part.startswith("\\") else part) for part in parts)
-    is_database = re.fullmatch(pattern, name.database, re.DOTALL) is not None
-    return is_database and table in ("*", quote_name(name.table))
+    return re.fullmatch(pattern, name.database, re.DOTALL) is not None
 
 
 class _Account(NamedTuple):
@@ -97,16 +123,24 @@ class _Account(NamedTuple):
         yield from self.missing(lacking, quote_table(name))
 
 
-def _account(context: CheckContext) -> _Account:
-    """Our account, with its grants and those of its active roles."""
-    session, doing = context.session, "read our privileges"
-    user, _, host = str(session.rows("SELECT CURRENT_USER()", doing)[0][0]).rpartition("@")
+def own_account(session: Session) -> str:
+    """The account that we are to the server, as GRANT names it."""
+    user, _, host = str(session.rows("SELECT CURRENT_USER()", _DOING)[0][0]).rpartition("@")
+    return f"{quote_text(user)}@{quote_text(host)}"
+
+
+def own_grants(session: Session, server: Server) -> Grants:
+    """Our account's grants, and those of its active roles."""
     sql = "SHOW GRANTS"
-    if not context.server.is_mariadb:
-        roles = str(session.rows("SELECT CURRENT_ROLE()", doing)[0][0])
+    if not server.is_mariadb:
+        roles = str(session.rows("SELECT CURRENT_ROLE()", _DOING)[0][0])
         sql = sql if roles == "NONE" else f"SHOW GRANTS FOR CURRENT_USER() USING {roles}"
-    rows = session.rows(sql, doing)
-    return _Account(context, Grants(str(row[0]) for row in rows), f"{quote_text(user)}@{quote_text(host)}")
+    return Grants(str(row[0]) for row in session.rows(sql, _DOING))
+
+
+def _account(context: CheckContext) -> _Account:
+    session = context.session
+    return _Account(context, own_grants(session, context.server), own_account(session))
 
 
 def check_source_privileges(context: CheckContext, tables: Sequence[TableNeed]) -> Iterator[Finding]:
@@ -122,7 +156,8 @@ def check_source_privileges(context: CheckContext, tables: Sequence[TableNeed]) 
         if name.table != XREF_TABLE:
             yield from account.missing(account.lacking(name, ("SELECT",)), quote_table(name))
     if not context.server.has_gtids:
-        yield from account.own_table(TableName(context.options.database, BARRIER_TABLE), ("INSERT", "UPDATE"))
+        barrier = TableName(context.options.database, BARRIER_TABLE)
+        yield from account.own_table(barrier, ("SELECT", "INSERT", "UPDATE"))
 
 
 def check_target_privileges(context: CheckContext, tables: Sequence[TableNeed]) -> Iterator[Finding]:
@@ -131,12 +166,26 @@ def check_target_privileges(context: CheckContext, tables: Sequence[TableNeed]) 
     checkpoint = TableName(context.options.database, CHECKPOINT_TABLE)
     yield from account.own_table(checkpoint, ("SELECT", "INSERT", "UPDATE"))
     for need in tables:
-        name, columns = context.name(need), {*need.key, *need.columns} if need.columns else ()
+        name = context.name(need)
         if name.table == XREF_TABLE:
             yield from account.own_table(name, ("SELECT", "INSERT", "UPDATE", "DELETE"))
             continue
-        if not need.written:
-            yield from account.missing(account.lacking(name, ("SELECT",), columns), quote_table(name))
-            continue
-        lacking = account.lacking(name, ("SELECT", "INSERT", "UPDATE", "DELETE"), columns)
-        yield from account.missing(lacking, quote_table(name))
+        columns = _columns_by_privilege(need)
+        lacking = [privilege for privilege, some in columns.items() if account.lacking(name, (privilege,), some)]
+        written = {"INSERT": need.inserted, "UPDATE": need.updated}
+        yield from account.missing(
+            [f"{one} ({quote_names(written[one])})" if written.get(one) else one for one in lacking], quote_table(name)
+        )
+
+
+def _columns_by_privilege(need: TableNeed) -> Mapping[str, Collection[str]]:
+    """On which columns each privilege is needed; on the table where there are none."""
+    named = {*need.key, *need.columns} if need.columns else ()
+    if not need.written:
+        return {"SELECT": named}
+    found: dict[str, Collection[str]] = {
+        "SELECT": () if need.captured else named,
+        "INSERT": need.inserted or named,
+        "UPDATE": need.updated or named,
+    }
+    return {**found, "DELETE": ()} if need.deleted else found

@@ -9,8 +9,9 @@ from typing import Any, Final
 from cdcd.adapter import Finding, TableNeed
 from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE
 from cdcd_mysql.captured import TableName
+from cdcd_mysql.definition import foreign_keys
 from cdcd_mysql.preflight_context import CheckContext
-from cdcd_mysql.schema import LiveColumn, LiveTable, read_table
+from cdcd_mysql.schema import LiveColumn, LiveTable, definition_of, read_table
 from cdcd_mysql.statements import quote_name, quote_table, quote_text
 
 _CASCADING: Final = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -177,19 +178,36 @@ class ForeignKey:
 
 
 def _foreign_keys(context: CheckContext, children: Iterable[TableName]) -> Iterator[ForeignKey]:
-    actions = ", ".join(map(quote_text, _CASCADING))
     for child in children:
-        rows = context.session.rows(
-            "SELECT c.constraint_name, k.referenced_table_schema, k.referenced_table_name, c.delete_rule, c.update_rule,"
-            " k.column_name, k.referenced_column_name FROM information_schema.referential_constraints c"
-            " JOIN information_schema.key_column_usage k ON k.constraint_schema = c.constraint_schema"
-            " AND k.constraint_name = c.constraint_name AND k.table_name = c.table_name"
-            f" WHERE c.constraint_schema = {quote_text(child.database)} AND c.table_name = {quote_text(child.table)}"
-            f" AND (c.delete_rule IN ({actions}) OR c.update_rule IN ({actions})) ORDER BY 1, k.ordinal_position",
-            f"list foreign keys of table {child.table}",
-        )
-        for name in dict.fromkeys(row[0] for row in rows):
-            yield ForeignKey(child, [row for row in rows if row[0] == name])
+        found = _defined_keys(context, child) if context.server.is_mariadb else _listed_keys(context, child)
+        for key in found:
+            if key.on_delete in _CASCADING or key.on_update in _CASCADING:
+                yield key
+
+
+def _defined_keys(context: CheckContext, child: TableName) -> Iterator[ForeignKey]:
+    """MariaDB lists their actions only for accounts that may write to the table (`definition`)."""
+    table = read_table(context.session, context.server, child.table, child.database)
+    for key in foreign_keys(definition_of(context.session, child)) if table is not None and table.is_base else ():
+        rows = [
+            (key.name, key.parent_database or child.database, key.parent_table, key.on_delete, key.on_update, *pair)
+            for pair in key.pairs
+        ]
+        yield ForeignKey(child, rows)
+
+
+def _listed_keys(context: CheckContext, child: TableName) -> Iterator[ForeignKey]:
+    rows = context.session.rows(
+        "SELECT c.constraint_name, k.referenced_table_schema, k.referenced_table_name, c.delete_rule, c.update_rule,"
+        " k.column_name, k.referenced_column_name FROM information_schema.referential_constraints c"
+        " JOIN information_schema.key_column_usage k ON k.constraint_schema = c.constraint_schema"
+        " AND k.constraint_name = c.constraint_name AND k.table_name = c.table_name"
+        f" WHERE c.constraint_schema = {quote_text(child.database)} AND c.table_name = {quote_text(child.table)}"
+        " ORDER BY 1, k.ordinal_position",
+        f"list foreign keys of table {child.table}",
+    )
+    for name in dict.fromkeys(row[0] for row in rows):
+        yield ForeignKey(child, [row for row in rows if row[0] == name])
 
 
 # ---- written -------------------------------------------------------------------------------------------------------

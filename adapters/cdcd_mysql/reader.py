@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
+from cdcd.adapter import RowFilter
 from cdcd.errors import NotReady, Refused
 from cdcd.model import Row, Value
 from cdcd.reader import ForeignKey, TableFacts
@@ -14,6 +16,7 @@ from cdcd_mysql.options import Options
 from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveColumn, LiveTable, read_table
 from cdcd_mysql.session import Server, Session, inspect, read_only_session
+from cdcd_mysql.snapshot import ChunkRequest, chunk_sql
 from cdcd_mysql.statements import key_condition, quote_name, quote_table, quote_text, select_sql
 
 _KEYS_MAX: Final = 1000
@@ -82,6 +85,17 @@ class MySqlReader:
         listed = ", ".join(map(select_expression, columns))
         ordered = f" ORDER BY {order}" if order else ""
         return self._rows(f"SELECT {listed} FROM {quote_table(live.name)}{ordered} LIMIT {row_limit:d}", live, columns)
+
+    def page(
+        self, table: str, columns: Sequence[str], after: Sequence[object] | None, row_limit: int, *, where: str = ""
+    ) -> list[Row]:
+        """See the contract."""
+        live, picked = self._columns(table, columns)
+        last_key: Row | None = None if after is None else list(after)  # type: ignore[arg-type]
+        request = ChunkRequest(live, last_key, row_limit, RowFilter(where=where) if where else None)
+        session = self._reader()
+        with translated(f"read rows of table {live.spelled}"), filtering(table) if where else nullcontext():
+            return convert_rows(picked, session.run(chunk_sql(request, picked)).rows)
 
     def read_rows(
         self, table: str, columns: Sequence[str], key: Sequence[str], keys: Sequence[Sequence[object]]

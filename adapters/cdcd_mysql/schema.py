@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,8 +11,9 @@ import msgspec
 from cdcd.model import ColumnShape, TableShape
 from cdcd_mysql.captured import TableName, table_name
 from cdcd_mysql.charsets import Charset, charset
+from cdcd_mysql.definition import json_columns
 from cdcd_mysql.session import Server, Session
-from cdcd_mysql.statements import quote_text
+from cdcd_mysql.statements import quote_table, quote_text
 from cdcd_mysql.types import (
     BINARY_JSON,
     DATE,
@@ -57,12 +58,18 @@ _KEYS_SQL: Final = """
 SELECT index_name AS name, {column} AS column_name, sub_part AS prefix
   FROM information_schema.statistics
  WHERE table_schema = {database} AND table_name = {table} AND non_unique = 0 ORDER BY index_name, seq_in_index"""
-_JSON_CHECKS_SQL: Final = """
-SELECT constraint_name AS name, check_clause AS clause FROM information_schema.check_constraints
- WHERE constraint_schema = {database} AND table_name = {table}"""
 _TABLE_SQL: Final = """
 SELECT engine AS engine, table_type AS kind FROM information_schema.tables
  WHERE table_schema = {database} AND table_name = {table}"""
+_MAY_SEE_TRIGGERS_SQL: Final = """
+SELECT EXISTS (SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER' AND grantee = me.grantee)
+    OR EXISTS (SELECT 1 FROM information_schema.schema_privileges
+               WHERE privilege_type = 'TRIGGER' AND table_schema = {database} AND grantee = me.grantee)
+    OR EXISTS (SELECT 1 FROM information_schema.table_privileges
+               WHERE privilege_type = 'TRIGGER' AND table_schema = {database} AND table_name = {table} AND grantee = me.grantee)
+    AS may
+  FROM (SELECT CONCAT("'", SUBSTRING_INDEX(CURRENT_USER(), '@', 1), "'@'", SUBSTRING_INDEX(CURRENT_USER(), '@', -1), "'")
+        AS grantee) AS me"""
 _TRIGGERS_SQL: Final = """
 SELECT count(*) AS count FROM information_schema.triggers
  WHERE event_object_schema = {database} AND event_object_table = {table} AND event_manipulation = 'INSERT'"""
@@ -99,6 +106,8 @@ class LiveColumn(msgspec.Struct, frozen=True):
 
 class LiveTable(msgspec.Struct, frozen=True):
     """A table. `unique_keys` are those over whole columns, the primary key first. `kind` is information_schema's table_type.
+
+    `has_insert_trigger`, too, where MySQL does not show them to us (it does with TRIGGER): there may be one.
 
     `has_partial_unique_key` says that there are others, over prefixes or expressions. `primary_key` is in key order.
     """
@@ -151,8 +160,9 @@ def read_table(session: Session, server: Server, spelled: str, database: str) ->
     table = ask(_TABLE_SQL)
     if not table:
         return None
-    checks = ask(_JSON_CHECKS_SQL) if server.is_mariadb else []
-    columns = tuple(_column(row, checks, server) for row in ask(_COLUMNS_SQL))
+    is_base = table[0]["kind"] == "BASE TABLE"
+    json = json_columns(definition_of(session, name)) if server.is_mariadb and is_base else frozenset()
+    columns = tuple(_column(row, json, server) for row in ask(_COLUMNS_SQL))
     expression = "NULL" if server.is_mariadb or server.version < (8, 0, 13) else "expression"
     keys, has_partial = _keys(ask(_KEYS_SQL, column=f"IF({expression} IS NULL, column_name, NULL)"))
     return LiveTable(
@@ -164,8 +174,13 @@ def read_table(session: Session, server: Server, spelled: str, database: str) ->
         keys.get("PRIMARY", ()),
         tuple(sorted(keys.values(), key=lambda key: key != keys.get("PRIMARY"))),
         has_partial,
-        bool(ask(_TRIGGERS_SQL)[0]["count"]),
+        bool(ask(_TRIGGERS_SQL)[0]["count"]) or (not server.is_mariadb and not ask(_MAY_SEE_TRIGGERS_SQL)[0]["may"]),
     )
+
+
+def definition_of(session: Session, name: TableName) -> str:
+    """The statement that makes a table as it is, which every account may see that may read it."""
+    return str(session.rows(f"SHOW CREATE TABLE {quote_table(name)}", f"describe table {name.table}")[0][1])
 
 
 def read_tables(session: Session, server: Server, spelled: Iterable[str], database: str) -> dict[str, LiveTable]:
@@ -174,11 +189,9 @@ def read_tables(session: Session, server: Server, spelled: Iterable[str], databa
     return {name: table for name, table in found.items() if table is not None}
 
 
-def _column(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], server: Server) -> LiveColumn:
+def _column(row: Mapping[str, Any], json: frozenset[str], server: Server) -> LiveColumn:
     column_type, extra = row["column_type"].lower(), row["extra"].lower()
-    is_json = row["data_type"] == "longtext" and any(
-        check["name"] == row["name"] and "json_valid" in check["clause"].lower() for check in checks
-    )
+    is_json = row["data_type"] == "longtext" and row["name"] in json
     data_type = "json" if is_json else row["data_type"].lower()
     labels = tuple(_ESCAPED.sub(_unescaped, label) for label in _LABEL.findall(row["column_type"]))
     found = _charset(data_type, row["charset"])

@@ -18,6 +18,7 @@ from pymysql.converters import encoders
 from pymysql.cursors import Cursor
 
 from cdcd.errors import NotReady
+from cdcd_mysql import passwords
 from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
 
@@ -52,7 +53,7 @@ class Session:
             self._set({"time_zone": "'+00:00'", "sql_mode": f"'{SQL_MODE}'", **(settings or {})})
 
     def _set(self, settings: Mapping[str, str]) -> None:
-        values = {"wait_timeout": str(_WAIT_TIMEOUT_SECONDS), **settings}
+        values = {"wait_timeout": str(_WAIT_TIMEOUT_SECONDS), "sql_quote_show_create": "1", **settings}
         with self.connection.cursor() as cursor:
             cursor.execute("SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items()))
 
@@ -126,6 +127,7 @@ def connect(options: Options, *, raw: bool = False) -> Connection[Cursor]:
             read_timeout=options.timeout_seconds,
             write_timeout=options.timeout_seconds,
             program_name="cdcd",
+            auth_plugin_map=passwords.plugins(options),
             **arguments,
         )
     except RuntimeError as error:  # PyMySQL's way to say that a password cannot be sent without TLS

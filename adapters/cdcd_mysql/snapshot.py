@@ -40,6 +40,10 @@ from cdcd_mysql.session import Server, Session, read_only_session
 from cdcd_mysql.statements import greater_than, key_condition, quote_name, quote_table, quote_text
 
 BARRIER_TABLE: Final = "cdcd_barrier"
+CREATE_BARRIER_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
+  name VARCHAR(160) NOT NULL PRIMARY KEY,
+  crossed BIGINT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"""
 _END: Final = "\n"
 """Before the closing bracket: a condition may end in a comment."""
 _NO_SUCH_TABLE: Final = 1146
@@ -148,10 +152,7 @@ class ChunkReader:
             f" WHERE table_schema = {quote_text(self._options.database)} AND table_name = '{BARRIER_TABLE}'"
         ).rows[0][0]
         if count == b"0":
-            session.run(
-                f"CREATE TABLE IF NOT EXISTS {table} (name VARCHAR(160) NOT NULL PRIMARY KEY,"
-                " crossed BIGINT NOT NULL) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"
-            )
+            session.run(CREATE_BARRIER_SQL.format(table=table))
         name = quote_text(f"{self._identity.daemon}/{self._identity.system}")
         session.run(f"INSERT INTO {table} VALUES ({name}, 1) ON DUPLICATE KEY UPDATE crossed = crossed + 1")
 
@@ -185,8 +186,8 @@ def _taken(request: ChunkRequest, rows: list[Row], place: Place, *, is_exact: bo
     return TakenChunk(Rows(relation, Op.READ, rows), last_key, place, done=done, is_exact=is_exact)
 
 
-def chunk_sql(request: ChunkRequest) -> str:
-    """The query of a chunk: the next rows in the order of the primary key."""
+def chunk_sql(request: ChunkRequest, columns: Sequence[LiveColumn] = ()) -> str:
+    """The query of a chunk: the next rows in the order of the primary key, with all columns or only some."""
     table = request.table
     key = [column for name in table.primary_key if (column := table.column(name)) is not None]
     if not key or not table.is_base:
@@ -197,7 +198,7 @@ def chunk_sql(request: ChunkRequest) -> str:
             code="no-primary-key",
         )
     expressions = [_key_expression(column) for column in key]
-    sql = f"SELECT {', '.join(map(select_expression, table.columns))} FROM {quote_table(table.name)}"
+    sql = f"SELECT {', '.join(map(select_expression, columns or table.columns))} FROM {quote_table(table.name)}"
     conditions: list[str] = []
     if request.after_key is not None:
         literals = [_key_literal(column, value) for column, value in zip(key, request.after_key, strict=True)]

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from cdcd.adapter import Finding, Identity, RowFilter, SourceStatus, TableNeed
+from cdcd.adapter import Finding, Identity, LogKeeping, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import CdcdError, NotReady, PositionLost, Unavailable
 from cdcd.model import Event, Row
 from cdcd_mysql import preflight
@@ -19,6 +19,7 @@ from cdcd_mysql.assembler import Assembler
 from cdcd_mysql.captured import CapturedTables, ServerCharsets, table_name
 from cdcd_mysql.dump import DumpRequest
 from cdcd_mysql.errors import translated
+from cdcd_mysql.keeping import Reading, bytes_after, look, read_files
 from cdcd_mysql.options import Options
 from cdcd_mysql.own_tables import create_xref_tables
 from cdcd_mysql.positions import (
@@ -77,12 +78,21 @@ class MySqlSource:
         """See the contract. `retained_bytes` is what the server's log holds from the confirmed position on."""
         session, server = self._connected()
         self._watch.look(session, server)
-        rows = session.rows("SHOW BINARY LOGS", "list the server's log files")
-        files = [(str(name), int(size)) for name, size, *_ in rows]
+        files = read_files(session)
         read, kept = self._assembler and self._assembler.position, self._confirmed
         head, size = files[-1]
-        lag_bytes = _bytes_after(files, read) if read else 0
-        return SourceStatus(f"{head}:{size}", lag_bytes, _bytes_after(files, kept) if kept else lag_bytes)
+        lag_bytes = bytes_after(files, read) if read else 0
+        silent_seconds = 0.0 if self._stream is None else self._stream.silent_seconds
+        retained_bytes = bytes_after(files, kept) if kept else lag_bytes
+        return SourceStatus(f"{head}:{size}", lag_bytes, retained_bytes, silent_seconds)
+
+    def log_keeping(self) -> LogKeeping:
+        """See the contract."""
+        session, _ = self._connected()
+        reading = None if self._confirmed is None else Reading(self._confirmed)
+        if self._assembler is not None:
+            reading = Reading(self._assembler.position, self._assembler.written_at)
+        return look(session, reading)
 
     def _connected(self) -> tuple[Session, Server]:
         if self._session is None:
@@ -101,9 +111,8 @@ class MySqlSource:
             create_xref_tables(session, self._tables, self._options.database)
         if after is None:
             return self._start_now(session, server)
-        position = parse_position(after)
+        position = self._confirmed = parse_position(after)
         self._resume(session, server, position)
-        self._confirmed = position
         return after
 
     def earliest(self) -> str | None:
@@ -189,7 +198,7 @@ class MySqlSource:
 
     def _was_just_purged(self, session: Session, server: Server, position: LogPosition) -> bool:
         """Whether the position's file is gone but nothing after the position: it was at that file's end."""
-        files = [str(row[0]) for row in session.rows("SHOW BINARY LOGS", "list the server's log files")]
+        files = [name for name, _ in read_files(session)]
         if position.file in files or place_of(files[0], 0) < position.place:
             return False
         if not server.is_mariadb:
@@ -464,13 +473,6 @@ def _collations(session: Session, server: Server) -> dict[int, str]:
         sql = "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability"
     rows = session.rows(sql, "list the server's collations")
     return {int(number): str(name) for number, name in rows if number and name}
-
-
-def _bytes_after(files: Sequence[tuple[str, int]], position: LogPosition) -> int:
-    """How much log there is after a position."""
-    later = sum(size for name, size in files if place_of(name, 0) > (position.place[0], 0))
-    own = next((size for name, size in files if name == position.file), position.offset)
-    return later + max(0, own - position.offset)
 
 
 def _undecided(count: int) -> NotReady:

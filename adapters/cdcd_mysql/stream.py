@@ -50,6 +50,11 @@ class BinlogStream:
         """The socket's descriptor."""
         return self._socket.fileno()
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago anything came."""
+        return time.monotonic() - self._heard_at
+
     def feed(self) -> bool:
         """Give the assembler what has arrived, up to a few MiB; return whether there may be more already.
 

@@ -403,8 +403,10 @@ class BatchWriter:
     def _update_row(self, job: Job, number: int, unmatched: list[int]) -> None:
         row, names = job.literals[number], job.names
         sets = [(names[n], self._new_value(job, names[n], row[n])) for n in job.updatable]
-        sets = sets or [(job.write.key[0], row[0])]
-        sql = update_sql(job.table.name, sets, equals(job.write.key, job.key(number)) + self._where(job))
+        condition = equals(job.write.key, job.key(number)) + self._where(job)
+        sql = update_sql(job.table.name, sets, condition)
+        if not sets:  # nothing to change: whether it is there, which the key's column need not be ours to write for
+            sql = f"{select_sql(job.table.name, ['1'], condition)} FOR UPDATE"
 
         def check(result: Result) -> None:
             if result.affected > 1:

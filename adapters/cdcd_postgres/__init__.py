@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cdcd.adapter import Identity, TableNeed
+from cdcd.adapter import Grant, GrantDifference, Identity, TableNeed
 from cdcd.errors import PositionLost
+from cdcd_postgres import granted, session
+from cdcd_postgres.errors import translated
+from cdcd_postgres.grants import grants
 from cdcd_postgres.names import parse_table
 from cdcd_postgres.options import Options
 from cdcd_postgres.reader import PostgresReader
@@ -54,6 +57,23 @@ class PostgresAdapter:
         """See the contract."""
         assert isinstance(options, Options)
         return PostgresReader(identity.system, options)
+
+    def grants(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> list[Grant]:
+        """See the contract."""
+        assert isinstance(options, Options)
+        return grants(identity, options, tables)
+
+    def compare_grants(
+        self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]
+    ) -> GrantDifference:
+        """See the contract."""
+        assert isinstance(options, Options)
+        connection = session.connect_reading(identity.system, options)
+        try:
+            with translated(f"the privileges in system '{identity.system}' could not be read"):
+                return granted.compare(connection, identity, options, tables)
+        finally:
+            session.close(connection)
 
 
 adapter = PostgresAdapter()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
+from msgspec import structs
+from psycopg.conninfo import conninfo_to_dict
+
 from cdcd.adapter import Finding, Identity, TableNeed
 from cdcd.model import XREF_TABLE
-from cdcd_postgres import statements
+from cdcd_postgres import encryption, statements
 from cdcd_postgres.catalog import Catalog, CatalogTable
+from cdcd_postgres.grants import listed
 from cdcd_postgres.names import TableName, parse_table, quote_identifier
 from cdcd_postgres.options import Options
 from cdcd_postgres.publication import Publication, read_publication, repairs
@@ -109,6 +114,7 @@ def check_target(
 
 
 def _check_server(check: _Check) -> None:
+    _check_encryption(check)
     if check.version < VERSION_MIN:
         check.error("version", "server", f"PostgreSQL {check.version // 10_000} is too old", "upgrade to 14 or later")
     if check.standby:
@@ -120,6 +126,20 @@ def _check_server(check: _Check) -> None:
             "the database's encoding is SQL_ASCII: a text that is not UTF-8 would stop capture",
             "move the data to a database with encoding UTF8",
         )
+
+
+def _check_encryption(check: _Check) -> None:
+    """Whoever stands in the server's place reads and changes everything."""
+    given = conninfo_to_dict(check.options.dsn)
+    if encryption.is_local(given, os.environ) or encryption.proves(given, os.environ):
+        return
+    mode = encryption.ssl_mode(given, os.environ)
+    check.warning(
+        "tls-unverified",
+        "dsn",
+        f"sslmode is {mode}: nothing proves that it is the server that answers",
+        "write sslmode=verify-full into the dsn, with sslrootcert=… where the certificate is of an authority of your own",
+    )
 
 
 def _check_logging(check: _Check) -> None:
@@ -321,7 +341,8 @@ def _check_captured(check: _Check, need: TableNeed, table: CatalogTable) -> bool
     for name in sorted(generated & {*need.key, *need.columns}):
         message = f"column {name} of {need.table} is generated: the log does not carry it"
         check.error("generated-column", need.table, message, "capture the columns that it is computed from")
-    _check_readable(check, need, table, "reading the existing rows")
+    whole = structs.replace(need, columns=())  # the log carries rows whole, and so must the copy
+    _check_readable(check, whole, table, "reading the existing rows")
     return True
 
 
@@ -407,16 +428,32 @@ def _check_written(check: _Check, need: TableNeed, table: CatalogTable) -> None:
     for name in sorted(generated & {*need.key, *need.columns}):
         message = f"column {name} of {need.table} is generated: it is never written"
         check.warning("generated-column", need.table, message, "remove the column from the configuration")
-    privileges = ("SELECT", "INSERT", "UPDATE", "DELETE")
-    if missing := _missing_privileges(check, table, privileges, (*need.key, *need.columns)):
+    lacking = dict(_lacking_to_write(check, need, table))
+    if lacking:
         check.error(
             "privilege",
             need.table,
-            f"role {check.role} lacks {', '.join(missing)} on {need.table}",
-            f"GRANT {', '.join(missing)} ON {table.table_name.sql} TO {quote_identifier(check.role)};",
+            f"role {check.role} lacks {', '.join(lacking)} on {need.table}",
+            f"GRANT {', '.join(listed(lacking))} ON {table.table_name.sql} TO {quote_identifier(check.role)};",
         )
     else:
         _check_row_security(check, need, table)
+
+
+def _lacking_to_write(
+    check: _Check, need: TableNeed, table: CatalogTable
+) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    """The privileges that are missing, with the columns that they are needed on where the configuration says."""
+    bound = (*need.key, *need.columns)
+    wanted: dict[str, tuple[str, ...]] = {"SELECT": (), "INSERT": need.inserted, "UPDATE": need.updated}
+    if need.numbered:
+        wanted["INSERT"] = ()  # which column takes the id is the server's to say
+    if need.deleted:
+        wanted["DELETE"] = ()
+    for privilege, columns in wanted.items():
+        suffices = () if privilege == "INSERT" and need.numbered else columns or bound
+        if _missing_privileges(check, table, (privilege,), suffices):
+            yield privilege, columns or None
 
 
 def _missing_privileges(

@@ -26,17 +26,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     dsn: str
+    """A libpq connection string or URI; without the password."""
     password: Secret | None = None
+    """The role's password."""
     slot: SlotName | None = None
+    """The replication slot's name; by default `cdcd_DAEMON_SYSTEM`."""
     publication: str | None = None
+    """The publication's name; by default `cdcd_DAEMON_SYSTEM`. One of another owner is used and never changed."""
     checkpoint_schema: str = DEFAULT_SCHEMA
+    """The schema of `cdcd_checkpoint` and `cdcd_xref`."""
     application_name: str = "cdcd"
+    """How we show up in `pg_stat_activity`."""
     connect_timeout_seconds: Seconds = 10
+    """How long a connection may take to be made."""
     statement_timeout_seconds: Seconds = 60
+    """How long a statement may take."""
     lock_timeout_seconds: Seconds = 10
+    """How long a statement may wait for a lock; then it is tried again."""
     slot_wait_seconds: Seconds = 5
+    """How long to wait for a slot that another connection still uses."""
     silence_seconds: Seconds = 60
+    """How long the server may be silent where it should answer, before it counts as gone."""
     outage: Duration = "3d"
+    """How long cdcd may be away: `check` refuses a server that keeps its log for less."""
 
     @property
     def outage_seconds(self) -> float:

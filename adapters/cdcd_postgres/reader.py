@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 import psycopg
 
+from cdcd.adapter import RowFilter
 from cdcd.errors import NotReady
 from cdcd.model import Row
 from cdcd.reader import ForeignKey, TableFacts
@@ -18,7 +20,7 @@ from cdcd_postgres.names import TableName, parse_table, quote_identifier
 from cdcd_postgres.options import Options
 from cdcd_postgres.rowcode import compile_fetch
 from cdcd_postgres.session import Connection
-from cdcd_postgres.statements import only, select_rows, try_condition
+from cdcd_postgres.statements import only, select_chunk, select_rows, try_condition
 
 _KEYS_MAX: Final = 500
 _ROW_BYTES_GUESS: Final = 100
@@ -82,6 +84,26 @@ class PostgresReader:
                 return first[:row_limit]
             last = self._select(live, columns, row_limit // 2, descending=True)
             return first[: row_limit - len(last)] + last[::-1]
+
+    def page(
+        self, table: str, columns: Sequence[str], after: Sequence[object] | None, row_limit: int, *, where: str = ""
+    ) -> list[Row]:
+        """See the contract."""
+        with translated(f"table {table} could not be read"):
+            live = self._table(table, columns)
+            if not live.primary_key:
+                raise NotReady(
+                    f"table {table} in system '{self._system}' cannot be read in pages",
+                    cause="it has no primary key",
+                    remedy=f"ALTER TABLE {live.table_name.sql} ADD PRIMARY KEY (…)",
+                    code="no-primary-key",
+                )
+            chosen = RowFilter(where=where) if where else None
+            key, is_next = live.primary_key, after is not None
+            sql = select_chunk(live, columns, key, after=is_next, row_limit=row_limit, row_filter=chosen)
+            parameters = [text_of(part) for part in after or ()]  # type: ignore[arg-type]
+            with filtering(table) if where else nullcontext():
+                return self._fetch(sql, parameters, live, columns)
 
     def read_rows(
         self, table: str, columns: Sequence[str], key: Sequence[str], keys: Sequence[Sequence[object]]

@@ -6,12 +6,15 @@ loss of ours. A limit by size is turned into time by the rate at which the serve
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from cdcd.adapter import LogKeeping, SlotState
 from cdcd_postgres.session import Connection
+from cdcd_postgres.slots import Slot, read_slot
 
 _LOOK: Final = """
 SELECT (SELECT setting::bigint * 1048576 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'),
@@ -43,6 +46,66 @@ class Problem(NamedTuple):
     subject: str
     message: str
     remedy: str
+
+
+_KEEPING: Final = """
+SELECT extract(epoch FROM clock_timestamp())::float8,
+  pg_size_bytes(current_setting('max_slot_wal_keep_size')), pg_size_bytes(current_setting('wal_keep_size')),
+  pg_size_bytes(current_setting('wal_segment_size')),
+  extract(epoch FROM coalesce(current_setting('idle_replication_slot_timeout', true), '0')::interval)::float8
+"""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What the server says of a slot's log: its settings (`keep_bytes` -1: any amount), the slot, and its clock."""
+
+    keep_bytes: int
+    keep_always_bytes: int
+    segment_bytes: int
+    idle_seconds: float
+    clock_offset_seconds: float
+    slot: Slot | None
+
+
+def read_kept(connection: Connection, slot: str) -> Kept:
+    """Ask the server."""
+    asked = time.time()
+    row = connection.execute(_KEEPING).fetchone()
+    answered = time.time()
+    assert row is not None
+    server_seconds, keep_bytes, keep_always_bytes, segment_bytes, idle_seconds = row
+    offset_seconds = server_seconds - (asked + answered) / 2
+    return Kept(keep_bytes, keep_always_bytes, segment_bytes, idle_seconds, offset_seconds, read_slot(connection, slot))
+
+
+def log_keeping(found: Kept) -> LogKeeping:
+    """What that means for what was not read. A slot is invalidated for its age only while nobody reads it."""
+    return LogKeeping(
+        slot_state=_slot_state(found.slot),
+        free_ratio=_free_ratio(found),
+        keep_seconds=found.idle_seconds,
+        purge_seconds=found.idle_seconds or None,
+        clock_offset_seconds=found.clock_offset_seconds,
+    )
+
+
+def _slot_state(slot: Slot | None) -> SlotState:
+    if slot is None:
+        return "none"
+    return "lost" if slot.lost else slot.wal_status or "lost"
+
+
+def _free_ratio(found: Kept) -> float | None:
+    """The server keeps whole segments, so that a little more than it promises may be free."""
+    slot = found.slot
+    if slot is None:
+        return None
+    if slot.lost:
+        return 0.0
+    if found.keep_bytes < 0 or slot.safe_wal_size is None:
+        return None
+    kept_bytes = max(found.keep_bytes, found.keep_always_bytes) or found.segment_bytes
+    return min(1.0, max(0.0, slot.safe_wal_size / kept_bytes))
 
 
 def read_retention(connection: Connection) -> Retention:

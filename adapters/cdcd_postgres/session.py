@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from cdcd.errors import CdcdError, ConfigError
+from cdcd_postgres import encryption
 from cdcd_postgres.errors import translated
 from cdcd_postgres.options import Options
 
@@ -186,6 +188,7 @@ def _connect(
         "application_name": options.application_name,
         "connect_timeout": options.connect_timeout_seconds,
         **_NETWORK,
+        **encryption.defaults(given, os.environ, psycopg.pq.version()),
         **given,
         "client_encoding": "UTF8",
         "options": " ".join(

@@ -7,7 +7,7 @@ later): a standby that synchronises slots has it too, and after a promotion read
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import psycopg
@@ -43,7 +43,7 @@ class Slot(msgspec.Struct, frozen=True):
     plugin: str | None
     database: str | None
     active_pid: int | None
-    wal_status: str | None
+    wal_status: Literal["reserved", "extended", "unreserved", "lost"] | None
     restart_lsn: str | None
     confirmed_flush_lsn: str | None
     invalidation: str | None

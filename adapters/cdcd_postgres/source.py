@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-from cdcd.adapter import Finding, Identity, RowFilter, SourceStatus, TableNeed
+from cdcd.adapter import Finding, Identity, LogKeeping, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import NotReady, PositionLost, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Event, Op, Row
 from cdcd_postgres import checks, session, slots, statements
@@ -19,6 +19,7 @@ from cdcd_postgres.position import Log, Position, Replay, format_lsn, parse_lsn,
 from cdcd_postgres.predecessor import end_predecessor
 from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.publication import ensure_publication, read_publication
+from cdcd_postgres.retention import log_keeping, read_kept
 from cdcd_postgres.session import Connection
 from cdcd_postgres.snapshot import ChunkReader, parse_snapshot
 from cdcd_postgres.stream import Stream
@@ -299,7 +300,18 @@ class PostgresSource:
             head, lag_bytes, retained_bytes = row
             self._watch.look_again(self._ordinary(), parse_lsn(head), self._decoder.lsn, self._decoder.truncated)
         self._decoder.truncated.clear()
-        return SourceStatus(head, lag_bytes, retained_bytes)
+        silent_seconds = 0.0 if self._stream is None else self._stream.silent_seconds
+        return SourceStatus(head, lag_bytes, retained_bytes, silent_seconds)
+
+    def log_keeping(self) -> LogKeeping:
+        """See the contract. Besides by size, only a slot that is not read may be invalidated for its age (18 and later)."""
+        connection = self._connection or session.connect_reading(self._system, self._options)
+        try:
+            with translated(f"system '{self._system}' did not tell how long it keeps its log"):
+                return log_keeping(read_kept(connection, self._slot))
+        finally:
+            if connection is not self._connection:
+                session.close(connection)
 
     def reached(self, position: str) -> bool:
         """See the contract. A place is an LSN ("0/16B3748")."""

@@ -39,7 +39,7 @@ FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1
 PUBLICATION_TABLES: Final = """
 SELECT schemaname::text, tablename::text FROM pg_catalog.pg_publication_tables WHERE pubname = $1
 """
-_PUBLISH: Final = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
+PUBLISH: Final = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
 
 BEGIN_CHUNK: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 SNAPSHOT: Final = "SELECT pg_catalog.pg_current_snapshot()::text"
@@ -49,7 +49,7 @@ EMIT_MESSAGE: Final = "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)"
 def create_publication(name: str, tables: Sequence[CatalogTable]) -> str:
     """A publication of exactly `tables`."""
     listed = f" FOR TABLE {_published(tables)}" if tables else ""
-    return f"CREATE PUBLICATION {quote_identifier(name)}{listed} WITH ({_PUBLISH})"
+    return f"CREATE PUBLICATION {quote_identifier(name)}{listed} WITH ({PUBLISH})"
 
 
 def set_publication_tables(name: str, tables: Sequence[CatalogTable]) -> str:
@@ -64,7 +64,7 @@ def add_publication_tables(name: str, tables: Sequence[CatalogTable]) -> str:
 
 def set_publication_options(name: str) -> str:
     """Make a publication carry all operations, those of partitions under their root's name."""
-    return f"ALTER PUBLICATION {quote_identifier(name)} SET ({_PUBLISH})"
+    return f"ALTER PUBLICATION {quote_identifier(name)} SET ({PUBLISH})"
 
 
 def _published(tables: Sequence[CatalogTable]) -> str:
@@ -226,3 +226,11 @@ def holds_checkpoint(table: TableName) -> str:
     """Parameters: daemon, system, lineage, epoch. Whether we are still the writer."""
     return f"""
 SELECT EXISTS (SELECT FROM {table.sql} WHERE daemon = $1 AND system = $2 AND lineage = $3 AND epoch = $4::bigint)"""
+
+
+OTHER_WRITERS: Final = """
+SELECT DISTINCT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""Transactions that have written to some table: they give up this lock after everybody can see what they did."""

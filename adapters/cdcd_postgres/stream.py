@@ -37,6 +37,12 @@ class Stream:
         self._received_lsn = 0
         self._sent_at = time.monotonic()
         self._unanswered_since: float | None = None
+        self._heard_at = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago anything came."""
+        return time.monotonic() - self._heard_at
 
     def identify(self) -> tuple[Log, int]:
         """Which server's log this is, and the end of what is flushed of it."""
@@ -126,6 +132,7 @@ class Stream:
         """A server that does not answer is gone, though its connection may not know yet."""
         if heard:
             self._unanswered_since = None
+            self._heard_at = time.monotonic()
         elif (
             self._unanswered_since is not None and time.monotonic() - self._unanswered_since > self._silence_seconds_max
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn
@@ -29,6 +30,8 @@ STATEMENT_CHARACTERS_MAX: Final = 4 << 20
 PIPELINE_CHARACTERS_MAX: Final = 4 << 20
 """Bounds of what is encoded at once; one row may exceed them. The driver and libpq hold it too, so memory is three times that."""
 _PLANS_MAX: Final = 500
+WRITERS_SECONDS: Final = 0.5
+_WRITERS_LOOK_SECONDS: Final = 0.002
 
 
 class PostgresTarget:
@@ -175,6 +178,7 @@ class PostgresTarget:
             self._write(run, number, plan, write.rows, range(len(write.rows)))
             if write.kind is WriteKind.CLEAR:
                 run.add(plan.statements[0])
+        run.delete_unseen()
         run.add("COMMIT")
         run.flush()
         return run.missing
@@ -275,9 +279,12 @@ def _has_progress(checkpoint: CatalogTable) -> bool:
 
 
 class _Statement(NamedTuple):
+    """`places`: the write and the rows whose places it reports as missing. `deletes`: how many rows it is to delete, and what repeats it."""
+
     sql: str
     parameters: Sequence[str]
-    reports: tuple[int, Sequence[int]] | None
+    places: tuple[int, Sequence[int]] | None = None
+    deletes: tuple[int, str] | None = None
 
 
 class _Run:
@@ -288,11 +295,16 @@ class _Run:
         self._connection = connection
         self._waiting: list[_Statement] = []
         self._character_count = 0
+        self._has_deleted = False
+        self._unseen: list[_Statement] = []
 
-    def add(self, sql: str, parameters: Sequence[str] = (), reports: tuple[int, Sequence[int]] | None = None) -> None:
-        """Send a statement with the next flush; `reports` says to which write and rows its missing places belong."""
-        self._waiting.append(_Statement(sql, parameters, reports))
-        self._character_count += sum(map(len, parameters))
+    def add(self, sql: str, parameters: Sequence[str] = ()) -> None:
+        """Send a statement with the next flush."""
+        self._add(_Statement(sql, parameters))
+
+    def _add(self, statement: _Statement) -> None:
+        self._waiting.append(statement)
+        self._character_count += sum(map(len, statement.parameters))
         if self._character_count > PIPELINE_CHARACTERS_MAX:
             self.flush()
 
@@ -305,16 +317,46 @@ class _Run:
             self.write(number, plan, rows[half:], places[half:])
             return
         parameters += plan.constants
+        reported = (number, places) if plan.reports else None
+        deletes = (len(rows), plan.again) if plan.again else None
+        self._has_deleted = self._has_deleted or deletes is not None
         for sql in plan.statements:
-            self.add(sql, parameters, (number, places) if plan.reports else None)
+            self._add(_Statement(sql, parameters, reported, deletes))
 
     def flush(self) -> None:
         """Send what waits, in one round trip, and look at the results. Raises the error of the first that failed."""
         waiting, self._waiting, self._character_count = self._waiting, [], 0
         for statement, cursor in zip(waiting, self._execute(waiting), strict=True):
-            if statement.reports is not None:
-                number, places = statement.reports
+            if statement.places is not None:
+                number, places = statement.places
                 self.missing += [(number, places[place]) for (place,) in cursor.fetchall()]
+            if statement.deletes is not None and cursor.rowcount < statement.deletes[0]:
+                self._unseen.append(statement)
+
+    def delete_unseen(self) -> None:
+        """Delete once more where fewer rows were found than given, when who writes just now is through.
+
+        The log tells a commit a moment before others see it. A row that somebody has made without the right to may be
+        deleted so early that it is not to be seen yet. Waiting has an end: somebody may write for hours.
+        """
+        if not self._has_deleted:
+            return
+        self.flush()
+        if not self._unseen:
+            return
+        until = time.monotonic() + WRITERS_SECONDS
+        writers = self._writers()
+        while writers and time.monotonic() < until:
+            time.sleep(_WRITERS_LOOK_SECONDS)
+            writers &= self._writers()
+        for _, parameters, _, deletes in self._unseen:
+            assert deletes is not None
+            self.add(deletes[1], parameters)
+
+    def _writers(self) -> set[str]:
+        """Transactions of others that have written to a table of this database and are not over for us."""
+        rows = self._connection.execute(statements.OTHER_WRITERS).fetchall()
+        return {transaction for (transaction,) in rows}
 
     def _execute(self, waiting: Sequence[_Statement]) -> list[psycopg.Cursor[Any]]:
         """An error is kept while the pipeline ends: raised inside it, it would be logged as ignored."""
@@ -323,8 +365,7 @@ class _Run:
         try:
             with self._connection.pipeline():
                 try:
-                    for sql, parameters, _ in waiting:
-                        cursors.append(self._connection.execute(sql, parameters, prepare=True))
+                    cursors += [self._connection.execute(one.sql, one.parameters, prepare=True) for one in waiting]
                 except psycopg.Error as error:
                     failure = error
         except psycopg.Error as error:

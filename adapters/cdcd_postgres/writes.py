@@ -9,7 +9,7 @@ to thousands of rows, and much faster below; they need no privilege, no extra ro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -29,7 +29,7 @@ class WritePlan(msgspec.Struct, frozen=True):
     """How to write: `statements` in order, each with an array parameter for every column in `picked` (None: for all).
 
     If `reports`, the statement returns the places of rows that do not exist. If `singly`, it is run for each row.
-    `constants` are further parameters of every statement.
+    `constants` are further parameters of every statement. `again` deletes what a DELETE has not seen (`_DELETED_AGAIN`).
     """
 
     picked: tuple[int, ...] | None
@@ -37,6 +37,7 @@ class WritePlan(msgspec.Struct, frozen=True):
     reports: bool
     singly: bool = False
     constants: tuple[str, ...] = ()
+    again: str = ""
 
 
 def plan_key(write: TableWrite) -> PlanKey:
@@ -71,6 +72,7 @@ def plan_write(write: TableWrite, table: CatalogTable, casts: Mapping[str, str])
         sql.statements(),
         reports=write.kind is WriteKind.UPDATE,
         constants=tuple(constants_of(write.where)),
+        again=sql.delete_again() if write.kind is WriteKind.DELETE else "",
     )
 
 
@@ -103,6 +105,24 @@ def _rekey(key: Sequence[str], table: CatalogTable, casts: Mapping[str, str]) ->
     )
 
 
+_BEING_CHANGED: Final = (
+    "(t.xmax <> '0'::xid AND"
+    " txid_snapshot_xmax(txid_current_snapshot())"
+    " - ((txid_snapshot_xmax(txid_current_snapshot()) - t.xmax::text::bigint) & 4294967295)"
+    " >= txid_snapshot_xmin(txid_current_snapshot()))"
+)
+"""Whether the transaction that has last changed or locked a row may not be over for our snapshot.
+
+The log tells a commit a moment before others see it. What is decided by it may be delivered while the row still looks as it
+did before, and be equal to that. Such a row is updated nevertheless: so it is waited for, and looked at as it is then. `xmax` has
+no epoch, which the snapshot's limits have. Rows that several have locked at once (a MultiXactId) are not recognised.
+"""
+
+
+_DELETED_AGAIN: Final = "t.xmin <> pg_current_xact_id()::xid"
+"""For a DELETE that is repeated because it found fewer rows than it was given: what our own transaction has written since stays."""
+
+
 class _Sql:
     """Builds the statements of one plan."""
 
@@ -129,18 +149,27 @@ class _Sql:
     def statements(self) -> tuple[str, ...]:
         """The statements in order."""
         if self._kind is WriteKind.DELETE:
-            return (f"DELETE FROM {self._target} USING {self._source()} WHERE {self._matches}",)
+            return (self._delete(),)
         if self._kind is WriteKind.UPDATE:
             return (self._update_and_report(),)
         return self._upsert()
+
+    def _delete(self) -> str:
+        return f"DELETE FROM {self._target} USING {self._source()} WHERE {self._matches}"
+
+    def delete_again(self) -> str:
+        """The DELETE for rows that were not to be seen yet."""
+        return f"{self._delete()} AND {_DELETED_AGAIN}"
 
     def _source(self, *, with_places: bool = False) -> str:
         return _rows([self._casts[column.name] for column in self._columns], with_places=with_places)
 
     def _update(self) -> str:
+        """Rows that would change, and those that somebody else may be changing just now (see `_BEING_CHANGED`)."""
         new = {name: self._new_value(name) for name in self._set}
         sets = ", ".join(f"{quote_identifier(name)} = {value}" for name, value in new.items())
-        return f"UPDATE {self._target} SET {sets} FROM {self._source()} WHERE {self._matches} AND {self._differs(new)}"
+        touched = f"({self._differs(new)} OR {_BEING_CHANGED})"
+        return f"UPDATE {self._target} SET {sets} FROM {self._source()} WHERE {self._matches} AND {touched}"
 
     def _new_value(self, name: str) -> str:
         value = f"s.c{self._numbers[name]}"

@@ -10,6 +10,8 @@ from cdcd.adapter import Finding
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.preflight import Outcome
 
+_OF_GRANTS = frozenset({"privilege", "publication", "access"})
+
 
 @click.command("check")
 @common
@@ -18,14 +20,16 @@ def command(config: Path, as_json: bool) -> None:
 
     Every finding comes with the exact SQL or setting that mends it. Exits with 3 when something must be mended
     before 'cdcd run', or a server could not be asked.
+
+    Examples: cdcd check; cdcd check --config new.toml --json
     """
-    answer("check", as_json, lambda: _check(config))
+    answer("check", as_json, lambda: _check(config), doing="asking the servers")
 
 
 def _check(config: Path) -> Verdict:
     from cdcd import preflight  # noqa: PLC0415 - loads drivers
 
-    outcome = preflight.check(config)
+    outcome = preflight.check(config, only_looks=True)
     result = {"findings": outcome.findings, "unreachable": outcome.unreachable}
     bad = bool(outcome.errors or outcome.unreachable)
     return Verdict(summary(outcome), result, lines(outcome), 3 if bad else 0)
@@ -53,6 +57,8 @@ def lines(outcome: Outcome) -> list[str]:
         found.append(f"unreachable  {name}: {error.what} [{error.code}]")
         found += [f"    cause: {error.cause}"] if error.cause else []
         found += [f"    next:  {error.remedy}"] if error.remedy else []
+    lacking = dict.fromkeys(f.system for f in outcome.errors if f.code in _OF_GRANTS and f.system)
+    found += [f"all that the role in {name} needs: cdcd grants {name}" for name in lacking]
     return found
 
 

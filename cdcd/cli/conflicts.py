@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from cdcd.cli import completing
 from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import CdcdError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cdcd.conflict_list import Shown, Wanted
     from cdcd.conflicts import Conflict
     from cdcd.resolve.plan import Plan
+    from cdcd.sensitive import Masks
     from cdcd.state import State
 
 LIMIT: Final = 50
@@ -44,6 +46,8 @@ def command() -> None:
     they can still be accepted.
 
     Each of the commands takes --config (or CDCD_CONFIG) and --json.
+
+    Examples: cdcd conflicts list; cdcd conflicts show product AB-1
     """
 
 
@@ -52,8 +56,10 @@ def filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option("--kept", is_flag=True, help="Also those that only keep what was lost.")(function)
     function = click.option("--kind", help="Of this kind, as the list shows it.")(function)
     function = click.option("--field", help="About this field.")(function)
-    function = click.option("--system", help="Of changes by this system.")(function)
-    return click.option("--entity", help="Of this entity (order, order.lines).")(function)
+    function = click.option("--system", help="Of changes by this system.", shell_complete=completing.systems)(function)
+    return click.option("--entity", help="Of this entity (order, order.lines).", shell_complete=completing.entities)(
+        function
+    )
 
 
 @command.command("list")
@@ -72,17 +78,28 @@ def list_command(
     config: Path,
     as_json: bool,
 ) -> None:
-    """List conflicts, oldest first. Values are shown by `cdcd conflicts show`."""
-    answer("conflicts list", as_json, lambda: _list(config, (entity, system, field, kind, kept), limit))
+    """List conflicts, oldest first. Values are shown by `cdcd conflicts show`.
+
+    Examples: cdcd conflicts list; cdcd conflicts list --entity product --field price
+    """
+    answer(
+        "conflicts list",
+        as_json,
+        lambda: _list(config, (entity, system, field, kind, kept), limit),
+        doing="reading the state directory",
+    )
 
 
 @command.command("show")
-@click.argument("entity")
+@click.argument("entity", shell_complete=completing.entities)
 @click.argument("key", nargs=-1, required=True)
 @common
 def show_command(entity: str, key: tuple[str, ...], config: Path, as_json: bool) -> None:
-    """Show all conflicts of a record, with both values. KEY may be followed by a FIELD (see `cdcd history`)."""
-    answer("conflicts show", as_json, lambda: _show(config, entity, key))
+    """Show all conflicts of a record, with both values. KEY may be followed by a FIELD (see `cdcd history`).
+
+    Examples: cdcd conflicts show product AB-1
+    """
+    answer("conflicts show", as_json, lambda: _show(config, entity, key), doing="reading the state directory")
 
 
 def _verdict(name: str, text: str) -> None:
@@ -108,9 +125,16 @@ def _verdict(name: str, text: str) -> None:
         answer(f"conflicts {name}", as_json, lambda: _decide(config, name, record, chosen, every, yes, as_json))
 
 
-_verdict("accept", "Take what lost as if its owner had said so: everybody is told, the owner too.")
 _verdict(
-    "reject", "Have the owner's value written back where it lost; a record that may not be there is deleted there."
+    "accept",
+    "Take what lost as if its owner had said so: everybody is told, the owner too.\n\n"
+    "Examples: cdcd conflicts accept product AB-1; cdcd conflicts accept product AB-1 price;"
+    " cdcd conflicts accept --entity product --field price --all",
+)
+_verdict(
+    "reject",
+    "Have the owner's value written back where it lost; a record that may not be there is deleted there.\n\n"
+    "Examples: cdcd conflicts reject product AB-1; cdcd conflicts reject --system shop --all --yes",
 )
 
 _Chosen = tuple[str | None, str | None, str | None, str | None, bool]
@@ -120,18 +144,20 @@ _Chosen = tuple[str | None, str | None, str | None, str | None, bool]
 
 
 @contextmanager
-def _opened(config: Path) -> Iterator[tuple[State, Plan]]:
-    """The state, whether the daemon runs or not, and the plan with the numbers that it has."""
+def _opened(config: Path) -> Iterator[tuple[State, Masks]]:
+    """The state, whether the daemon runs or not, and the plan with the numbers that it has, and what it hides."""
     from cdcd import config_rules  # noqa: PLC0415 - the help does without them
     from cdcd.cli import daemon  # noqa: PLC0415
     from cdcd.resolve.planning import build  # noqa: PLC0415
+    from cdcd.sensitive import Masks  # noqa: PLC0415
     from cdcd.state import State  # noqa: PLC0415
 
     directory = daemon.directory_of(config)
     directory.require(directory.state)
     state = State(directory.state, read_only=True)
     try:
-        yield state, build(config_rules.load(config), lambda _system, table: table, state.vocabulary)
+        plan = build(config_rules.load(config), lambda _system, table: table, state.vocabulary)
+        yield state, Masks(plan, directory.path)
     finally:
         state.close()
 
@@ -153,11 +179,12 @@ def _wanted(plan: Plan, chosen: _Chosen) -> Wanted:
     return Wanted(entity=entity, field=field, system=system, kind=kind, kept=kept)
 
 
-def _of_record(plan: Plan, words: Sequence[str], chosen: _Chosen) -> Wanted:
+def _of_record(state: State, masks: Masks, words: Sequence[str], chosen: _Chosen) -> Wanted:
     """What ENTITY KEY [FIELD] names, within what the options choose."""
     from cdcd import record_names  # noqa: PLC0415
 
-    named = record_names.named(plan, words[0], words[1:])
+    plan = masks.plan
+    named = record_names.named(plan, words[0], record_names.untokened(state, masks, words[0], words[1:]))
     _, system, field, kind, kept = chosen
     wanted = _wanted(plan, (named.entity.name, system, named.field or field, kind, kept))
     return msgspec.structs.replace(wanted, key=named.key)
@@ -166,10 +193,10 @@ def _of_record(plan: Plan, words: Sequence[str], chosen: _Chosen) -> Wanted:
 def _list(config: Path, chosen: _Chosen, limit: int) -> Verdict:
     from cdcd import conflict_list  # noqa: PLC0415
 
-    with _opened(config) as (state, plan):
-        wanted = _wanted(plan, chosen)
-        found = conflict_list.find(state, plan, wanted, limit + 1)
-        shown = [conflict_list.show(state, plan, conflict) for conflict in found[:limit]]
+    with _opened(config) as (state, masks):
+        wanted = _wanted(masks.plan, chosen)
+        found = conflict_list.find(state, masks.plan, wanted, limit + 1)
+        shown = [conflict_list.show(state, masks, conflict) for conflict in found[:limit]]
     more = ", and there are more (--limit)" if len(found) > limit else ""
     rows = [_plain(one, values=False) for one in shown]
     return Verdict(f"{len(shown)} conflict{'' if len(shown) == 1 else 's'}{more}", rows, _table(shown))
@@ -186,9 +213,9 @@ def _table(shown: Sequence[Shown]) -> list[str]:
 def _show(config: Path, entity: str, key: Sequence[str]) -> Verdict:
     from cdcd import conflict_list  # noqa: PLC0415
 
-    with _opened(config) as (state, plan):
-        wanted = _of_record(plan, (entity, *key), (None, None, None, None, True))
-        shown = [conflict_list.show(state, plan, c) for c in conflict_list.find(state, plan, wanted)]
+    with _opened(config) as (state, masks):
+        wanted = _of_record(state, masks, (entity, *key), (None, None, None, None, True))
+        shown = [conflict_list.show(state, masks, c) for c in conflict_list.find(state, masks.plan, wanted)]
     lines = [line for one in shown for line in _lines(one)]
     count = f"{len(shown)} conflict{'' if len(shown) == 1 else 's'}"
     return Verdict(count, [_plain(one, values=True) for one in shown], lines)
@@ -252,9 +279,9 @@ def _decide(
         raise ConflictsError(f"{name} what?", remedy="name a record (ENTITY KEY [FIELD]), or give --all")
     from cdcd import conflict_list  # noqa: PLC0415
 
-    with _opened(config) as (state, plan):
-        wanted = _wanted(plan, chosen) if every else _of_record(plan, record, chosen)
-        found = _decidable(conflict_list.find(state, plan, wanted), name, chosen, every=every)
+    with _opened(config) as (state, masks):
+        wanted = _wanted(masks.plan, chosen) if every else _of_record(state, masks, record, chosen)
+        found = _decidable(conflict_list.find(state, masks.plan, wanted), name, chosen, every=every)
         if not found:
             raise ConflictsError("there is no such conflict", remedy="see 'cdcd conflicts list' (and --kept)")
         if every and not yes:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from cdcd import config as c
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.errors import ConfigError
 
@@ -18,8 +18,10 @@ _STATES: Final = {"told": "told now", "nothing": "nothing is owed", "paused": "p
 
 
 @click.command("deliver")
-@click.argument("entity")
-@click.option("--system", help="Tell this system only; without it all that have the entity.")
+@click.argument("entity", shell_complete=completing.entities)
+@click.option(
+    "--system", help="Tell this system only; without it all that have the entity.", shell_complete=completing.systems
+)
 @click.option("--wait", is_flag=True, help="Return when all of it has arrived.")
 @click.option("--timeout", help="With --wait: give up after this time (90s, 10m); the delivery goes on.")
 @click.option("--dry-run", is_flag=True, help="Say what is owed, and do nothing.")
@@ -66,16 +68,19 @@ def _seconds(timeout: str | None) -> float:
 def _wait(
     config: Path, entity: str, systems: list[str], limit_seconds: float, result: dict[str, Any], lines: list[str]
 ) -> Verdict:
+    from cdcd.cli.progress import working  # noqa: PLC0415 - loads rich
+
     began_at = time.monotonic()
     places: dict[str, dict[str, Any]] = {system: {"seq": None, "unit": None, "arrived": False} for system in systems}
-    while not all(place["arrived"] for place in places.values()):
-        waited_seconds = time.monotonic() - began_at
-        if waited_seconds > limit_seconds:
-            return Verdict(f"{entity} has not arrived after {waited_seconds:.0f} s; it goes on", result, lines, 1)
-        time.sleep(LOOK_SECONDS)
-        for system, place in places.items():
-            asked = {"entity": entity, "system": system, "seq": place["seq"], "unit": place["unit"]}
-            places[system] = daemon.ask(config, "deliver-progress", **asked)
+    with working(f"waiting until {entity} has arrived"):
+        while not all(place["arrived"] for place in places.values()):
+            waited_seconds = time.monotonic() - began_at
+            if waited_seconds > limit_seconds:
+                return Verdict(f"{entity} has not arrived after {waited_seconds:.0f} s; it goes on", result, lines, 1)
+            time.sleep(LOOK_SECONDS)
+            for system, place in places.items():
+                asked = {"entity": entity, "system": system, "seq": place["seq"], "unit": place["unit"]}
+                places[system] = daemon.ask(config, "deliver-progress", **asked)
     waited_seconds = time.monotonic() - began_at
     result |= {"arrived": True, "waited_seconds": round(waited_seconds, 3)}
     return Verdict(f"{entity} has arrived, after {waited_seconds:.1f} s", result, lines)

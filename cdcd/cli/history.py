@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from cdcd.cli import completing
 from cdcd.cli.output import Verdict, answer, common
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ _LOST = {"revert", "ignore", "hold", "older", "trigger", "unmatched", "held", "w
 
 
 @click.command("history")
-@click.argument("entity")
+@click.argument("entity", shell_complete=completing.entities)
 @click.argument("key", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="The newest so many changes.")
 @click.option(
@@ -85,8 +86,10 @@ def command(entity: str, key: tuple[str, ...], limit: int, since: str | None, co
     for each part; a child's key begins with its parent's: cdcd history order.lines 1001/2 quantity.
 
     Works without the daemon too. Exits with 1 when nothing is known of such a record, and says what is near.
+
+    Examples: cdcd history product AB-1; cdcd history order.lines 1001/2 --since '2d ago'; cdcd history product AB-1 --json
     """
-    answer("history", as_json, lambda: _history(config, entity, key, limit, since))
+    answer("history", as_json, lambda: _history(config, entity, key, limit, since), doing="reading the journal")
 
 
 def _history(config: Path, entity: str, words: tuple[str, ...], limit: int, since: str | None) -> Verdict:
@@ -99,12 +102,12 @@ def _history(config: Path, entity: str, words: tuple[str, ...], limit: int, sinc
     loaded = config_rules.load(config)
     directory = StateDirectory(Path(loaded.daemon.state_dir))
     plan = _plan(loaded, directory)
-    named = record_names.named(plan, entity, words)
     reader = Reader(directory, plan, loaded.journal.keep)
     try:
+        named = record_names.named(plan, entity, record_names.untokened(reader.state, reader.masks, entity, words))
         found = reader.read(named.entity, named.key, field=named.field, since_us=since_us, limit=limit)
         if found is None:
-            return _unknown(named, record_names.near(reader.state, plan, named), reader.remarks(named.entity))
+            return _unknown(named, record_names.near(reader.state, reader.masks, named), reader.remarks(named.entity))
     finally:
         reader.close()
     return Verdict(summary(found), _builtins(found), [_rendered(found)] if found.changes or found.fields else [])

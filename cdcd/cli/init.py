@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cdcd.cli.output import Verdict, answer
+from cdcd.cli.output import Verdict, answer, json_and_quiet
 from cdcd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ _SAMPLE_ROWS: Final = 1000
 @click.option("--sample", "sample_rows", default=_SAMPLE_ROWS, show_default=True, help="Rows looked at in each table.")
 @click.option("--name", default="cdcd", show_default=True, help="The daemon's name in the file.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
+@json_and_quiet
 def command(as_json: bool, **given: Any) -> None:
     """Look at two databases and write a configuration to start from. Changes nothing in them.
 
     Passwords come from --erp-password-file, the environment (CDCD_ERP_PASSWORD, CDCD_SHOP_PASSWORD), or are asked for;
     the file only says where they are. What it proposes is explained line by line in it.
+
+    Examples: cdcd init --erp postgres://cdcd@erp.internal/erp --shop mysql://cdcd@shop.internal/shop -o cdcd.toml
     """
     answer("init", as_json, lambda: _init(**given))
 
@@ -74,7 +78,7 @@ def _options(system: str, url: str, password_file: Path | None, in_url: bool) ->
     address = addresses.parse(url)
     variable = f"CDCD_{system.upper()}_PASSWORD"
     if password_file is not None:
-        return {**address.options, "password": {"file": str(password_file.absolute())}}
+        return {**address.options, "password": _kept(password_file.absolute())}
     if address.password is not None and not in_url:
         raise ConfigError(
             f"the URL of {system!r} holds a password, which every user of this machine can see now",
@@ -90,37 +94,40 @@ def _options(system: str, url: str, password_file: Path | None, in_url: bool) ->
     return {**address.options, "password": {"env": variable}} if variable in os.environ else address.options
 
 
+def _kept(path: Path) -> dict[str, str]:
+    """Where root keeps the service's credentials, systemd hands them over: the service's account may not read the file."""
+    from cdcd.config import CREDENTIALS  # noqa: PLC0415
+
+    return {"credential": path.name} if str(path.parent) == CREDENTIALS else {"file": str(path)}
+
+
 def _look(systems: dict[str, dict[str, Any]], sample_rows: int) -> Proposal:
     from cdcd import config as c  # noqa: PLC0415 - loads drivers
     from cdcd import plugins  # noqa: PLC0415
     from cdcd.adapter import Identity  # noqa: PLC0415
+    from cdcd.cli.progress import working  # noqa: PLC0415
     from cdcd.init.looking import look  # noqa: PLC0415
     from cdcd.init.proposal import propose  # noqa: PLC0415
 
     config = c.convert({"daemon": {"name": "init", "state-dir": "/"}, "systems": systems}, c.Config, "init", "")
-    with ExitStack() as readers:
+    with ExitStack() as readers, working("looking at the databases") as say:
         pictures = []
         for name in systems:
             adapter = plugins.find(config, "init", name).adapter
             options = plugins.options(config, "init", name, adapter)
             reader = readers.enter_context(closing(adapter.open_reader(Identity("init", name, ""), options)))
-            pictures.append(look(name, reader, sample_rows, _progress(name)))
+            pictures.append(look(name, reader, sample_rows, partial(_say, say, name)))
         return propose(pictures[0], pictures[1])
 
 
-def _progress(system: str) -> Any:
-    """What is being looked at, where somebody watches."""
-    if not sys.stderr.isatty():
-        return lambda _table: None
-    return lambda table: click.echo(f"\r\x1b[K{system}: {table}", nl=False, err=True)
+def _say(say: Callable[[str], None], system: str, table: str) -> None:
+    say(f"{system}: {table}")
 
 
 def _write(output: Path, proposal: Proposal, systems: dict[str, dict[str, Any]], name: str) -> None:
     from cdcd import config_rules  # noqa: PLC0415
     from cdcd.init import writing  # noqa: PLC0415
 
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", nl=False, err=True)
     text = writing.text(proposal, systems, name=name, state_dir=f"/var/lib/{name}")
     try:
         output.write_text(text, "utf-8")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -14,20 +15,29 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 import msgspec
 
+from cdcd.cli import completing
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.errors import CdcdError
 
 if TYPE_CHECKING:
     from cdcd.config import Config
+    from cdcd.journal_care.json_lines import Hidden
     from cdcd.journal_care.stats import JournalStats
     from cdcd.journal_care.view import Contents, JournalView, Listed, Wanted
 
 TAIL_ENTRIES: Final = 20
 FOLLOW_SECONDS: Final = 0.2
 VALUE_CHARACTERS: Final = 60
-PROGRESS_ENTRIES: Final = 2_000
-"""From so many entries on, an export into a file shows how far it is."""
 _SIGNS: Final = {"insert": "+", "update": "~", "delete": "-", "read": ""}
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What somebody wants to see: which entries, whether with their rows, and what of these is hidden."""
+
+    wanted: Wanted
+    values: bool
+    hidden: Hidden
 
 
 class JournalError(CdcdError):
@@ -45,6 +55,8 @@ def command() -> None:
     the running daemon, and without. Values are shown only where you ask for them.
 
     Each of the commands takes --config (or CDCD_CONFIG) and --json.
+
+    Examples: cdcd journal stats; cdcd journal tail --follow
     """
 
 
@@ -103,6 +115,20 @@ def _wanted(config: Path, source: str | None, entity: str | None, table: str | N
     return Wanted(source, frozenset(tables) if tables else None)
 
 
+def _hidden(config: Path, *, values: bool) -> Hidden:
+    """Which columns are shown masked. What nobody looks at needs no answer."""
+    from cdcd.config_sensitive import has_any  # noqa: PLC0415
+    from cdcd.journal_care.json_lines import nothing_hidden  # noqa: PLC0415
+
+    found, path = loaded(config)
+    if not values or not has_any(found):
+        return nothing_hidden
+    from cdcd.resolve.planning import build  # noqa: PLC0415
+    from cdcd.sensitive import Masks  # noqa: PLC0415
+
+    return Masks(build(found, lambda _system, table: table), path.parent).columns
+
+
 def _tables_of(config: Path, entity: str) -> tuple[tuple[str, str], ...]:
     from cdcd import blueprint, config_rules  # noqa: PLC0415 - loads drivers
 
@@ -118,8 +144,11 @@ def _tables_of(config: Path, entity: str) -> tuple[tuple[str, str], ...]:
 @command.command("stats")
 @common
 def stats_command(config: Path, as_json: bool) -> None:
-    """Show how full the journal is, of what, how fast it grows and what keeps it from being trimmed."""
-    answer("journal stats", as_json, lambda: _stats(config))
+    """Show how full the journal is, of what, how fast it grows and what keeps it from being trimmed.
+
+    Examples: cdcd journal stats; cdcd journal stats --json
+    """
+    answer("journal stats", as_json, lambda: _stats(config), doing="reading the journal")
 
 
 def _stats(config: Path) -> Verdict:
@@ -203,8 +232,8 @@ def aligned(rows: list[tuple[str, ...]], right: range = range(0)) -> list[str]:
     "-n", "count", type=click.IntRange(0), default=TAIL_ENTRIES, show_default=True, help="The newest so many entries."
 )
 @click.option("-f", "--follow", is_flag=True, help="Then show new ones as they come, until Ctrl-C.")
-@click.option("--source", help="Of this system only; operator: commands.")
-@click.option("--entity", help="With rows of this entity's tables only.")
+@click.option("--source", help="Of this system only; operator: commands.", shell_complete=completing.systems)
+@click.option("--entity", help="With rows of this entity's tables only.", shell_complete=completing.entities)
 @click.option("--table", help="With rows of this table only.")
 @click.option("--values", is_flag=True, help="Show the rows with their values.")
 @common
@@ -221,67 +250,75 @@ def tail_command(
     """Show the newest entries: number, time, source, position, what is in them, and whose transaction it was.
 
     With --follow, --json writes one JSON object per line instead of one for all.
+
+    Examples: cdcd journal tail -n 5; cdcd journal tail --follow --source erp; cdcd journal tail --entity product --values
     """
 
     def tail() -> Verdict:
-        wanted = _wanted(config, source, entity, table)
+        look = Looking(_wanted(config, source, entity, table), values, _hidden(config, values=values))
         with opened(config) as view:
             if follow:
-                _follow(view, count, wanted, values, as_json)
-            found = view.newest(count, wanted)
-            objects = [_object(view, listed, wanted, values) for listed in found] if as_json else []
-            lines = [] if as_json else [line for one in found for line in _entry_lines(view, one, wanted, values)]
+                _follow(view, count, look, as_json)
+            found = view.newest(count, look.wanted)
+            objects = [_object(view, listed, look) for listed in found] if as_json else []
+            lines = [] if as_json else [line for one in found for line in _entry_lines(view, one, look)]
         return Verdict(f"{len(found)} entries", objects, lines)
 
     answer("journal tail", as_json, tail)
 
 
-def _follow(view: JournalView, count: int, wanted: Wanted, values: bool, as_json: bool) -> None:
+def _follow(view: JournalView, count: int, look: Looking, as_json: bool) -> None:
     """Until Ctrl-C, or until nobody reads what we write."""
     after = view.journal.last_seq()
     try:
-        for listed in view.newest(count, wanted):
-            _print(view, listed, wanted, values, as_json)
+        for listed in view.newest(count, look.wanted):
+            _print(view, listed, look, as_json)
             after = max(after, listed.seq)
         version = -1
         while True:
             if version == (version := view.version()):
                 time.sleep(FOLLOW_SECONDS)
                 continue
-            for listed in view.all_between(after, view.journal.last_seq(), wanted.source):
-                if view.is_wanted(listed, wanted):
-                    _print(view, listed, wanted, values, as_json)
+            for listed in view.all_between(after, view.journal.last_seq(), look.wanted.source):
+                if view.is_wanted(listed, look.wanted):
+                    _print(view, listed, look, as_json)
                 after = listed.seq
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(0)
 
 
-def _print(view: JournalView, listed: Listed, wanted: Wanted, values: bool, as_json: bool) -> None:
+def _print(view: JournalView, listed: Listed, look: Looking, as_json: bool) -> None:
     if as_json:
-        line = msgspec.json.encode(_object(view, listed, wanted, values)).decode()
+        line = msgspec.json.encode(_object(view, listed, look)).decode()
         click.echo(line)
     else:
-        for line in _entry_lines(view, listed, wanted, values):
+        for line in _entry_lines(view, listed, look):
             click.echo(line)
     sys.stdout.flush()
 
 
-def _object(view: JournalView, listed: Listed, wanted: Wanted, values: bool) -> dict[str, Any]:
-    from cdcd.journal_care.json_lines import entry_object, row_objects  # noqa: PLC0415
+def _object(view: JournalView, listed: Listed, look: Looking) -> dict[str, Any]:
+    from cdcd.journal_care.json_lines import entry_object  # noqa: PLC0415
     from cdcd.journal_care.view import Gone  # noqa: PLC0415
 
     try:
         found = entry_object(listed, view.contents(listed))
-        if values:
-            runs = (run for run in view.runs(listed) if wanted.is_table(listed.source, run.relation.table))
-            found["rows"] = [row for run in runs for row in row_objects(run)]
+        if look.values:
+            found["rows"] = list(_rows(view, listed, look))
     except Gone:
         return {**entry_object(listed), "trimmed": True}
     return found
 
 
-def _entry_lines(view: JournalView, listed: Listed, wanted: Wanted, values: bool) -> Iterator[str]:
+def _rows(view: JournalView, listed: Listed, look: Looking) -> Iterator[dict[str, Any]]:
     from cdcd.journal_care.json_lines import row_objects  # noqa: PLC0415
+
+    for run in view.runs(listed):
+        if look.wanted.is_table(listed.source, run.relation.table):
+            yield from row_objects(run, look.hidden(listed.source, run.relation.table))
+
+
+def _entry_lines(view: JournalView, listed: Listed, look: Looking) -> Iterator[str]:
     from cdcd.journal_care.view import Gone  # noqa: PLC0415
 
     try:
@@ -290,10 +327,8 @@ def _entry_lines(view: JournalView, listed: Listed, wanted: Wanted, values: bool
         yield f"{listed.seq}  trimmed meanwhile"
         return
     yield _heading(listed, contents)
-    if values:
-        for run in view.runs(listed):
-            if wanted.is_table(listed.source, run.relation.table):
-                yield from (_row_line(row) for row in row_objects(run))
+    if look.values:
+        yield from (_row_line(row) for row in _rows(view, listed, look))
 
 
 def _heading(listed: Listed, contents: Contents) -> str:
@@ -349,8 +384,8 @@ def printable(text: str) -> str:
 @click.option(
     "--to", "last", metavar="SEQ|TIME", help="Through this entry, or before this time; by default the newest."
 )
-@click.option("--source", help="Of this system only.")
-@click.option("--entity", help="Rows of this entity's tables only.")
+@click.option("--source", help="Of this system only.", shell_complete=completing.systems)
+@click.option("--entity", help="Rows of this entity's tables only.", shell_complete=completing.entities)
 @click.option("--table", help="Rows of this table only.")
 @click.option(
     "-o", "output", type=click.Path(path_type=Path, dir_okay=False), help="Into this new file, closed to other users."
@@ -369,6 +404,8 @@ def export_command(
     """Write entries with all values as lines of JSON (docs/journal.md), to stdout or into a file.
 
     Reads beside the running daemon without holding anybody up, and needs little memory whatever an entry's size.
+
+    Examples: cdcd journal export --from '2h ago' -o changes.jsonl; cdcd journal export --source erp > erp.jsonl
     """
     if output is None:
         if as_json:
@@ -384,25 +421,25 @@ def _export(
     chosen: tuple[str | None, str | None, str | None],
     output: Path | None,
 ) -> Verdict:
-    wanted = _wanted(config, *chosen)
+    look = Looking(_wanted(config, *chosen), True, _hidden(config, values=True))
     with opened(config) as view:
         after = 0 if first is None else view.seq_of(first, moment_us) - 1
         through = view.journal.last_seq()
         if last is not None:
             through = int(last) if last.strip().isdecimal() else view.seq_of(last, moment_us) - 1
         if output is None:
-            _write_to_stdout(view, after, through, wanted)
+            _write_to_stdout(view, after, through, look)
         with _created(output) as file:
-            entries, gone = _write(view, after, through, wanted, file)
+            entries, gone = _write(view, after, through, look, file)
     remark = [f"{gone:,} entries were trimmed while they were read"] if gone else []
     result = {"entries": entries, "trimmed": gone, "file": str(output)}
     return Verdict(f"{entries:,} entries written to {output}", result, remark)
 
 
-def _write_to_stdout(view: JournalView, after: int, through: int, wanted: Wanted) -> None:
+def _write_to_stdout(view: JournalView, after: int, through: int, look: Looking) -> None:
     """And nothing but them."""
     try:
-        _, gone = _write(view, after, through, wanted, sys.stdout.buffer, quiet=True)
+        _, gone = _write(view, after, through, look, sys.stdout.buffer, quiet=True)
         sys.stdout.flush()
     except BrokenPipeError:
         os._exit(0)  # who read us has seen enough
@@ -428,7 +465,7 @@ def _created(path: Path | None) -> Iterator[BinaryIO]:
 
 
 def _write(
-    view: JournalView, after: int, through: int, wanted: Wanted, file: BinaryIO, *, quiet: bool = False
+    view: JournalView, after: int, through: int, look: Looking, file: BinaryIO, *, quiet: bool = False
 ) -> tuple[int, int]:
     """Write what is wanted; return how many entries that were, and how many were trimmed under way."""
     from cdcd.journal_care.json_lines import export_lines  # noqa: PLC0415
@@ -436,31 +473,18 @@ def _write(
 
     entries = gone = 0
     known: set[Any] = set()
+    from cdcd.cli.progress import progress_bar  # noqa: PLC0415 - loads rich
+
     with progress_bar("export", through - after, quiet=quiet) as show:
-        for listed in view.all_between(after, through, wanted.source):
+        for listed in view.all_between(after, through, look.wanted.source):
             try:
-                if view.is_wanted(listed, wanted):
-                    file.writelines(export_lines(view, listed, wanted, known))
+                if view.is_wanted(listed, look.wanted):
+                    file.writelines(export_lines(view, listed, look.wanted, known, look.hidden))
                     entries += 1
             except Gone:
                 gone += 1
             show(listed.seq - after)
     return entries, gone
-
-
-@contextmanager
-def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Something to call with how much is done; shown on a terminal's stderr where it may take long."""
-    if quiet or total < PROGRESS_ENTRIES or not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 from cdcd.cli import journal_mending  # noqa: E402 - it adds its commands to the group

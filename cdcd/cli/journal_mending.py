@@ -78,12 +78,14 @@ def prune_command(before: str | None, keep: str | None, dry_run: bool, yes: bool
 
     Never what resolve has not taken yet, or what a suspended entity still needs. History, rewind and plan reach back no
     further afterwards. Captures that wait for room go on by themselves.
+
+    Examples: cdcd journal prune --dry-run; cdcd journal prune --before '7d ago'; cdcd journal prune --keep 3d --yes
     """
     answer("journal prune", as_json, lambda: _prune(config, before, keep, dry_run, yes, as_json))
 
 
 def _prune(config: Path, before: str | None, keep: str | None, dry_run: bool, yes: bool, as_json: bool) -> Verdict:
-    from cdcd.cli.journal import progress_bar  # noqa: PLC0415
+    from cdcd.cli.progress import progress_bar  # noqa: PLC0415
     from cdcd.journal_care import pruning as journal_pruning  # noqa: PLC0415
 
     before_us = _before_us(before, keep)
@@ -135,6 +137,8 @@ def verify_command(config: Path, as_json: bool) -> None:
     """Read the whole journal and say exactly what is damaged: checksums, shapes of tables, order, the file's pages.
 
     Beside the running daemon, too. Exits with 3 when something is damaged; `cdcd journal repair` mends it.
+
+    Examples: cdcd journal verify; cdcd journal verify --json
     """
     answer("journal verify", as_json, lambda: _verify(config))
 
@@ -152,7 +156,8 @@ def _verify(config: Path) -> Verdict:
 
 
 def _checked(config: Path) -> Checked:
-    from cdcd.cli.journal import loaded, progress_bar  # noqa: PLC0415
+    from cdcd.cli.journal import loaded  # noqa: PLC0415
+    from cdcd.cli.progress import progress_bar  # noqa: PLC0415
     from cdcd.journal import Journal  # noqa: PLC0415
     from cdcd.journal_care.check import Checker  # noqa: PLC0415
     from cdcd.state import State  # noqa: PLC0415
@@ -232,6 +237,8 @@ def repair_command(resync: bool, dry_run: bool, yes: bool, config: Path, as_json
 
     MySQL and MariaDB show their log again as far back as they keep it; PostgreSQL does not. What cannot be read again is
     named, with what must be copied anew instead; --resync does that. Nothing is skipped without it.
+
+    Examples: cdcd journal repair --dry-run; cdcd journal repair --yes
     """
     answer("journal repair", as_json, lambda: _repair(config, resync, dry_run, yes, as_json))
 
@@ -251,7 +258,9 @@ def _repair(config: Path, resync: bool, dry_run: bool, yes: bool, as_json: bool)
         text = "the journal is whole now" if saved else "the journal is whole: there is nothing to repair"
         return Verdict(text, _builtins(found), saved)
     drawn = blueprint.draw(config_rules.load(config), str(config))
-    with _opened(config) as (journal, state):
+    from cdcd.cli.progress import working  # noqa: PLC0415
+
+    with working("reading the sources' logs again"), _opened(config) as (journal, state):
         if found.shapes and not dry_run and journal_repair.restore_shapes(journal, found.shapes):
             found = _checked(config)
         mended, left = _read_again(drawn, journal, state, found.damaged, dry_run=dry_run)

@@ -1,8 +1,12 @@
-"""How every command takes its common options and answers: a sentence for people, or one JSON object for programs."""
+"""How every command takes its common options and answers: a sentence for people, or one JSON object for programs.
+
+Results go to stdout, errors and progress to stderr. With --json there is nothing on stdout but the object, whatever happens;
+with --quiet nothing at all but errors.
+"""
 
 from __future__ import annotations
 
-import sqlite3
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,8 +16,10 @@ import click
 import msgspec
 
 from cdcd.errors import CdcdError
+from cdcd.sqlite_driver import sqlite
 
 DEFAULT_CONFIG: Final = "/etc/cdcd/cdcd.toml"
+_QUIET: Final = "cdcd.quiet"
 LOOK_FIRST: Final = "add --yes, or look first: --dry-run"
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,9 +59,16 @@ def confirm(
         raise DeclinedError("nothing was done")
 
 
+def json_and_quiet(function: F) -> F:
+    """The options about the answer's form."""
+    function = click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="Say nothing but errors."
+    )(function)
+    return click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")(function)
+
+
 def common(function: F) -> F:
     """The options that every command has."""
-    function = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")(function)
     return click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -64,33 +77,75 @@ def common(function: F) -> F:
         show_default=True,
         show_envvar=True,
         help="The configuration file.",
-    )(function)
+    )(json_and_quiet(function))
 
 
-def answer(command: str, as_json: bool, action: Callable[[], Verdict]) -> NoReturn:
-    """Do `action`, print what came of it, and exit with its code. Errors go to stderr, without a traceback."""
+def _be_quiet(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    context.meta[_QUIET] = wanted
+
+
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
+
+
+def is_watched() -> bool:
+    """Whether a person sits at the terminal that stderr is, and wants to see how far we are."""
+    context = click.get_current_context(silent=True)
+    as_json = context is not None and bool(context.params.get("as_json"))
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not (as_json or is_quiet())
+
+
+def answer(command: str, as_json: bool, action: Callable[[], Verdict], *, doing: str = "") -> NoReturn:
+    """Do `action`, print what came of it, and exit with its code. Errors go to stderr, without a traceback.
+
+    `doing` is what somebody who watches sees while it takes long; only for actions that neither ask nor print.
+    """
     try:
-        verdict = _carried_out(action)
+        verdict = _carried_out(action, doing)
     except CdcdError as error:
-        if as_json:
-            _print_json(command, False, error.what, None, _as_object(error))
-        click.echo(f"error {error}", err=True)
-        sys.exit(error.exit_code)
+        refuse(command, as_json, error)
     if as_json:
         _print_json(command, verdict.exit_code == 0, verdict.summary, verdict.result, None)
-    else:
+    elif not is_quiet():
         for line in (*verdict.lines, verdict.summary):
             click.echo(line)
+    elif verdict.exit_code:
+        click.echo(verdict.summary, err=True)
     sys.exit(verdict.exit_code)
 
 
-def _carried_out(action: Callable[[], Verdict]) -> Verdict:
+def refuse(command: str, as_json: bool, error: CdcdError) -> NoReturn:
+    """Say what went wrong, and exit with its code."""
+    if as_json:
+        _print_json(command, False, error.what, None, _as_object(error))
+    from cdcd.logs import is_for_journal  # noqa: PLC0415 - only who fails needs it
+
+    priority = "<3>" if is_for_journal() else ""  # as a service, or its ExecReload=: 'journalctl -p err' finds it
+    click.echo("\n".join(f"{priority}{line}" for line in f"error {error}".splitlines()), err=True)
+    sys.exit(error.exit_code)
+
+
+def _carried_out(action: Callable[[], Verdict], doing: str) -> Verdict:
     try:
-        return action()
-    except sqlite3.DatabaseError as error:
+        if not doing or not is_watched():
+            return action()
+        from cdcd.cli.progress import working  # noqa: PLC0415 - loads rich
+
+        with working(doing):
+            return action()
+    except sqlite.DatabaseError as error:
         from cdcd.storage import translated  # noqa: PLC0415 - few commands end so
 
         raise translated(error) from error
+    except PermissionError as error:
+        raise CdcdError(
+            f"{error.filename} may not be opened",
+            code="denied",
+            cause="it belongs to another account",
+            remedy="run this as the daemon's account (or root): sudo -u cdcd cdcd …",
+        ) from error
 
 
 def _as_object(error: CdcdError) -> dict[str, Any]:
@@ -104,5 +159,9 @@ def _as_object(error: CdcdError) -> dict[str, Any]:
 
 
 def _print_json(command: str, ok: bool, summary: str, result: Any, error: Any) -> None:
-    envelope = {"command": command, "ok": ok, "summary": summary, "result": result, "error": error}
-    click.echo(msgspec.json.format(msgspec.json.encode(envelope), indent=2).decode())
+    click.echo(msgspec.json.format(envelope(command, ok, summary, result, error), indent=2).decode())
+
+
+def envelope(command: str, ok: bool, summary: str, result: Any, error: Any) -> bytes:
+    """The one shape in which programs are answered, as JSON; by the status page, too."""
+    return msgspec.json.encode({"command": command, "ok": ok, "summary": summary, "result": result, "error": error})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from cdcd.cli import completing
 from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import CdcdError
 
@@ -33,14 +34,20 @@ def command() -> None:
 
     A record is named as in `cdcd history`: product AB-1, order.lines 1001/2; a row of a plain copy by its source:
     erp:carrier 12. Each of the commands takes --config (or CDCD_CONFIG) and --json, and works without the daemon too.
+
+    Examples: cdcd parked list --system shop; cdcd parked show product AB-1
     """
 
 
 def filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose parked records."""
     function = click.option("--reason", "code", help="With this code, as the list shows it (row-missing, …).")(function)
-    function = click.option("--system", help="Of this target.")(function)
-    return click.option("--entity", help="Of this entity (order, order.lines), or copy (erp:carrier).")(function)
+    function = click.option("--system", help="Of this target.", shell_complete=completing.systems)(function)
+    return click.option(
+        "--entity",
+        help="Of this entity (order, order.lines), or copy (erp:carrier).",
+        shell_complete=completing.entities,
+    )(function)
 
 
 @command.command("list")
@@ -52,30 +59,36 @@ def filtered(function: Callable[..., Any]) -> Callable[..., Any]:
 def list_command(
     entity: str | None, system: str | None, code: str | None, limit: int, config: Path, as_json: bool
 ) -> None:
-    """List parked records, oldest first, and how many there are for which reason. Values are shown by `cdcd parked show`."""
+    """List parked records, oldest first, and how many there are for which reason. Values are shown by `cdcd parked show`.
+
+    Examples: cdcd parked list; cdcd parked list --system shop --entity product
+    """
 
     def listed() -> Verdict:
         from cdcd.cli import parked_showing  # noqa: PLC0415 - the help does without it
 
         return parked_showing.listed(config, _wanted(entity, system, code), limit)
 
-    answer("parked list", as_json, listed)
+    answer("parked list", as_json, listed, doing="reading the state directory")
 
 
 @command.command("show")
-@click.argument("entity")
+@click.argument("entity", shell_complete=completing.entities)
 @click.argument("key", nargs=-1, required=True)
-@click.option("--system", help="Only as parked for this target.")
+@click.option("--system", help="Only as parked for this target.", shell_complete=completing.systems)
 @common
 def show_command(entity: str, key: tuple[str, ...], system: str | None, config: Path, as_json: bool) -> None:
-    """Show what would be written of a parked record, why the target refuses it, who owns its fields, and what to do."""
+    """Show what would be written of a parked record, why the target refuses it, who owns its fields, and what to do.
+
+    Examples: cdcd parked show product AB-1
+    """
 
     def shown() -> Verdict:
         from cdcd.cli import parked_showing  # noqa: PLC0415
 
         return parked_showing.shown(config, _wanted(entity, system, None, key))
 
-    answer("parked show", as_json, shown)
+    answer("parked show", as_json, shown, doing="reading the state directory")
 
 
 def _decision(name: Literal["retry", "discard"], text: str) -> None:
@@ -107,17 +120,24 @@ def _decision(name: Literal["retry", "discard"], text: str) -> None:
         answer(f"parked {name}", as_json, decided)
 
 
-_decision("retry", "Try parked records at once.")
+_decision(
+    "retry",
+    "Try parked records at once.\n\n"
+    "Examples: cdcd parked retry product AB-1; cdcd parked retry --entity product --all; cdcd parked retry --all --dry-run",
+)
 _decision(
     "discard",
-    "Let parked records go: the target stays as it is, and later changes of them flow. What was parked never arrives.",
+    "Let parked records go: the target stays as it is, and later changes of them flow. What was parked never arrives.\n\n"
+    "Examples: cdcd parked discard product AB-1; cdcd parked discard --entity product --all --dry-run",
 )
 
 
 @command.command("edit")
-@click.argument("entity")
+@click.argument("entity", shell_complete=completing.entities)
 @click.argument("key", nargs=-1, required=True)
-@click.option("--system", help="As parked for this target, where it is parked for several.")
+@click.option(
+    "--system", help="As parked for this target, where it is parked for several.", shell_complete=completing.systems
+)
 @click.option("--dry-run", is_flag=True, help="Show the difference, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common
@@ -128,6 +148,8 @@ def edit_command(
 
     Of an entity's record that corrects the truth: every system is told, also the fields' owners; what they held is kept (`cdcd
     conflicts list --kept`) and can be brought back. Of a plain copy only the row that waits is changed.
+
+    Examples: cdcd parked edit product AB-1; cdcd parked edit product AB-1 --system shop
     """
 
     def edited() -> Verdict:

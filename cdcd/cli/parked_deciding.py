@@ -27,8 +27,8 @@ Ask = Callable[[str, Sequence[str]], None]
 def decided(config: Path, verb: Verb, wanted: Wanted, *, every: bool, dry_run: bool, ask: Ask | None) -> Verdict:
     """Have records tried again, or let go. `ask` wants a confirmation, and raises where there is none."""
     with opened(config, wanted) as desk:
-        found = list(islice(find(desk.files, desk.plan, wanted, _LISTED), _LISTED))
-        counts = {} if wanted.words else summary(desk.files, desk.plan, wanted)
+        found = list(islice(find(desk.files, desk.masks, wanted, _LISTED), _LISTED))
+        counts = {} if wanted.words else summary(desk.files, desk.masks, wanted)
         count = sum(counts.values()) if counts else len(found)
         if not count:
             raise not_parked(wanted)
@@ -50,13 +50,13 @@ def decided(config: Path, verb: Verb, wanted: Wanted, *, every: bool, dry_run: b
 def _leave_wishes(config: Path, desk: Desk, verb: Verb, wanted: Wanted, found: Sequence[Found]) -> dict[str, str]:
     """Leave a wish for each target concerned; return the states of their deliverers."""
     asked_at_us, states = now_us(), {}
-    counted = summary(desk.files, desk.plan, wanted)
+    counted = summary(desk.files, desk.masks, wanted)
     systems = {one.system for one in found} if wanted.words else {system for system, _, _ in counted}
     for system in sorted(systems):
         if wanted.words:
             chosen = Chosen([one.subject for one in found if one.system == system])
         else:
-            numbers = None if wanted.entity is None else Names(desk.plan).numbers(wanted.entity, system)
+            numbers = None if wanted.entity is None else Names(desk.masks).numbers(wanted.entity, system)
             chosen = Chosen(None, numbers, wanted.code)
         answer = daemon.ask(config, "parked", system=system, wish=packed(Wish(verb, asked_at_us, chosen)))
         states[system] = str(answer["state"])

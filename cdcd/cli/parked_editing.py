@@ -25,6 +25,7 @@ from cdcd.record_names import key_names, key_text
 from cdcd.report import now_us
 from cdcd.resolve.correcting import Correction, digest
 from cdcd.resolve.verdicts import outcome_of
+from cdcd.sensitive import masked
 from cdcd.values import ValueType, parse_type
 
 _HOW: Final = (
@@ -42,7 +43,10 @@ def edited(config: Path, wanted: Wanted, *, dry_run: bool, ask: Ask | None) -> V
         session = _Session(desk, one)
         changed = session.edit()
         lines = [session.difference(name, new) for name, new in changed.items()]
-        result = {"changed": {name: plain_value(new) for name, new in changed.items()}, "system": one.system}
+        result = {
+            "changed": {name: plain_value(session.shown(name, new)) for name, new in changed.items()},
+            "system": one.system,
+        }
         if not changed:
             return Verdict("nothing was changed", result)
         if dry_run:
@@ -53,7 +57,7 @@ def edited(config: Path, wanted: Wanted, *, dry_run: bool, ask: Ask | None) -> V
 
 
 def _the_one(desk: Desk, wanted: Wanted) -> Found:
-    found = list(find(desk.files, desk.plan, wanted))
+    found = list(find(desk.files, desk.masks, wanted))
     if not found:
         raise not_parked(wanted)
     if len(found) > 1:
@@ -68,7 +72,7 @@ class _Session:
     def __init__(self, desk: Desk, one: Found) -> None:
         self._desk = desk
         self._one = one
-        self._previewer = Previewer(desk.plan, desk.state, one.system, desk.file(one.system).shapes())
+        self._previewer = Previewer(desk.masks, desk.state, one.system, desk.file(one.system).shapes())
         statement = statement_of(desk, one)
         self._fields = {f.field: f for f in editable(statement.fields, self._fixed())}
         self._kinds = self._types()
@@ -81,9 +85,9 @@ class _Session:
         """What cannot be edited: keys, and totals that several systems add to."""
         number = self._one.subject[0]
         if number < 0:
-            shape = self._desk.file(self._one.system).shapes().get(Names(self._desk.plan).route(number).target_table)
+            shape = self._desk.file(self._one.system).shapes().get(Names(self._desk.masks).route(number).target_table)
             return [] if shape is None else list(shape.primary_key)
-        entity = Names(self._desk.plan).entity(number)
+        entity = Names(self._desk.masks).entity(number)
         sums = [field.name for field in entity.fields if field.owner == "sum"]
         return [*key_names(self._desk.plan, entity), *sums]
 
@@ -125,7 +129,7 @@ class _Session:
         else:
             number, key = self._one.subject
             by_slot = {slot: new for name, new in changed.items() if (slot := self._fields[name].slot) is not None}
-            misfit = self._previewer.record(Names(self._desk.plan).entity(number), key, by_slot).misfit
+            misfit = self._previewer.record(Names(self._desk.masks).entity(number), key, by_slot).misfit
         return [Mistake("the record", misfit)] if misfit else []
 
     def _again(self, wrong: list[Mistake]) -> None:
@@ -140,7 +144,11 @@ class _Session:
     def difference(self, name: str, new: Any) -> str:
         """What changes of a field."""
         field = self._fields[name]
-        return f"  {name}: {value(field.value)} -> {value(new)}{_told(field)}"
+        return f"  {name}: {value(field.shown)} -> {value(self.shown(name, new))}{_told(field)}"
+
+    def shown(self, name: str, new: Any) -> Any:
+        """What people are shown of a field's new value: not even who typed it sees it again."""
+        return masked(new, hidden=self._fields[name].hidden)
 
     # ---- handing in ------------------------------------------------------------------------------------------
 

@@ -18,11 +18,12 @@ from cdcd.cli.parked import ParkedError
 from cdcd.folding.copies import decode_kept
 from cdcd.folding.folded import KeptRow
 from cdcd.model import ABSENT
-from cdcd.parking.listing import Found, Names, Original, ParkedFile, Wanted, find, summary
+from cdcd.parking.listing import Found, Names, ParkedFile, Wanted, find, summary
 from cdcd.parking.statement import Previewer, ShownField, Statement
 from cdcd.record_names import key_text
 from cdcd.report import now_us
 from cdcd.resolve.plan import Plan
+from cdcd.sensitive import Masks, masked
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 
@@ -33,13 +34,26 @@ GROUPS_MAX: Final = 20
 class Desk(msgspec.Struct, frozen=True):
     """What is open while a command looks at parked records. `files` are those of targets that were ever delivered to."""
 
-    plan: Plan
+    masks: Masks
     state: State
     files: list[ParkedFile]
+
+    @property
+    def plan(self) -> Plan:
+        """The configuration compiled, with the numbers that the state has."""
+        return self.masks.plan
 
     def file(self, system: str) -> ParkedFile:
         """The file of a target."""
         return next(file for file in self.files if file.system == system)
+
+
+class _Before(msgspec.Struct, frozen=True):
+    """A row of a plain copy before it was edited or discarded, by column, as people are shown it."""
+
+    what: str
+    at_us: int
+    values: dict[str, Any]
 
 
 @contextmanager
@@ -54,22 +68,23 @@ def opened(config: Path, wanted: Wanted) -> Iterator[Desk]:
     try:
         vocabulary = state.get("vocabulary") or b""
         plan = msgspec.structs.replace(blueprint, vocabulary=vocabulary).plan()
-        _check(plan, blueprint.targets, wanted)
+        masks = Masks(plan, directory.path)
+        _check(masks, blueprint.targets, wanted)
         files += [ParkedFile(directory, name) for name in blueprint.targets if directory.deliver(name).exists()]
-        yield Desk(plan, state, files)
+        yield Desk(masks, state, files)
     finally:
         state.close()
         for file in files:
             file.close()
 
 
-def _check(plan: Plan, targets: Sequence[str], wanted: Wanted) -> None:
+def _check(masks: Masks, targets: Sequence[str], wanted: Wanted) -> None:
     import difflib  # noqa: PLC0415 - only for a hint
 
-    known = Names(plan).known()
+    known = Names(masks).known()
     is_copy = wanted.entity is not None and ":" in wanted.entity
     names = [("entity", None if is_copy else wanted.entity, known), ("target", wanted.system, targets)]
-    if is_copy and not any(Names(plan).numbers(str(wanted.entity), system) for system in targets):
+    if is_copy and not any(Names(masks).numbers(str(wanted.entity), system) for system in targets):
         names.append(("plain copy", wanted.entity, known))
     for what, name, all_known in names:
         if name is not None and name not in all_known:
@@ -84,8 +99,8 @@ def _check(plan: Plan, targets: Sequence[str], wanted: Wanted) -> None:
 def listed(config: Path, wanted: Wanted, limit: int) -> Verdict:
     """The list, and what there is of each kind."""
     with opened(config, wanted) as desk:
-        found = sorted(find(desk.files, desk.plan, wanted, limit), key=lambda one: one.parked.since_us)[:limit]
-        counts = summary(desk.files, desk.plan, wanted)
+        found = sorted(find(desk.files, desk.masks, wanted, limit), key=lambda one: one.parked.since_us)[:limit]
+        counts = summary(desk.files, desk.masks, wanted)
         waiting = [file.system for file in desk.files if file.has_open_wishes()]
     total = sum(counts.values())
     groups = [f"{count:,} of {entity} for {system}: {code}" for (system, entity, code), count in counts.items()]
@@ -143,11 +158,11 @@ def plain(one: Found) -> dict[str, Any]:
 def shown(config: Path, wanted: Wanted) -> Verdict:
     """A record with what would be written of it, for each target that refuses it."""
     with opened(config, wanted) as desk:
-        found = list(find(desk.files, desk.plan, wanted))
+        found = list(find(desk.files, desk.masks, wanted))
         if not found:
             raise not_parked(wanted)
         statements = [statement_of(desk, one) for one in found]
-        originals = [desk.file(one.system).originals(one.subject) for one in found]
+        originals = [_originals(desk, one) for one in found]
     lines: list[str] = []
     for one, statement, before in zip(found, statements, originals, strict=True):
         lines += _lines(one, statement, before)
@@ -160,9 +175,24 @@ def shown(config: Path, wanted: Wanted) -> Verdict:
     return Verdict(f"parked for {', '.join(one.system for one in found)}", result, lines)
 
 
+def _originals(desk: Desk, one: Found) -> list[_Before]:
+    """What a row of a plain copy was before it was edited, as people are shown it."""
+    found = []
+    for original in desk.file(one.system).originals(one.subject):
+        row: KeptRow = decode_kept(original.row)
+        route = Names(desk.masks).route(one.subject[0])
+        hidden = desk.masks.columns(route.source, route.source_table)
+        values = {c: masked(v, hidden=c in hidden) for c, v in zip(row.columns, row.values, strict=True)}
+        found.append(_Before(original.what, original.at_us, values))
+    return found
+
+
 def not_parked(wanted: Wanted) -> ParkedError:
     """Nothing is parked by that name."""
-    name = f"{wanted.entity} {' '.join(wanted.words)}".strip()
+    name = f"{wanted.entity or 'any record'} {' '.join(wanted.words)}".strip()
+    if not wanted.words:
+        where = f" for {wanted.system}" if wanted.system else ""
+        return ParkedError(f"nothing of {name} is parked{where}", code="not-parked", remedy="see 'cdcd parked list'")
     return ParkedError(
         f"{name} is not parked" + (f" for {wanted.system}" if wanted.system else ""),
         code="not-parked",
@@ -172,13 +202,13 @@ def not_parked(wanted: Wanted) -> ParkedError:
 
 def statement_of(desk: Desk, one: Found) -> Statement:
     """What would be written of a parked record now."""
-    previewer = Previewer(desk.plan, desk.state, one.system, desk.file(one.system).shapes())
+    previewer = Previewer(desk.masks, desk.state, one.system, desk.file(one.system).shapes())
     if one.parked.row is not None:
         return previewer.row(one.subject, one.parked.row)
-    return previewer.record(Names(desk.plan).entity(one.subject[0]), one.subject[1])
+    return previewer.record(Names(desk.masks).entity(one.subject[0]), one.subject[1])
 
 
-def _lines(one: Found, statement: Statement, before: Sequence[Original]) -> Iterator[str]:
+def _lines(one: Found, statement: Statement, before: Sequence[_Before]) -> Iterator[str]:
     parked = one.parked
     name = f"{one.entity} {printable(key_text(one.key))}"
     yield f"{name}, parked for {one.system} since {moment(parked.since_us)}: {parked.code}"
@@ -198,8 +228,7 @@ def _lines(one: Found, statement: Statement, before: Sequence[Original]) -> Iter
         yield f"  {write.kind} {write.table}{by}{looked_up}"
         yield f"    {', '.join(f'{c} = {value(v)}' for c, v in zip(write.columns, write.values, strict=False))}"
     for original in before:
-        row: KeptRow = decode_kept(original.row)
-        values = ", ".join(f"{c} = {value(v)}" for c, v in zip(row.columns, row.values, strict=True))
+        values = ", ".join(f"{c} = {value(v)}" for c, v in original.values.items())
         yield f"  {original.what} at {moment(original.at_us)}; it was {values}"
     yield f"  next: {' | '.join(_next(one))}"
 
@@ -215,7 +244,7 @@ def _fields(fields: Sequence[ShownField]) -> Iterator[str]:
         yield "  it is to be deleted there"
         return
     rows = [
-        (f.field, f.column, f.column_type or "?", value(f.value), f.owner + (", only where new" if f.only_new else ""))
+        (f.field, f.column, f.column_type or "?", value(f.shown), f.owner + (", only where new" if f.only_new else ""))
         for f in fields
     ]
     heads = ("field", "column", "of type", "value", "owner")
@@ -232,7 +261,7 @@ def _plain_statement(statement: Statement) -> dict[str, Any]:
                 "column": f.column,
                 "type": f.type,
                 "column_type": f.column_type or None,
-                "value": plain_value(f.value),
+                "value": plain_value(f.shown),
                 "owner": f.owner,
                 "only_new": f.only_new,
             }
@@ -252,9 +281,8 @@ def _plain_statement(statement: Statement) -> dict[str, Any]:
     }
 
 
-def _plain_original(original: Original) -> dict[str, Any]:
-    row: KeptRow = decode_kept(original.row)
-    values = {c: plain_value(v) for c, v in zip(row.columns, row.values, strict=True)}
+def _plain_original(original: _Before) -> dict[str, Any]:
+    values = {c: plain_value(v) for c, v in original.values.items()}
     return {"what": original.what, "at": _iso(original.at_us), "values": values}
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common
 
 
 @click.command("pause")
-@click.argument("name", metavar="SYSTEM|ENTITY")
-@click.option("--system", help="Hold the entity back from this system only.")
+@click.argument("name", metavar="SYSTEM|ENTITY", shell_complete=completing.systems_and_entities)
+@click.option("--system", help="Hold the entity back from this system only.", shell_complete=completing.systems)
 @click.option("--dry-run", is_flag=True, help="Say what would be held back, and do nothing.")
 @common
 def command(name: str, system: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
@@ -23,7 +23,7 @@ def command(name: str, system: str | None, dry_run: bool, config: Path, as_json:
 
     Examples: cdcd pause shop; cdcd pause product; cdcd pause product --system shop
     """
-    answer("pause", as_json, lambda: _pause(config, name, system, dry_run))
+    answer("pause", as_json, lambda: _pause(config, name, system, dry_run), doing="waiting for the batch in work")
 
 
 def _pause(config: Path, name: str, system: str | None, dry_run: bool) -> Verdict:

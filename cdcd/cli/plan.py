@@ -38,8 +38,10 @@ def command(last: int, row_limit: int, tmp: Path | None, config: Path, as_json: 
     Replays the last journalled transactions through it on copies of the state, reads the live tables, and lists what would
     be created, updated and deleted, by entity and field. Works beside the running daemon. Exits with 0 when nothing
     would change, with 10 when something would.
+
+    Examples: cdcd plan; cdcd plan --config new.toml --last 50000
     """
-    answer("plan", as_json, lambda: _plan(config, last, row_limit, tmp))
+    answer("plan", as_json, lambda: _plan(config, last, row_limit, tmp), doing="rehearsing the configuration")
 
 
 def _plan(file: Path, last: int, row_limit: int, tmp: Path | None) -> Verdict:

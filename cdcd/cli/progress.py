@@ -1,20 +1,74 @@
-"""Progress of table copies on the terminal."""
+"""Progress on the terminal: of table copies, and of whatever else takes more than a moment."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from cdcd.cli.output import is_watched
 from cdcd.errors import CdcdError
 from cdcd.status import CopyStatus, DaemonStatus
 
 REFRESH_SECONDS = 0.5
+DELAY_SECONDS = 1.0
+PROGRESS_ENTRIES = 2_000
+"""From so many entries on there is a bar."""
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """While the block takes longer than a second and somebody watches: what is being done, and for how long, on stderr.
+
+    Gives something to call with what is being done now. Nothing may be asked or printed within the block.
+    """
+    if not is_watched():
+        yield lambda _text: None
+        return
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = progress.add_task(what)
+    timer = threading.Timer(DELAY_SECONDS, progress.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda text: progress.update(task, description=text)
+    finally:
+        timer.cancel()
+        timer.join()
+        progress.stop()
+
+
+@contextmanager
+def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Something to call with how much is done; shown on a terminal's stderr where it may take long."""
+    if quiet or total < PROGRESS_ENTRIES or not is_watched():
+        yield lambda _done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
 
 
 class CopyBars:

@@ -33,6 +33,8 @@ def command(like_first_copy: bool, dry_run: bool, yes: bool, config: Path, as_js
     begins the new state directory. 'cdcd run' then reads the logs from there, copies all tables once, and settles what
     differs by ownership. The old daemon, should it still live, is fenced. Nothing is ever done to a state directory that
     holds state.
+
+    Examples: cdcd recover --dry-run; cdcd recover --yes
     """
     answer("recover", as_json, lambda: _recover(config, like_first_copy, dry_run, yes, as_json))
 
@@ -40,6 +42,7 @@ def command(like_first_copy: bool, dry_run: bool, yes: bool, config: Path, as_js
 def _recover(config: Path, like_first_copy: bool, dry_run: bool, yes: bool, as_json: bool) -> Verdict:
     from cdcd import blueprint as b  # noqa: PLC0415 - loads drivers
     from cdcd import config_rules  # noqa: PLC0415
+    from cdcd.cli.progress import working  # noqa: PLC0415
     from cdcd.recovering import lost_state  # noqa: PLC0415
     from cdcd.state_directory import StateDirectory, refuse_if_running  # noqa: PLC0415
 
@@ -48,13 +51,15 @@ def _recover(config: Path, like_first_copy: bool, dry_run: bool, yes: bool, as_j
     directory = StateDirectory(Path(checked.daemon.state_dir))
     refuse_if_running(directory)
     lost_state.refuse_state(directory)
-    found = lost_state.survey(blueprint)
+    with working("looking into every system"):
+        found = lost_state.survey(blueprint)
     result, lines = msgspec.to_builtins(found), _lines(found, blueprint, directory, like_first_copy)
     if dry_run:
         return Verdict("nothing was done", result, lines)
     if not yes:
         confirm("to take systems over wants a confirmation", lines, as_json)
-    _take_over(found, directory, like_first_copy)
+    with working("beginning the new state directory"):
+        _take_over(found, directory, like_first_copy)
     return Verdict("taken over; now 'cdcd run'", result, [] if not yes else lines)
 
 

@@ -24,8 +24,10 @@ def command(dry_run: bool, config: Path, as_json: bool) -> None:
 
     A file that is wrong, or a server that lacks something for it, is refused as a whole: the daemon goes on as before.
     'systemctl reload cdcd' (SIGHUP) does the same, and tells the outcome in the log.
+
+    Examples: cdcd reload --dry-run; cdcd reload
     """
-    answer("reload", as_json, lambda: _reload(config, dry_run=dry_run))
+    answer("reload", as_json, lambda: _reload(config, dry_run=dry_run), doing="checking the configuration")
 
 
 def _reload(config: Path, *, dry_run: bool) -> Verdict:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import NotReady
 
@@ -22,7 +22,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 @click.command("replay")
-@click.argument("system")
+@click.argument("system", shell_complete=completing.systems)
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common
@@ -31,14 +31,19 @@ def command(system: str, dry_run: bool, yes: bool, config: Path, as_json: bool) 
 
     Every record that was there is sent as it is now, with the fields that SYSTEM owns; plain copies are read again from
     their sources. The tables must exist. Its log is read from now on, and nobody is missed in it.
+
+    Examples: cdcd replay shop --dry-run; cdcd replay shop
     """
     answer("replay", as_json, lambda: _replay(config, system, dry_run, yes, as_json))
 
 
 def _replay(config: Path, system: str, dry_run: bool, yes: bool, as_json: bool) -> Verdict:
-    plan = daemon.ask(config, "replay-plan", system=system)
-    found = _look(config, system, plan["tables"])
-    plan = {**plan, "records": _records(config, system), **msgspec.to_builtins(found)}
+    from cdcd.cli.progress import working  # noqa: PLC0415 - loads rich
+
+    with working(f"looking into {system}"):
+        plan = daemon.ask(config, "replay-plan", system=system)
+        found = _look(config, system, plan["tables"])
+        plan = {**plan, "records": _records(config, system), **msgspec.to_builtins(found)}
     if dry_run:
         return Verdict("nothing was done", plan, _lines(plan))
     if not yes:

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common, confirm
 
 
 @click.command("reposition")
-@click.argument("system")
+@click.argument("system", shell_complete=completing.systems)
 @click.option("--dry-run", is_flag=True, help="Say what it would mean, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common
@@ -23,6 +23,8 @@ def command(system: str, dry_run: bool, yes: bool, config: Path, as_json: bool) 
     For a purged log, a dropped slot, a restored or another server: when 'cdcd status' says position-lost. What the gap
     held is found by comparing: what is new, changed or gone counts as if it had happened now. What was changed and
     changed again in the gap is not known.
+
+    Examples: cdcd reposition erp --dry-run; cdcd reposition erp --yes
     """
     answer("reposition", as_json, lambda: _reposition(config, system, dry_run, yes, as_json))
 

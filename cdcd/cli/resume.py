@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common
 
 
 @click.command("resume")
-@click.argument("name", metavar="SYSTEM|ENTITY")
-@click.option("--system", help="The entity, in this system only.")
+@click.argument("name", metavar="SYSTEM|ENTITY", shell_complete=completing.systems_and_entities)
+@click.option("--system", help="The entity, in this system only.", shell_complete=completing.systems)
 @click.option("--dry-run", is_flag=True, help="Say what would go on, and do nothing.")
 @common
 def command(name: str, system: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
@@ -23,7 +23,7 @@ def command(name: str, system: str | None, dry_run: bool, config: Path, as_json:
 
     Examples: cdcd resume shop; cdcd resume product --system shop
     """
-    answer("resume", as_json, lambda: _resume(config, name, system, dry_run))
+    answer("resume", as_json, lambda: _resume(config, name, system, dry_run), doing="asking the daemon")
 
 
 def _resume(config: Path, name: str, system: str | None, dry_run: bool) -> Verdict:

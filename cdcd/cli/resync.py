@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import ConfigError
 
@@ -40,8 +40,15 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 @click.command("resync")
-@click.argument("entity", required=False)
-@click.option("--system", "systems", multiple=True, metavar="S", help="Read only this system's tables again.")
+@click.argument("entity", required=False, shell_complete=completing.entities)
+@click.option(
+    "--system",
+    "systems",
+    multiple=True,
+    metavar="S",
+    help="Read only this system's tables again.",
+    shell_complete=completing.systems,
+)
 @click.option("--key", "keys", multiple=True, metavar="K", help="Only the record with this key (A/B of several parts).")
 @click.option("--where", metavar="SQL", help="Only rows of the main table of --system that satisfy this condition.")
 @click.option("--table", metavar="T", help="The table that --where is about, if not the main one.")
@@ -135,7 +142,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 def _choice(config: Path, wish: Wish) -> Choice:
     """The rows that are wanted, looked for in the live databases."""
-    from cdcd import blueprint, config_rules, resync_filters  # noqa: PLC0415 - loads adapters
+    from cdcd import blueprint, config_rules, record_names, resync_filters  # noqa: PLC0415 - loads adapters
 
     drawn = blueprint.draw(config_rules.load(config), str(config))
     subject = _subject(drawn, wish.entity)
@@ -155,7 +162,8 @@ def _choice(config: Path, wish: Wish) -> Choice:
             table = None if wish.table is None else names.get(wish.table, wish.table)
             return resync_filters.by_condition(tables, systems[0], table, wish.where, reader_of)
         if ":" not in subject:
-            return resync_filters.by_keys(drawn.plan(), subject, wish.keys, systems, reader_of)
+            keys = record_names.without_tokens(drawn, subject, wish.keys)
+            return resync_filters.by_keys(drawn.plan(), subject, keys, systems, reader_of)
         system, table = tables[0]
         need = next(need for need in drawn.systems[system].tables if need.table == table)
         return resync_filters.rows_of_copy(system, table, wish.keys, need.key, reader_of(system))

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from cdcd import config as c
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common, confirm
 from cdcd.errors import ConfigError
 
 
 @click.command("rewind")
-@click.argument("system")
+@click.argument("system", shell_complete=completing.systems)
 @click.option(
     "--to",
     "moment",
@@ -47,9 +47,12 @@ def command(
 
 
 def _rewind(config: Path, system: str, moment: str, copies: bool, dry_run: bool, yes: bool, as_json: bool) -> Verdict:
-    since = {**_since(config, moment), "system": system, "copies": copies}
-    plan = daemon.ask(config, "rewind-plan", **since)
-    plan = {**plan, "records": _records(config, plan)}
+    from cdcd.cli.progress import working  # noqa: PLC0415 - loads rich
+
+    with working("counting what has changed since"):
+        since = {**_since(config, moment), "system": system, "copies": copies}
+        plan = daemon.ask(config, "rewind-plan", **since)
+        plan = {**plan, "records": _records(config, plan)}
     if dry_run:
         return Verdict("nothing was done", plan, _lines(plan))
     if not yes:

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,20 +15,22 @@ import click
 import msgspec
 
 from cdcd import config as c
-from cdcd import logs, preflight
+from cdcd import core_dumps, logs, notify, preflight
 from cdcd.cli import check
-from cdcd.cli.output import Verdict, answer, common
-from cdcd.errors import NotReady
+from cdcd.cli.output import Verdict, answer, common, is_watched
+from cdcd.errors import CdcdError
 from cdcd.reloading import file_stamp
 from cdcd.standby import Running, Standby, remembered
 from cdcd.state_directory import Lock, StateDirectory, lock_for_supervisor, refuse_if_running
 
 if TYPE_CHECKING:
     from cdcd.supervisor import Supervisor
-    from cdcd.web.server import WebServer
 
 
 BIND_SECONDS: Final = 3.0
+EXTEND_SECONDS: Final = 60.0
+UPGRADE_SECONDS: Final = 6 * 3600.0
+"""A large state directory of an earlier version is brought up to date in one transaction."""
 _BIND_AGAIN_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("cdcd.run")
 
@@ -43,9 +47,27 @@ def command(stands_by: bool, after_stop: bool, config: Path, as_json: bool) -> N
 
     With --standby it waits while another daemon runs on the same state directory, and takes over within seconds when
     that one dies or freezes; not when it is stopped on purpose, unless --take-over-after-stop is given.
+
+    Examples: cdcd run --config /etc/cdcd/cdcd.toml; cdcd run --standby
     """
     logs.setup("supervisor")
-    answer("run", as_json, lambda: _run(config, stands_by=stands_by, after_stop=after_stop))
+    answer("run", as_json, lambda: _noted(lambda: _run(config, stands_by=stands_by, after_stop=after_stop)))
+
+
+def _noted(run: Callable[[], Verdict]) -> Verdict:
+    """Say why the daemon ended also where services are looked at: the status line, and the journal with its priority."""
+    try:
+        verdict = run()
+    except CdcdError as error:
+        notify.notify(f"STATUS=ended: {error.what} [{error.code}]")
+        raise
+    if verdict.exit_code:
+        notify.notify(f"STATUS={verdict.summary}")
+        if logs.is_for_journal():
+            _log.error(
+                verdict.summary, extra={"next": "what is missing, with the way out, stands below; and 'cdcd check'"}
+            )
+    return verdict
 
 
 def _run(config: Path, *, stands_by: bool, after_stop: bool) -> Verdict:
@@ -53,7 +75,9 @@ def _run(config: Path, *, stands_by: bool, after_stop: bool) -> Verdict:
     if not stands_by:
         refuse_if_running(directory)
     stamp = file_stamp(config)
-    outcome = preflight.check_apart(config)
+    notify.extend_timeout(preflight.PREFLIGHT_SECONDS + EXTEND_SECONDS, "checking the configuration and the servers")
+    with _shown("checking the configuration and the servers"):
+        outcome = preflight.check_apart(config)
     result = {"findings": outcome.findings, "unreachable": outcome.unreachable}
     if outcome.forbidding(first_start=not directory.state.exists()):
         return Verdict(f"not started: {check.summary(outcome)}", result, check.lines(outcome), 3)
@@ -62,6 +86,7 @@ def _run(config: Path, *, stands_by: bool, after_stop: bool) -> Verdict:
     for name in outcome.unreachable:
         click.echo(f"{name} is not reachable: starting without it, it is tried again with growing pauses", err=True)
     os.umask(0o077)
+    core_dumps.forbid()
     directory.prepare()
     running = Running(outcome.blueprint, stamp)
     if not stands_by:
@@ -82,45 +107,57 @@ def _predecessors(own: Running, directory: StateDirectory) -> Running:
     if found is None or found.blueprint.config.daemon.name != own.blueprint.config.daemon.name:
         return own
     config = found.blueprint.config
-    daemon = msgspec.structs.replace(config.daemon, listen=own.blueprint.config.daemon.listen)
-    blueprint = msgspec.structs.replace(found.blueprint, config=msgspec.structs.replace(config, daemon=daemon))
+    mine = own.blueprint.config
+    daemon = msgspec.structs.replace(config.daemon, listen=mine.daemon.listen)
+    web = msgspec.structs.replace(config.web, secured=mine.web.secured)
+    config = msgspec.structs.replace(config, daemon=daemon, web=web)
+    blueprint = msgspec.structs.replace(found.blueprint, config=config)
     return Running(blueprint, found.stamp)
+
+
+def _shown(what: str) -> AbstractContextManager[object]:
+    """On a terminal only: a service does not load what draws there."""
+    if not is_watched():
+        return nullcontext()
+    from cdcd.cli.progress import working  # noqa: PLC0415
+
+    return working(what)
 
 
 def _supervise(running: Running, directory: StateDirectory, lock: Lock, *, silent_since_us: int = 0) -> int:
     from cdcd.state import State  # noqa: PLC0415
     from cdcd.supervisor import Supervisor  # noqa: PLC0415
 
+    c.use_state_key(running.blueprint.config)
+    notify.extend_timeout(UPGRADE_SECONDS, "opening the state directory")
     state = State(directory.state)
     known = state.get("vocabulary") or b""
     state.close()
     blueprint = msgspec.structs.replace(running.blueprint, vocabulary=known)
     supervisor = Supervisor(blueprint, directory, lock, stamp=running.stamp, silent_since_us=silent_since_us)
-    web = _serve(supervisor, blueprint.config.daemon.listen, as_successor=silent_since_us > 0)
+    _serve(supervisor, blueprint.config, as_successor=silent_since_us > 0)
     supervisor.start()
     if sys.stderr.isatty():
         from cdcd.cli.progress import show_copies  # noqa: PLC0415
 
         show_copies(supervisor.mailbox.ask)
     code = supervisor.run()
-    if web is not None:
-        web.close()
+    supervisor.site.close()
     return code
 
 
-def _serve(supervisor: Supervisor, listen: str | None, *, as_successor: bool) -> WebServer | None:
-    """Who takes over gives the one who died a moment to let go of the address, and goes on without it otherwise."""
-    from cdcd.web.server import WebServer  # noqa: PLC0415
-
+def _serve(supervisor: Supervisor, config: c.Config, *, as_successor: bool) -> None:
+    """Who takes over gives the one who died a moment to let go of the addresses, and goes on without them otherwise."""
     until = time.monotonic() + (BIND_SECONDS if as_successor else 0.0)
-    while listen is not None:
+    while True:
         try:
-            return WebServer(listen, supervisor.mailbox.ask)
-        except NotReady as error:
+            supervisor.site.adopt(supervisor.site.prepare(config))
+        except CdcdError as error:
             if not as_successor:
                 raise
             if time.monotonic() > until:
                 _log.error("going on without the web page and the metrics", extra=logs.fields(error))
-                return None
+                return
             time.sleep(_BIND_AGAIN_SECONDS)
-    return None
+        else:
+            return

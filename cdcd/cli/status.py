@@ -36,6 +36,8 @@ def command(watch: bool, config: Path, as_json: bool) -> None:
 
     Works without the daemon too: then it reads the state directory, and says so. Exits with 1 when the daemon is not
     running or not healthy.
+
+    Examples: cdcd status; cdcd status --watch; cdcd status --json
     """
     if watch and not as_json:
         _watch(config)
@@ -44,10 +46,16 @@ def command(watch: bool, config: Path, as_json: bool) -> None:
 
 def _status(config: Path) -> Verdict:
     status = read(config)
+    found = verdict(status)
+    return msgspec.structs.replace(found, lines=[_rendered(status)])
+
+
+def verdict(status: DaemonStatus) -> Verdict:
+    """What a program is told, here and by the status page."""
     reasons = health.health(status) if status.running else []
     unhealthy = bool(reasons) or not status.running
     result = {**msgspec.to_builtins(status), "healthy": not unhealthy, "reasons": msgspec.to_builtins(reasons)}
-    return Verdict(summary(status, reasons), result, [_rendered(status)], 1 if unhealthy else 0)
+    return Verdict(summary(status, reasons), result, exit_code=1 if unhealthy else 0)
 
 
 def read(config: Path) -> DaemonStatus:
@@ -109,7 +117,8 @@ def view(status: DaemonStatus, bars: CopyBars | None = None) -> RenderableType:
         f"{resolve.lag_events:,} entries",
         f"{resolve.held + resolve.conflicts:,} held" if resolve.held + resolve.conflicts else "",
     )
-    parts: list[RenderableType] = [table, "", _facts(status), *_later(status), *_errors(status), *_suspended(status)]
+    parts: list[RenderableType] = [table, "", _facts(status), *_later(status), *_drift(status)]
+    parts += [*_errors(status), *_suspended(status)]
     if bars is not None and status.copying():
         parts.append(bars.update(status))
     elif status.copying():
@@ -181,6 +190,25 @@ def _when(found: Standing) -> str:
     if found.next_run_us is None:
         return "told on demand" if found.schedule == "on-demand" else "told at once"
     return f"next at {datetime.fromtimestamp(found.next_run_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S %z}"
+
+
+def _drift(status: DaemonStatus) -> list[RenderableType]:
+    """What the last verifications have found, where that is anything; else when the first of them was."""
+    from rich.text import Text  # noqa: PLC0415
+
+    drifted = [found for found in status.drift if found.missing + found.different + found.surplus]
+    if status.drift and not drifted:
+        oldest_us = min(found.verified_at_us for found in status.drift)
+        since = f"{datetime.fromtimestamp(oldest_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S %z}"
+        return [f"verified: everything that was compared since {since} was in step"]
+    return [
+        Text(
+            f"not in step: {found.entity} in {found.system}: {found.missing:,} missing, {found.different:,} different,"
+            f" {found.surplus:,} surplus; 'cdcd verify --list'",
+            style="red",
+        )
+        for found in drifted
+    ]
 
 
 def _suspended(status: DaemonStatus) -> list[RenderableType]:

@@ -29,9 +29,11 @@ def command(output: Path | None, offline: bool, unit: str, config: Path, as_json
 
     Works with the daemon down or hanging, too. Look into it before you send it: manifest.json says what is in it, and
     what could not be had.
+
+    Examples: cdcd support-bundle; cdcd support-bundle --offline -o bundle.tar.gz
     """
     path = output or Path(f"cdcd-support-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar.gz")
-    answer("support-bundle", as_json, lambda: _bundle(path, config, offline, unit))
+    answer("support-bundle", as_json, lambda: _bundle(path, config, offline, unit), doing="putting it together")
 
 
 def _bundle(path: Path, config: Path, offline: bool, unit: str) -> Verdict:

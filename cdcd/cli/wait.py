@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from cdcd import config as c
-from cdcd.cli import daemon
+from cdcd.cli import completing, daemon
 from cdcd.cli.output import Verdict, answer, common
 from cdcd.errors import ConfigError
 
@@ -27,7 +27,7 @@ _WHY: Final = {
 
 @click.command("wait")
 @click.option("--for", "moment", default="now", show_default=True, help="'now', or a place in the log of --system.")
-@click.option("--system", help="Only what is committed in this system.")
+@click.option("--system", help="Only what is committed in this system.", shell_complete=completing.systems)
 @click.option("--timeout", default="60s", show_default=True, help="How long to wait at most.")
 @common
 def command(moment: str, system: str | None, timeout: str, config: Path, as_json: bool) -> None:
@@ -35,8 +35,10 @@ def command(moment: str, system: str | None, timeout: str, config: Path, as_json
 
     What is committed later is not waited for, so this ends under load, too. A place is what the server itself says:
     pg_current_wal_lsn() of PostgreSQL, FILE:OFFSET or GTIDs of MySQL and MariaDB. Exits with 1 when the time is over.
+
+    Examples: cdcd wait; cdcd wait --system erp --timeout 5m; cdcd wait --system erp --for 0/16B3748
     """
-    answer("wait", as_json, lambda: _wait(config, moment, system, timeout))
+    answer("wait", as_json, lambda: _wait(config, moment, system, timeout), doing="waiting until it has arrived")
 
 
 def _wait(config: Path, moment: str, system: str | None, timeout: str) -> Verdict:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from cdcd.config import FromField, New, NewValue
+from cdcd.config_columns import FromField, New, NewValue
 from cdcd.config_parts import FIELD_IN_TEMPLATE
 from cdcd.conversions import between, column_text
 from cdcd.folding.paths import BindingPaths, Path, Source, Step, ValueOf, value_of

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from cdcd.config import Constant
+from cdcd.config_columns import Constant
 from cdcd.conversions import Convert, column_text, to_column, typed
 from cdcd.errors import Refused
 from cdcd.model import ColumnShape, Lookup, TableShape, Value, Where

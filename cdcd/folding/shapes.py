@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from cdcd.column_groups import ColumnGroup, column_groups, grouped_slots
-from cdcd.config import New
+from cdcd.config_columns import New
 from cdcd.errors import Refused
 from cdcd.folding.new_values import new_value
 from cdcd.folding.parts import Cell, RowWriter, ShapeWriter

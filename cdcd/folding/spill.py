@@ -6,15 +6,15 @@ The file lives as long as the object, and holds nothing that would be missed: it
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from cdcd.storage import storage_error
+from cdcd import state_key
+from cdcd.sqlite_driver import sqlite
+from cdcd.storage import connected, storage_error
 
 _SCHEMA: Final = """
-PRAGMA page_size=8192;
 PRAGMA journal_mode=OFF;
 PRAGMA synchronous=OFF;
 PRAGMA locking_mode=EXCLUSIVE;
@@ -46,7 +46,7 @@ class Spill:
         self._path = path
         with self._errors():
             path.unlink(missing_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection = connected(path, state_key.key_of(path.parent))
             self._connection.executescript(_SCHEMA)
             path.unlink(missing_ok=True)  # the open file stays; nothing is left behind by a process that is killed
             self._connection.execute("BEGIN")
@@ -55,7 +55,7 @@ class Spill:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except sqlite.DatabaseError as error:
             raise storage_error(self._path, error) from error
 
     def add(self, items: Iterable[Spilled]) -> None:

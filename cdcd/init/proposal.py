@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdcd.config import Column
+from cdcd.config_columns import Column
 from cdcd.conversions import to_column, to_field
 from cdcd.init import names
 from cdcd.init.children import ChildPair, child_pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdcd.config import Column
+from cdcd.config_columns import Column
 from cdcd.init.evidence import Relation
 from cdcd.init.wide import WideColumn
 from cdcd.values import ValueType

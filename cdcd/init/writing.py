@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from cdcd.config import Column
+from cdcd.config_columns import Column
 from cdcd.init.proposal import EntityProposal, FieldProposal, Proposal, SideProposal
 
 WIDTH: Final = 118
@@ -24,7 +24,7 @@ every 'owner', 'create' and 'delete' is a guess that only you can confirm. Confi
 def text(proposal: Proposal, systems: Mapping[str, Mapping[str, Any]], *, name: str, state_dir: str) -> str:
     """The whole file. `systems` are the options of each system, as they go into the file."""
     lines = [*_comment(_HEAD), "", "[daemon]", f"name      = {_value(name)}", f"state-dir = {_value(state_dir)}"]
-    lines += ['# listen  = "127.0.0.1:9145"       # /metrics, /healthz and the status page']
+    lines += ['listen    = "127.0.0.1:9145"       # /metrics, /healthz and the status page']
     for system, options in systems.items():
         lines += ["", f"[systems.{system}]", *_aligned({key: _value(value) for key, value in options.items()})]
     for entity in proposal.entities:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 from cdcd.journal import Journal, Kind
 from cdcd.journal_care.checksums import HEADER_COLUMNS, is_header_whole
 from cdcd.model import ABSENT, Relation
+from cdcd.sqlite_driver import sqlite
 
 PAGE_ENTRIES: Final = 500
 QUICK_CHECK_MAX: Final = 20
@@ -93,9 +93,15 @@ class Checker:
     def _pages(self) -> tuple[str, ...]:
         try:
             found = self._connection.execute(f"PRAGMA quick_check({QUICK_CHECK_MAX})").fetchall()
-        except sqlite3.DatabaseError as error:
-            return (str(error),)
+        except sqlite.DatabaseError as error:
+            found = [(str(error),)]
+        if found != [("ok",)]:
+            self._read_on()
         return tuple(str(line) for (line,) in found if line != "ok")
+
+    def _read_on(self) -> None:
+        self._journal.read_on()
+        self._connection = self._journal.database.connection
 
     # ---- shapes ----------------------------------------------------------------------------------------------
 
@@ -103,7 +109,8 @@ class Checker:
         """Every shape against its checksum, and against the copy of it that the index on it holds."""
         try:
             rows = self._connection.execute("SELECT id, source, body, checksum FROM relations").fetchall()
-        except sqlite3.DatabaseError:
+        except sqlite.DatabaseError:
+            self._read_on()
             return  # the pages say so
         for number, source, body, expected in rows:
             copies = self._connection.execute(
@@ -126,7 +133,8 @@ class Checker:
             self._reached = after
             try:
                 after = self._page(after)
-            except sqlite3.DatabaseError as error:
+            except sqlite.DatabaseError as error:
+                self._read_on()
                 after = self._skip(self._reached, last, str(error))
         missing = max(self._reached, self._needed_after)
         if last > missing:
@@ -135,7 +143,8 @@ class Checker:
     def _last_seq(self) -> int:
         try:
             return self._journal.last_seq()
-        except sqlite3.DatabaseError:
+        except sqlite.DatabaseError:
+            self._read_on()
             return 0
 
     def _page(self, after: int, only: int | None = None) -> int | None:
@@ -230,7 +239,8 @@ class Checker:
     def _is_readable(self, seq: int) -> bool:
         try:
             row = self._connection.execute(f"SELECT {HEADER_COLUMNS}, body FROM entries WHERE seq=?", (seq,)).fetchone()
-        except sqlite3.DatabaseError:
+        except sqlite.DatabaseError:
+            self._read_on()
             return False
         return row is not None
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from cdcd.journal_care.view import Contents, JournalView, Listed, Wanted, command_of, copy_of
 from cdcd.model import ABSENT, Relation, Row, Rows
+from cdcd.sensitive import masked
 
+Hidden: TypeAlias = Callable[[str, str], Container[str]]
+"""By source and table, the columns whose values are shown to nobody (`cdcd.sensitive`)."""
 _encode = msgspec.json.Encoder().encode
+
+
+def nothing_hidden(_source: str, _table: str) -> Container[str]:
+    """Nothing is sensitive."""
+    return ()
 
 
 def entry_object(listed: Listed, contents: Contents | None = None) -> dict[str, Any]:
@@ -32,8 +40,8 @@ def entry_object(listed: Listed, contents: Contents | None = None) -> dict[str, 
     }
 
 
-def row_objects(run: Rows) -> Iterator[dict[str, Any]]:
-    """The rows of a run, with the operation; `old` where the log told what a row was before."""
+def row_objects(run: Rows, hidden: Container[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rows of a run, with the operation; `old` where the log told what a row was before. Of `hidden` columns a mask."""
     named = {"table": run.relation.table, "op": run.op.name.lower()}
     if not run.rows:
         yield named
@@ -41,13 +49,18 @@ def row_objects(run: Rows) -> Iterator[dict[str, Any]]:
         old = None if run.olds is None else run.olds[number]
         yield {
             **named,
-            "row": _named(run.relation, row),
-            **({} if old is None else {"old": _named(run.relation, old)}),
+            "row": _named(run.relation, row, hidden),
+            **({} if old is None else {"old": _named(run.relation, old, hidden)}),
         }
 
 
-def export_lines(view: JournalView, listed: Listed, wanted: Wanted, known: set[Relation]) -> Iterator[bytes]:
-    """An entry as lines: itself, each shape when it is first met (`known` remembers them), each row. Raises Gone."""
+def export_lines(
+    view: JournalView, listed: Listed, wanted: Wanted, known: set[Relation], hidden: Hidden = nothing_hidden
+) -> Iterator[bytes]:
+    """An entry as lines: itself, each shape when it is first met (`known` remembers them), each row. Raises Gone.
+
+    `hidden` says which columns of a source's table are masked.
+    """
     yield _line({"type": "entry", **entry_object(listed)})
     for run in view.runs(listed):
         if not wanted.is_table(listed.source, run.relation.table):
@@ -55,7 +68,7 @@ def export_lines(view: JournalView, listed: Listed, wanted: Wanted, known: set[R
         if run.relation not in known:
             known.add(run.relation)
             yield _line({"type": "table", "source": listed.source, **_shape(run.relation)})
-        for row in row_objects(run):
+        for row in row_objects(run, hidden(listed.source, run.relation.table)):
             yield _line({"type": "row", "seq": listed.seq, **row})
 
 
@@ -76,8 +89,9 @@ def iso(at_us: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{us:06}Z"
 
 
-def _named(relation: Relation, row: Row) -> Mapping[str, Any]:
-    return {name: plain(value) for name, value in zip(relation.columns, row, strict=False)}
+def _named(relation: Relation, row: Row, hidden: Container[str]) -> Mapping[str, Any]:
+    cells = zip(relation.columns, row, strict=False)
+    return {name: plain(masked(value, hidden=name in hidden)) for name, value in cells}
 
 
 def _shape(relation: Relation) -> dict[str, Any]:

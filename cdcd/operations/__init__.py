@@ -8,7 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 from cdcd.control import Answer, Ready, Request
-from cdcd.operations import barriers, deliveries, journal, parked, pauses, recoveries, resyncs, rewinds, verdicts
+from cdcd.operations import (
+    barriers,
+    deliveries,
+    forgetting,
+    journal,
+    parked,
+    pauses,
+    recoveries,
+    resyncs,
+    rewinds,
+    verdicts,
+    verifications,
+)
 from cdcd.operations.desk import Desk, RequestError, Verb
 
 __all__ = ["VERBS", "RequestError", "handle"]
@@ -16,6 +28,7 @@ __all__ = ["VERBS", "RequestError", "handle"]
 VERBS: Final[dict[str, Verb]] = {
     **barriers.VERBS,
     **deliveries.VERBS,
+    **forgetting.VERBS,
     **journal.VERBS,
     **parked.VERBS,
     **pauses.VERBS,
@@ -23,6 +36,7 @@ VERBS: Final[dict[str, Verb]] = {
     **resyncs.VERBS,
     **rewinds.VERBS,
     **verdicts.VERBS,
+    **verifications.VERBS,
 }
 
 

@@ -68,7 +68,8 @@ def _wait(desk: Desk, arguments: Arguments) -> Ready:
     barrier = Barrier(uuid.uuid4().hex[:12], _places(desk, arguments), until_us)
     barriers.put_up(desk.journal, barrier)
     desk.ring("capture")
-    return _Passing(desk, barrier, timeout_seconds)
+    resolved_only = arguments.get("resolved_only") is True  # a verification waits for the targets itself
+    return _Passing(desk, barrier, timeout_seconds, resolved_only=resolved_only)
 
 
 def _places(desk: Desk, arguments: Arguments) -> dict[str, str | None]:
@@ -84,12 +85,13 @@ def _places(desk: Desk, arguments: Arguments) -> dict[str, str | None]:
 class _Passing:
     """Looks, now and then, how far the barrier is: a `Ready`."""
 
-    def __init__(self, desk: Desk, barrier: Barrier, timeout_seconds: float) -> None:
+    def __init__(self, desk: Desk, barrier: Barrier, timeout_seconds: float, *, resolved_only: bool) -> None:
         self._desk = desk
         self._barrier = barrier
         self._began_at = time.monotonic()
         self._until = self._began_at + timeout_seconds
         self._look_at = 0.0
+        self._resolved_only = resolved_only
 
     def __call__(self) -> Answer | None:
         now = time.monotonic()
@@ -101,7 +103,7 @@ class _Passing:
         for system, why in refused.items():
             barriers.take_down(desk.journal, barrier.id)
             raise RequestError(f"{system}: that is no place in its log", cause=why, remedy="'now', or such a place")
-        missing = list(_missing(desk, barrier, known))
+        missing = list(_missing(desk, barrier, known, resolved_only=self._resolved_only))
         if missing and now < self._until:
             return None
         barriers.take_down(desk.journal, barrier.id)
@@ -109,12 +111,12 @@ class _Passing:
         return Answer(ok=True, result=Outcome(not missing, round(now - self._began_at, 3), known, missing, left))
 
 
-def _missing(desk: Desk, barrier: Barrier, known: dict[str, str]) -> Iterator[Missing]:
+def _missing(desk: Desk, barrier: Barrier, known: dict[str, str], *, resolved_only: bool) -> Iterator[Missing]:
     noted = barriers.noted(desk.state, barrier.id)
     for system in barrier.places:
         if system not in noted:
             yield _missing_at_source(desk, system, known.get(system))
-    if barrier.places.keys() <= noted.keys():
+    if barrier.places.keys() <= noted.keys() and not resolved_only:
         unit = max(noted.values())
         for target in desk.blueprint.targets:
             applied = outbox.read_applied(desk.directory.path, target)

@@ -24,7 +24,7 @@ _log: Final = logging.getLogger("cdcd.operations")
 def _wish(desk: Desk, arguments: Arguments) -> Answer:
     """Leave a wish (see `cdcd.parking.wishes`) for a target's deliverer, encoded by `packed`."""
     name = target(desk, arguments)
-    wish = _unpacked(arguments.get("wish"), Wish)
+    wish = unpacked(arguments.get("wish"), Wish)
     parked_wishes.put(desk.directory.deliver(name), wish)
     role = Role("deliver", name)
     desk.crew.ring(role)
@@ -36,7 +36,7 @@ def _wish(desk: Desk, arguments: Arguments) -> Answer:
 
 def _edit(desk: Desk, arguments: Arguments) -> Answer:
     """Correct a record of an entity: resolve carries it out (see `cdcd.resolve.correcting`)."""
-    correction = _unpacked(arguments.get("correction"), Correction)
+    correction = unpacked(arguments.get("correction"), Correction)
     target(desk, {"system": correction.system})
     seq = desk.journal.command(Command("edit", {"correction": correction}))
     extra = {"system": correction.system, "entity": correction.entity, "fields": len(correction.values), "seq": seq}
@@ -51,7 +51,8 @@ def packed(value: msgspec.Struct) -> str:
     return base64.b64encode(msgspec.msgpack.encode(value)).decode()
 
 
-def _unpacked(text: object, kind: type[T]) -> T:
+def unpacked(text: object, kind: type[T]) -> T:
+    """The opposite of `packed`. Raises RequestError."""
     try:
         return msgspec.msgpack.decode(base64.b64decode(str(text), validate=True), type=kind)
     except (msgspec.DecodeError, binascii.Error) as error:

@@ -21,7 +21,6 @@ from cdcd.resolve.plan import root_of
 from cdcd.scheduling.owed import owing
 
 PAUSE_SECONDS: Final = 50.0
-BY_OPERATOR: Final = "an operator"
 _log: Final = logging.getLogger("cdcd.operations")
 
 
@@ -105,7 +104,7 @@ def _hold(desk: Desk, entity: str, systems: list[str], *, dry_run: bool) -> Answ
     result = {"entity": entity, "systems": systems, "owed_records": _owed(desk, entity, systems)}
     if not dry_run:
         command = Command("hold", {"systems": systems, "entity": entity, "on": True})
-        switches = {pause_switches.of_entity(system, entity): BY_OPERATOR for system in systems}
+        switches = {pause_switches.of_entity(system, entity): pause_switches.BY_OPERATOR for system in systems}
         desk.journal.command(command, controls=switches)
         _log.warning("entity paused by an operator", extra={"entity": entity, "systems": ",".join(systems)})
         desk.ring("resolve", "deliver")

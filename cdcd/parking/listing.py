@@ -13,7 +13,8 @@ from cdcd.parking.parked import SCHEMA, Parked, Subject
 from cdcd.parking.wishes import condition, is_open
 from cdcd.record_names import SEPARATOR, key_text, named
 from cdcd.resolve.keys import decode_key
-from cdcd.resolve.plan import EntityPlan, Plan, Route, copies_of
+from cdcd.resolve.plan import EntityPlan, Route, copies_of
+from cdcd.sensitive import Masks, is_token
 from cdcd.state_directory import StateDirectory
 from cdcd.storage import Database
 
@@ -28,7 +29,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A parked record by names. `entity` is None where the configuration has it no more; then `key` is empty."""
+    """A parked record by names. `entity` is None where the configuration has it no more; then `key` is empty.
+
+    `key` is as people are shown it.
+    """
 
     system: str
     entity: str | None
@@ -39,6 +43,16 @@ class Found(msgspec.Struct, frozen=True):
     def subject(self) -> Subject:
         """Its name in the deliverer's file."""
         return self.parked.subject
+
+
+class Group(msgspec.Struct, frozen=True):
+    """So many records of an entity or plain copy (by number) are parked with that code, since these moments."""
+
+    number: int
+    code: str
+    count: int
+    oldest_us: int
+    newest_us: int
 
 
 class Original(msgspec.Struct, frozen=True):
@@ -76,6 +90,24 @@ class ParkedFile:
             parameters,
         ).fetchall()
 
+    def newest(self, limit: int) -> list[Parked]:
+        """The records parked last, newest first, without their rows."""
+        rows = self._connection.execute(
+            "SELECT subject, key, unit, code, cause, since_us, attempts, waiting, NULL, retry_at_us FROM parked"
+            " ORDER BY since_us DESC LIMIT ?",
+            (limit,),
+        )
+        return [Parked((subject, bytes(key)), *rest) for subject, key, *rest in rows]
+
+    def groups(self, limit: int) -> list[Group]:
+        """What is parked by number and code, the most first."""
+        rows = self._connection.execute(
+            "SELECT subject, code, count(*), min(since_us), max(since_us) FROM parked GROUP BY subject, code"
+            " ORDER BY 3 DESC LIMIT ?",
+            (limit,),
+        )
+        return [Group(*row) for row in rows]
+
     def one(self, subject: Subject) -> Parked | None:
         """A record, if it is parked."""
         row = self._connection.execute(
@@ -108,8 +140,9 @@ class ParkedFile:
 class Names:
     """Between the numbers that a deliverer keeps and the names that people use."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, masks: Masks) -> None:
+        plan = self._plan = masks.plan
+        self._masks = masks
         self._entities: Mapping[int, EntityPlan] = {entity.number: entity for entity in plan.entities.values()}
         self._routes: Mapping[int, Route] = {-1 - route.number: route for route in plan.routes}
 
@@ -124,15 +157,25 @@ class Names:
             return [self._plan.entities[name].number]
         return [number for number, route in self._routes.items() if route.target == system and _is_called(name, route)]
 
-    def named(self, system: str, parked: Parked) -> Found:
-        """A parked record by names."""
-        number, key = parked.subject
+    def named(self, system: str, parked: Parked, key_columns: Sequence[str] = ()) -> Found:
+        """A parked record by names. `key_columns` are those of its table where it is a copied row's, as far as known."""
+        number = parked.subject[0]
         entity, route = self._entities.get(number), self._routes.get(number)
+        key = self.key(parked)
         if entity is not None:
-            return Found(system, entity.name, tuple(decode_key(key, entity.key_width)), parked)
+            return Found(system, entity.name, self._masks.key(entity, key), parked)
         if route is not None:
-            return Found(system, copies_of(route.source, route.source_table), copy_key(key), parked)
+            shown = self._masks.copied_key(route, key_columns, key)
+            return Found(system, copies_of(route.source, route.source_table), shown, parked)
         return Found(system, None, (), parked)
+
+    def key(self, parked: Parked) -> tuple[Any, ...]:
+        """The parts of a parked record's key as they are; empty where the configuration has it no more."""
+        number, key = parked.subject
+        entity = self._entities.get(number)
+        if entity is not None:
+            return tuple(decode_key(key, entity.key_width))
+        return copy_key(key) if number in self._routes else ()
 
     def name(self, number: int) -> str:
         """An entity or plain copy, for people."""
@@ -167,14 +210,19 @@ def copy_key(key: bytes) -> tuple[Any, ...]:
     return (key,)
 
 
-def find(files: Iterable[ParkedFile], plan: Plan, wanted: Wanted, limit: int = -1) -> Iterator[Found]:
-    """The records that are wanted, oldest first by target. Raises ConfigError for a key that is none."""
-    names = Names(plan)
+def find(files: Iterable[ParkedFile], masks: Masks, wanted: Wanted, limit: int = -1) -> Iterator[Found]:
+    """The records that are wanted, oldest first by target. Raises ConfigError for a key that is none.
+
+    A record is named by its key, or by the key as people are shown it.
+    """
+    names, plan = Names(masks), masks.plan
+    is_token_key = any(is_token(part) for word in wanted.words for part in word.split(SEPARATOR))
     for file in files:
         if wanted.system not in (None, file.system):
             continue
         numbers = None if wanted.entity is None else names.numbers(wanted.entity, file.system)
-        if wanted.words and wanted.entity in plan.entities:
+        key_columns = _key_columns(file, masks)
+        if wanted.words and wanted.entity in plan.entities and not is_token_key:
             subject = (plan.entities[wanted.entity].number, named(plan, wanted.entity, wanted.words).key)
             one = file.one(subject)
             if one is not None and wanted.code in (None, one.code):
@@ -182,14 +230,23 @@ def find(files: Iterable[ParkedFile], plan: Plan, wanted: Wanted, limit: int = -
             continue
         text = SEPARATOR.join(wanted.words)
         for parked in file.parked(numbers, wanted.code, -1 if text else limit):
-            found = names.named(file.system, parked)
-            if not text or key_text(found.key) == text:
+            found = names.named(file.system, parked, key_columns.get(parked.subject[0], ()))
+            if not text or text in (key_text(found.key), key_text(names.key(parked))):
                 yield found
 
 
-def summary(files: Iterable[ParkedFile], plan: Plan, wanted: Wanted) -> dict[tuple[str, str, str], int]:
+def _key_columns(file: ParkedFile, masks: Masks) -> dict[int, tuple[str, ...]]:
+    """By plain copy, the columns of the key of its table in a target, where it matters which they are."""
+    if not masks.any or not masks.plan.routes:
+        return {}
+    shapes = file.shapes()
+    routes = [route for route in masks.plan.routes if route.target == file.system and route.target_table in shapes]
+    return {-1 - route.number: shapes[route.target_table].primary_key for route in routes}
+
+
+def summary(files: Iterable[ParkedFile], masks: Masks, wanted: Wanted) -> dict[tuple[str, str, str], int]:
     """How many are parked: by target, entity or plain copy, and code."""
-    names = Names(plan)
+    names = Names(masks)
     found: Counter[tuple[str, str, str]] = Counter()
     for file in files:
         if wanted.system in (None, file.system):

@@ -7,7 +7,7 @@ deliverer has last seen them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,15 +16,16 @@ from cdcd.errors import Refused
 from cdcd.folding.copies import decode_kept
 from cdcd.folding.fold import Folder
 from cdcd.folding.folded import Folded, Grouped
-from cdcd.model import ABSENT, Relation, TableShape
+from cdcd.model import ABSENT, Relation, TableShape, TableWrite
 from cdcd.outbox import Item, OutboxWriter, Unit
 from cdcd.parking.parked import Subject
 from cdcd.resolve.golden import GoldenRecords, Record
 from cdcd.resolve.masks import slots_of
 from cdcd.resolve.moment import Moment
 from cdcd.resolve.ownership import LATEST, NO_CLAIM, NOBODY, SUM
-from cdcd.resolve.plan import EntityPlan, Plan
+from cdcd.resolve.plan import EntityPlan
 from cdcd.resolve.telling import RecordTeller
+from cdcd.sensitive import Masks, masked
 from cdcd.state import State
 from cdcd.values import ValueRefused
 
@@ -36,6 +37,7 @@ class ShownField(msgspec.Struct, frozen=True):
 
     `type` is the field's (of a copy the source column's), `column_type` that of the target's column ("" not known).
     `owner` says who owns it and by what rule. `only_new`: it is written only where the row is new. `slot` is None in copies.
+    `hidden`: people are shown only `shown` of it.
     """
 
     field: str
@@ -46,10 +48,19 @@ class ShownField(msgspec.Struct, frozen=True):
     owner: str = ""
     only_new: bool = False
     slot: int | None = None
+    hidden: bool = False
+
+    @property
+    def shown(self) -> Any:
+        """What people are shown of the value."""
+        return masked(self.value, hidden=self.hidden)
 
 
 class ShownWrite(msgspec.Struct, frozen=True):
-    """One row of one table, as the target would get it. `found_by`: columns whose value is looked up there."""
+    """One row of one table, as the target would get it, its `values` as people are shown them.
+
+    `found_by`: columns whose value is looked up there.
+    """
 
     table: str
     kind: str
@@ -83,7 +94,9 @@ class _Told(OutboxWriter):
 class Previewer:
     """Works out statements for one target."""
 
-    def __init__(self, plan: Plan, state: State, system: str, shapes: Mapping[str, TableShape]) -> None:
+    def __init__(self, masks: Masks, state: State, system: str, shapes: Mapping[str, TableShape]) -> None:
+        plan = masks.plan
+        self._masks = masks
         self._plan = plan
         self._state = state
         self._system = system
@@ -121,6 +134,7 @@ class Previewer:
         _, _, _, mask, _, initial, _ = told.items[-1]
         owners = _owners(teller, entity, key, record)
         binding, written = entity.bindings[self._system], {*slots_of(mask), *slots_of(initial), *entity.key}
+        hidden = self._masks.slots(entity)
         shape = self._shapes.get(binding.table)
         found = []
         for bound in binding.columns:
@@ -137,6 +151,7 @@ class Previewer:
                         owners[bound.slot],
                         bool(initial >> bound.slot & 1),
                         bound.slot,
+                        bound.slot in hidden,
                     )
                 )
         return tuple(found)
@@ -148,7 +163,7 @@ class Previewer:
         if folded.unwritable:
             refused = folded.unwritable[0].refused
             return Statement(fields, (), f"{refused.what}: {refused.cause}" if refused.cause else refused.what)
-        return Statement(fields, _writes(folded))
+        return Statement(fields, self._writes(folded))
 
     # ---- rows of plain copies --------------------------------------------------------------------------------
 
@@ -158,8 +173,10 @@ class Previewer:
         route = next(route for route in self._plan.routes if -1 - route.number == subject[0])
         shape = self._shapes.get(route.target_table)
         columns = [None if shape is None else shape.column(name) for name in row.columns]
+        hidden = self._masks.columns(route.source, route.source_table)
+        owner = f"{route.source} (plain copy)"
         fields = tuple(
-            ShownField(name, name, spec, "" if column is None else column.type, value, f"{route.source} (plain copy)")
+            ShownField(name, name, spec, "" if column is None else column.type, value, owner, hidden=name in hidden)
             for name, spec, value, column in zip(row.columns, row.types, row.values, columns, strict=True)
         )
         if self._folder is None:
@@ -168,7 +185,24 @@ class Previewer:
             groups = self._folder.retried(subject, kept)
         except (Refused, ValueRefused) as refused:
             return Statement(fields, (), f"{refused.what}: {refused.cause}" if refused.cause else refused.what)
-        return Statement(fields, tuple(_shown(write) for group in groups for write in group.writes() if write.rows))
+        return Statement(fields, self._shown(groups))
+
+    # ---- what is written -------------------------------------------------------------------------------------
+
+    def _writes(self, folded: Folded) -> tuple[ShownWrite, ...]:
+        return self._shown([*folded.removed, *folded.changes, *folded.last, *folded.deletes])
+
+    def _shown(self, groups: Iterable[Grouped]) -> tuple[ShownWrite, ...]:
+        return tuple(self._shown_write(write) for group in groups for write in group.writes() if write.rows)
+
+    def _shown_write(self, write: TableWrite) -> ShownWrite:
+        found_by = tuple(lookup.column for lookup in write.lookups)
+        hidden = self._masks.columns(self._system, write.table) | frozenset(found_by if self._masks.any else ())
+        values = tuple(
+            masked(None if value is ABSENT else value, hidden=column in hidden)
+            for column, value in zip(write.columns, write.rows[0], strict=False)
+        )
+        return ShownWrite(write.table, write.kind.name.lower(), write.key, write.columns, values, found_by)
 
 
 def _no_relation(_number: int) -> Relation:
@@ -190,14 +224,3 @@ def _owners(teller: RecordTeller, entity: EntityPlan, key: bytes, record: Record
         name = _SHARED[owner] if owner < 0 else teller.systems[owner]
         found.append(name + (by_rule if ownership.fixed[slot] == NOBODY and owner >= 0 else ""))
     return found
-
-
-def _writes(folded: Folded) -> tuple[ShownWrite, ...]:
-    groups: list[Grouped] = [*folded.removed, *folded.changes, *folded.last, *folded.deletes]
-    return tuple(_shown(write) for group in groups for write in group.writes() if write.rows)
-
-
-def _shown(write: Any) -> ShownWrite:
-    found_by = tuple(lookup.column for lookup in write.lookups)
-    values = tuple(None if value is ABSENT else value for value in write.rows[0])
-    return ShownWrite(write.table, write.kind.name.lower(), write.key, write.columns, values, found_by)

@@ -4,6 +4,8 @@ A line per field, NAME = VALUE with the value as JSON, and comments about the er
 
     # price: decimal(14,2), written to cents: integer(-2147483648,2147483647); owned by erp
     price = "99999999999.00"
+
+Of a sensitive field a mask stands there; whoever leaves it there keeps the value.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import msgspec
 from cdcd.conversions import column_text, typed
 from cdcd.model import ABSENT
 from cdcd.parking.statement import ShownField
+from cdcd.sensitive import MASK
 from cdcd.values import ValueType, parse_type
 
 _WIDTH: Final = 110
@@ -41,7 +44,7 @@ def _lines(fields: Sequence[ShownField]) -> Iterator[str]:
         held = f": {field.column_type}" if field.column_type else ""
         owner = f"; owned by {field.owner}" if field.owner else ""
         yield f"# {field.field}: {field.type}{column}{held}{owner}"
-        yield f"{field.field} = {value_text(field.value)}"
+        yield f"{field.field} = {value_text(field.shown)}"
         yield ""
 
 
@@ -72,6 +75,8 @@ def from_text(
             wrong.append(Mistake(name, "it is there twice"))
         else:
             seen.add(name)
+            if known[name].hidden and written.strip() == value_text(MASK):
+                continue
             try:
                 value = _value(written.strip(), kinds.get(name) or parse_type(known[name].type))
             except ValueError as error:

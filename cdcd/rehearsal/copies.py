@@ -7,20 +7,20 @@ what comes out of it is compared with the live tables and with nothing else.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
+from cdcd import state_key
 from cdcd.journal import Journal
 from cdcd.resolve.plan import Vocabulary
+from cdcd.sqlite_driver import sqlite
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
-from cdcd.storage import storage_error
+from cdcd.storage import connected, storage_error
 
 _BACKUP_PAGES: Final = 4_000
 """Copied at a time: the daemon may write in between, and a commit makes the copy begin again only where it must."""
@@ -47,6 +47,7 @@ def copy(directory: StateDirectory, into: Path, last: int) -> Copies:
 
     Where there is no state yet, the copies are empty. Raises StorageError.
     """
+    state_key.share(into, directory.path)
     is_new = not (directory.state.exists() and directory.journal.exists())
     if not is_new:
         _copy_whole(directory.state, into / "state.db")
@@ -62,23 +63,25 @@ def copy(directory: StateDirectory, into: Path, last: int) -> Copies:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def _reading(path: Path) -> Iterator[sqlite.Connection]:
     """The original, read only. Where nobody has it open (no log beside it), SQLite need not even make its side files."""
     alone = not path.with_name(path.name + "-wal").exists()
-    address = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if alone else ''}"
+    key = state_key.key_of(path.parent)
+    state_key.refuse_unfit(path, key)
     try:
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+        with closing(connected(path, key, options=f"mode=ro{'&immutable=1' if alone else ''}")) as connection:
             yield connection
-    except sqlite3.DatabaseError as error:
+    except sqlite.DatabaseError as error:
         raise storage_error(path, error) from error
 
 
 def _copy_whole(path: Path, into: Path) -> None:
-    with _reading(path) as original, closing(sqlite3.connect(into)) as target:
+    key = state_key.key_of(path.parent)
+    with _reading(path) as original, closing(connected(into, key)) as target:
         original.backup(target, pages=_BACKUP_PAGES)
 
 
-def _first(original: sqlite3.Connection, resolved: int, last: int) -> int:
+def _first(original: sqlite.Connection, resolved: int, last: int) -> int:
     """The seq after which the last entries come; never beyond what resolve has not seen."""
     row = original.execute(
         "SELECT min(seq) FROM (SELECT seq FROM entries WHERE mark_through IS NULL ORDER BY seq DESC LIMIT ?)", (last,)
@@ -88,7 +91,7 @@ def _first(original: sqlite3.Connection, resolved: int, last: int) -> int:
     return min(after, resolved)
 
 
-def _copy_entries(original: sqlite3.Connection, journal: Journal, after: int) -> int:
+def _copy_entries(original: sqlite.Connection, journal: Journal, after: int) -> int:
     """Copy entries, in the numbers that they have; return how many. Copies of tables that are under way stay the daemon's."""
     original.execute("BEGIN")  # one moment for all tables
     copied = 0
@@ -113,7 +116,7 @@ def _copy_entries(original: sqlite3.Connection, journal: Journal, after: int) ->
     return copied
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: Any) -> None:
+def _insert(connection: sqlite.Connection, table: str, rows: Any) -> None:
     batch: Sequence[tuple[Any, ...]] = list(rows)
     if batch:
         marks = ",".join("?" * len(batch[0]))

@@ -17,15 +17,18 @@ from cdcd.rehearsal.findings import SAMPLES_MAX, Change, FieldCount, Refusal
 from cdcd.rehearsal.live import NO_CHANGE, LiveTables, RowChange
 from cdcd.resolve.keys import decode_key
 from cdcd.resolve.plan import Plan, place_of
+from cdcd.sensitive import Masks, masked
 
 
 class TargetOutcome:
     """What would happen in one target."""
 
-    def __init__(self, plan: Plan, system: str, shapes: Mapping[str, TableShape], reader: Reader) -> None:
+    def __init__(self, masks: Masks, system: str, shapes: Mapping[str, TableShape], reader: Reader) -> None:
+        plan = masks.plan
         self.changes: dict[str, Change] = {}
         self.refusals: dict[tuple[str, str], Refusal] = {}
         self._plan = plan
+        self._masks = masks
         self._system = system
         self._shapes = shapes
         self._live = LiveTables(reader, shapes)
@@ -60,8 +63,16 @@ class TargetOutcome:
 
     def _key(self, subject: Subject) -> list[Any]:
         number, key = subject
-        width = self._plan.entities[self._names[number]].key_width if number >= 0 else None
-        return [_flat(part) for part in decode_key(key, width)] if width is not None else []
+        if number < 0:
+            return []
+        entity = self._plan.entities[self._names[number]]
+        return [_flat(part) for part in self._masks.key(entity, decode_key(key, entity.key_width))]
+
+    def _row_key(self, write: TableWrite, number: int) -> list[Any]:
+        """The key of a copied row."""
+        hidden = self._masks.columns(self._system, write.table)
+        parts = zip(write.key, write.rows[number], strict=False)
+        return [self._masks.token(part) if column in hidden else _flat(part) for column, part in parts]
 
     # ---- rows ------------------------------------------------------------------------------------------------
 
@@ -88,8 +99,7 @@ class TargetOutcome:
             return
         entity = self._entity(subject)
         change = self.changes.setdefault(entity, Change(self._system, entity))
-        width = len(group.write.key)
-        key = self._key(subject) if subject[0] >= 0 else [_flat(part) for part in group.write.rows[number][:width]]
+        key = self._key(subject) if subject[0] >= 0 else self._row_key(group.write, number)
         if main.kind == "delete":
             change.deletes += 1
             _sample(change.deleted, key)
@@ -102,13 +112,15 @@ class TargetOutcome:
                 self._values(change, entity, key, write, row)
 
     def _values(self, change: Change, entity: str, key: list[Any], write: TableWrite, row: RowChange) -> None:
+        hidden = self._masks.columns(self._system, write.table)
         for column, (before, after) in row.columns.items():
             names = self._fields.get(entity, {}).get((write.table, column), [])
             name = names[0] if len(names) == 1 else f"{write.table}.{column}"
             field = change.fields.setdefault(name, FieldCount())
             field.count += 1
             if len(field.samples) < SAMPLES_MAX:
-                field.samples.append((key, _flat(before), _flat(after)))
+                hide = column in hidden
+                field.samples.append((key, _flat(masked(before, hidden=hide)), _flat(masked(after, hidden=hide))))
 
 
 def _sample(samples: list[list[Any]], key: list[Any]) -> None:

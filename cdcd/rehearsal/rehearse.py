@@ -33,6 +33,7 @@ from cdcd.resolve.planning import build
 from cdcd.resolve.reconfiguration import Recopy
 from cdcd.resolve.resolver import Resolver
 from cdcd.scheduling import deliveries
+from cdcd.sensitive import Masks
 from cdcd.state_directory import StateDirectory
 
 CHUNK_ROWS = 2_000
@@ -135,10 +136,11 @@ class _Run:
     # ---- what came of it -------------------------------------------------------------------------------------
 
     def _tell_outcomes(self) -> None:
+        masks = Masks(self._plan, self._copies.state.database.path.parent)
         for system in self._plan.systems:
             if not self._plan.is_target(system):
                 continue
-            outcome = TargetOutcome(self._plan, system, self._systems[system].shapes, self._systems[system].reader)
+            outcome = TargetOutcome(masks, system, self._systems[system].shapes, self._systems[system].reader)
             outcome.judge(self._copies)
             self._found.changes += outcome.changes.values()
             self._found.refusals += outcome.refusals.values()

@@ -8,6 +8,7 @@ rewind     every record touched since a moment is owed; `rewind-undo` withdraws 
 replay     everything a system ever had is owed to it: it is empty, or lost
 conflicts  a person's verdicts about what lost
 edit       a person's correction of a record that a target refuses
+forget     a record that is deleted everywhere is erased from the state; `forgotten` ends that (see `cdcd.forgetting`)
 recover    the state was lost: what is copied now was in step before (see `seeding`)
 barrier    a source was read up to where somebody waits for (see `cdcd.barriers`)
 """
@@ -22,8 +23,10 @@ import msgspec
 from cdcd import barriers
 from cdcd.conflicts import ConflictBook
 from cdcd.errors import NeedsOperator
-from cdcd.journal import Command
-from cdcd.outbox import OutboxWriter
+from cdcd.forgetting import job as forget_job
+from cdcd.forgetting.records import Eraser
+from cdcd.journal import Command, Journal
+from cdcd.outbox import OutboxWriter, read_applied
 from cdcd.resolve import correcting, renaming
 from cdcd.resolve.copying import Copying
 from cdcd.resolve.decide import EntityDecider
@@ -75,6 +78,7 @@ class Commands:
         book: ConflictBook,
         outbox: OutboxWriter,
         owed: Owed,
+        journal: Journal,
         pulse: Callable[[], None],
     ) -> None:
         """`pulse` is called on the way of what takes long."""
@@ -92,6 +96,7 @@ class Commands:
         self._book = book
         self._outbox = outbox
         self._owed = owed
+        self._journal = journal
         self._pulse = pulse
         self._moment = Moment(0, 0, {})
         self._live: Collection[str] = ()
@@ -108,6 +113,9 @@ class Commands:
             "edit": self._edit,
             "recover": self._recover,
             barriers.COMMAND: self._barrier,
+            forget_job.FORGET: self._forget,
+            forget_job.FORGOTTEN: self._forgotten,
+            forget_job.ERASED: lambda _arguments: None,
         }
 
     def carry_out(self, command: Command, moment: Moment, entities: Collection[str]) -> None:
@@ -347,6 +355,33 @@ class Commands:
             complete = [self._systems.index(str(system)) for system in arguments["complete"]]
             entities = [self._deciders[name].number for name in self._copying.seeding]
             self._seeds.recover(entities, complete)
+
+    # ---- forgetting ------------------------------------------------------------------------------------------
+
+    def _forget(self, arguments: dict[str, Any]) -> None:
+        """Erase a record from the state, or note why not. What is cached is written before, and read anew after it."""
+        asked = msgspec.convert(arguments, forget_job.Request)
+        self._golden.flush()
+        self._crosswalk.flush()
+        eraser = Eraser(self._plan, self._state, self._golden, self._journal, asked)
+        targets = [system for system in self._systems if self._plan.is_target(system)]
+        applied = {system: read_applied(self._state.database.path.parent, system) for system in targets}
+        refused = eraser.refusal(applied)
+        if refused is not None:
+            job = forget_job.Job(self._moment.seq, asked.entity, asked.by, asked.salt, asked.digest, refused=refused)
+        else:
+            job = eraser.erase(self._moment.seq, self._by_number[asked.entity].trail, applied)
+            self._golden.discard()
+            self._crosswalk.discard()
+            self._book.load()
+            self._unmapped.load()
+        forget_job.put_job(self._state, job)
+
+    def _forgotten(self, arguments: dict[str, Any]) -> None:
+        """The journal has nothing of it any more either: only that it was done stays."""
+        tombstone = msgspec.convert(arguments["tombstone"], forget_job.Tombstone)
+        forget_job.put_tombstone(self._state, tombstone)
+        forget_job.remove_job(self._state, tombstone.seq)
 
     # ---- barriers --------------------------------------------------------------------------------------------
 

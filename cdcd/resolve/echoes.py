@@ -102,6 +102,7 @@ class Echoes:
         heard = system in decider.rights.published_by
         own = [slot for slot in slots if heard and decider.ownership.may_change(owners[slot], slot, system)]
         if own:
+            decider.answered(system)
             decider.judge(moment, system, key, record, values, own, before)
         foreign = [
             s for s in slots if s not in own and record.values[s] is not ABSENT and not self._stands(system, key, s)

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from cdcd.adapter import TableNeed
-from cdcd.config import Column, Constant, FromField, New, NewValue, NotOwner, OwnershipRule, Split, Unfit
+from cdcd.config import NotOwner, OwnershipRule
+from cdcd.config_columns import Column, Constant, FromField, New, NewValue, Split, Unfit
 from cdcd.config_parts import FIELD_IN_TEMPLATE
 from cdcd.model import XREF_TABLE
 from cdcd.values import ValueType
@@ -39,6 +40,7 @@ class FieldPlan(msgspec.Struct, frozen=True):
     not_owner: NotOwner
     between: tuple[str, ...] = ()
     initial: str | None = None
+    sensitive: bool = False
 
     @property
     def refers_to(self) -> str | None:
@@ -313,7 +315,10 @@ class EntityPlan(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A plain one-way copy of one table, without the columns `leave_out`; `unfit` has policies by column."""
+    """A plain one-way copy of one table, without the columns `leave_out`; `unfit` has policies by column.
+
+    Values of columns in `sensitive` are shown to nobody (see `cdcd.sensitive`).
+    """
 
     number: int
     source: str
@@ -322,6 +327,7 @@ class Route(msgspec.Struct, frozen=True):
     target_table: str
     leave_out: frozenset[str] = frozenset()
     unfit: tuple[tuple[str, Unfit], ...] = ()
+    sensitive: frozenset[str] = frozenset()
 
 
 def root_of(entity: str) -> str:
@@ -378,6 +384,12 @@ class Plan(msgspec.Struct, frozen=True):
         told = any(system in e.bindings and system in e.subscribe for e in self.entities.values())
         return told or any(route.target == system for route in self.routes)
 
+    def told_of(self, system: str) -> dict[int, str]:
+        """What the system may be told of, by the number that its deliverer knows it by (see `parking.parked.Subject`)."""
+        told = {e.number: e.name for e in self.entities.values() if system in e.bindings}
+        copies = {-1 - r.number: copies_of(r.source, r.source_table) for r in self.routes if r.target == system}
+        return told | copies
+
     def xref_table(self, system: str) -> str:
         """The table in a system that keeps business keys, "" where no binding needs it."""
         bindings = (entity.bindings.get(system) for entity in self.entities.values())
@@ -385,22 +397,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     def tables(self, system: str) -> list[TableNeed]:
         """What is needed of each table of a system, in the order in which tables are first copied."""
-        needs: dict[str, TableNeed] = {}
-        for need in self._needs(system):
-            known = needs.get(need.table)
-            needs[need.table] = need if known is None else _merge(known, need)
-        return list(needs.values())
+        from cdcd.resolve.table_needs import tables  # noqa: PLC0415 - it is made of plans
 
-    def _needs(self, system: str) -> Iterator[TableNeed]:
-        for entity in self.entities.values():
-            binding = entity.bindings.get(system)
-            if binding is not None:
-                yield from _needs_of(entity, binding)
-        for route in self.routes:
-            if route.source == system:
-                yield TableNeed(route.source_table, captured=True, written=False)
-            if route.target == system:
-                yield TableNeed(route.target_table, captured=False, written=True)
+        return tables(self, system)
 
     def referred_to(self) -> frozenset[str]:
         """Entities whose rows other rows refer to: by a ref field or as a parent."""
@@ -442,31 +441,3 @@ class Plan(msgspec.Struct, frozen=True):
         names = [name for name, plan in self.entities.items() if entity in (name, plan.parent)]
         tables = [(s, table) for name in names for s, b in self.entities[name].bindings.items() for table in b.tables]
         return list(dict.fromkeys(tables))
-
-
-def _needs_of(entity: EntityPlan, binding: BindingPlan) -> Iterator[TableNeed]:
-    """What a binding needs of its tables. The key of records that are put together may be anywhere in them."""
-    written = binding.system in entity.subscribe
-    if binding.is_gathered:
-        yield TableNeed(binding.table, (), binding.read_from(MAIN), captured=True, written=written)
-    else:
-        parent = () if binding.parent_column is None else (binding.parent_column,)
-        key = parent + tuple(binding.column_of(slot) for slot in entity.key)
-        yield TableNeed(binding.table, key, binding.needed_columns, captured=True, written=written)
-    for part in binding.parts:
-        yield TableNeed(
-            part.table, (), binding.read_from(part.name), captured=True, written=written and part.write == "row"
-        )
-    if binding.xref:
-        yield TableNeed(binding.xref_table, ("entity", "key"), ("entity", "key", "id"), captured=True, written=written)
-    for new in (binding.new, *(part.new for part in binding.parts)):
-        for value in new.values():
-            if isinstance(value, NewValue) and value.id_of is not None:
-                yield TableNeed(value.id_of, (), tuple(value.where), captured=False, written=False)
-
-
-def _merge(one: TableNeed, other: TableNeed) -> TableNeed:
-    columns = tuple(dict.fromkeys(one.columns + other.columns)) if one.columns and other.columns else ()
-    return TableNeed(
-        one.table, one.key or other.key, columns, one.captured or other.captured, one.written or other.written
-    )

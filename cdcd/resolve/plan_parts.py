@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from cdcd.config import Column, Constant, Match, New, NewValue, Null, Part
+from cdcd.config_columns import Column, Constant, Match, New, NewValue, Null, Part
 from cdcd.resolve.plan import MAIN, Condition, PartPlan, place_of
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from cdcd import config_ownership
-from cdcd.config import Binding, ChildBinding, Config, Entity, Field, OnDeleteArchive, Unfit, parse_duration
+from cdcd.config import Binding, ChildBinding, Config, Entity, Field, OnDeleteArchive, Replicate, parse_duration
+from cdcd.config_columns import Unfit
 from cdcd.conversions import column_text, typed
 from cdcd.errors import ConfigError
 from cdcd.model import XREF_TABLE
@@ -35,13 +36,15 @@ def build(config: Config, table_name: Callable[[str, str], str], known: Vocabula
         entities[name] = _entity_plan(name, flat[name], vocabulary, entities, table_name)
     for entity in entities.values():
         _check_references(entity, entities)
-    left_out = _left_out(config, table_name)
+    left_out = _columns_of_copies(config, table_name, lambda copy: copy.leave_out)
+    sensitive = _columns_of_copies(config, table_name, lambda copy: copy.sensitive)
     numbered = tuple(
         Route(
             vocabulary.routes.index(_route_name(*route)),
             *route,
             left_out.get((route[0], route[1], route[2]), frozenset()),
             tuple(_unfit_columns(config, route, table_name)),
+            sensitive.get((route[0], route[1], route[2]), frozenset()),
         )
         for route in routes
     )
@@ -149,6 +152,7 @@ def _entity_plan(
             spec.fields[field].owner,
             policy.fields.get(field, policy.default),
             *_shared(field, spec),
+            sensitive=spec.fields[field].sensitive,
         )
         if field in spec.fields
         else FieldPlan(field, DEAD, None, "ignore")
@@ -270,12 +274,14 @@ def _routes(config: Config, table_name: Callable[[str, str], str]) -> Iterator[t
             yield copy.source, copy.target, table_name(copy.source, table), table_name(copy.target, target)
 
 
-def _left_out(config: Config, table_name: Callable[[str, str], str]) -> dict[tuple[str, str, str], frozenset[str]]:
-    """By source, target and table: the columns that are not copied."""
+def _columns_of_copies(
+    config: Config, table_name: Callable[[str, str], str], listed: Callable[[Replicate], list[str]]
+) -> dict[tuple[str, str, str], frozenset[str]]:
+    """By source, target and table: the columns that are `listed` of it, as "table.column"."""
     found: dict[tuple[str, str, str], frozenset[str]] = {}
     for copy in config.replicate:
-        for left_out in copy.leave_out:
-            table, _, column = left_out.rpartition(".")
+        for named in listed(copy):
+            table, _, column = named.rpartition(".")
             at = (copy.source, copy.target, table_name(copy.source, table))
             found[at] = found.get(at, frozenset()) | {column}
     return found

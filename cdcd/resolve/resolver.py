@@ -130,6 +130,7 @@ class Resolver:
             self._book,
             self._outbox,
             self._owed,
+            self._journal,
             self._pulse,
         )
 
@@ -467,10 +468,6 @@ class Resolver:
         self._copying.distrust(self._moment.seq, names, [source] if source in self._systems else self._systems)
 
     # ---- keeping -----------------------------------------------------------------------------------------
-
-    def waiting_bytes(self) -> int:
-        """What all targets together have not taken yet."""
-        return sum(outbox.waiting(self._state, system, mark.read())[1] for system, mark in self._applied.items())
 
     def _trim(self) -> None:
         """Drop what is older than the journal; and outbox rows that are applied and, by a source, read back by all."""

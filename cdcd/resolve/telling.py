@@ -97,6 +97,13 @@ class RecordTeller:
         if self.trail is not None:
             self.trail.note(self.number, key, system, decision, self._rule(claim), cells, held_by, about)
 
+    def answered(self, system: int) -> None:
+        """A write of ours was changed in its own transaction, by a trigger, in a field that its system owns.
+
+        Only counted: the change is decided about like any other. Two systems that answer each other never end.
+        """
+        self._counts[self.systems[system], self.entity.name, "answered"] += 1
+
     def cell(self, slot: int, decision: str, claim: int, old: Any, new: Any) -> Cell:
         """What became of one field of a change (see `trail.Cell`)."""
         owner = self.ownership.fixed[slot]

@@ -221,6 +221,43 @@ class Trail:
             if len(self._row) == ROW_NOTES:
                 self._row_id, self._row, self._row_digests, self._row_seq = self._row_id + 1, [], [], 0
 
+    def erase(self, records: Iterable[tuple[int, bytes]]) -> int:
+        """Have the notes about these records, as (entity, key), say nothing any more; return how many there were.
+
+        Their places stay, because digests are found by place. Searches all of the trail.
+        """
+        self.flush()
+        wanted = set(records)
+        marks = {zlib.crc32(key, entity) for entity, key in wanted}
+        erased = 0
+        after = 0
+        while found := self._connection.execute(
+            "SELECT id, digests FROM trail_keys WHERE id>? ORDER BY id LIMIT ?", (after, TRIM_ROWS)
+        ).fetchall():
+            after = found[-1][0]
+            for row_id, digests in found:
+                places = [place for place, mark in enumerate(_as_numbers(digests)) if mark in marks]
+                erased += self._erase_of(row_id, digests, places, wanted) if places else 0
+        self.discard()
+        return erased
+
+    def _erase_of(self, row_id: int, digests: bytes, places: Sequence[int], wanted: set[tuple[int, bytes]]) -> int:
+        (body,) = self._connection.execute("SELECT body FROM trail WHERE id=?", (row_id,)).fetchone()
+        notes: list[bytes] = [bytes(note) for note in _decode_row(body)]
+        left = bytearray(digests)
+        erased = 0
+        for place in places:
+            note = _decode(notes[place])
+            if (note.entity, note.key) in wanted:
+                erased += 1
+                notes[place] = _encode(_Taken(note.seq, note.entity, b"", -1, "forgotten", NO_RULE, (), (), 0, ""))
+                nothing = zlib.crc32(b"", note.entity).to_bytes(_DIGEST_BYTES, "little")
+                left[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES] = nothing
+        body = b"".join([_ARRAY_16, len(notes).to_bytes(2, "big"), *notes])
+        self._connection.execute("UPDATE trail SET body=? WHERE id=?", (body, row_id))
+        self._connection.execute("UPDATE trail_keys SET digests=? WHERE id=?", (bytes(left), row_id))
+        return erased
+
     def trim(self, before_seq: int) -> int:
         """Delete rows of notes that are all about entries before that one; return how many. Never the newest row."""
         rows = self._connection.execute(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from cdcd import outbox
 from cdcd.journal import Command, Journal
+from cdcd.outbox_backlog import OutboxBacklog
 from cdcd.scheduling.owed import Owing
 from cdcd.state import State
 
@@ -35,6 +35,7 @@ class Backlogs:
         self._journal = journal
         self._state = state
         self._applied = applied
+        self._waiting = {system: OutboxBacklog(state, system) for system in entities}
         self._behind_bytes = behind_bytes
         self._asked: dict[str, int] = {}
         self._look_at = float("-inf")
@@ -51,7 +52,7 @@ class Backlogs:
     def _look(self, system: str, behind: bool) -> bool:
         if self._state.position < self._asked.get(system, 0):
             return False
-        _, size_bytes = outbox.waiting(self._state, system, self._applied(system))
+        size_bytes = self._waiting[system].look(self._applied(system)).size_bytes
         if behind == (size_bytes > (self._behind_bytes // 8 if behind else self._behind_bytes)):
             return False
         arguments = {"systems": [system], "entities": self._entities[system], "on": not behind, "behind": True}

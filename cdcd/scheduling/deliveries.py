@@ -33,7 +33,9 @@ class Standing(msgspec.Struct, frozen=True):
     """How a delivery stands. Of `records` that are owed, the first since `since_us`, `left` are told in the present run.
 
     `open`: they are being told now. `held`: a pause holds them back. `behind`: they wait until
-    the system has taken what waits for it already. `next_run_us` is None where no schedule sets it.
+    the system has taken what waits for it already. `next_run_us` is None where no schedule sets it;
+    `expected_us` lies in the past when a run was missed. `reason` says why the entity itself is held back there
+    (`pause_switches.of_entity`), "" where it is not.
     """
 
     entity: str
@@ -47,6 +49,8 @@ class Standing(msgspec.Struct, frozen=True):
     left: int
     begun_us: int
     next_run_us: int | None
+    reason: str = ""
+    expected_us: int | None = None
 
 
 _NEVER_US: Final = 2**62
@@ -176,6 +180,8 @@ def standing(delivery: Delivery, owed: Owed, controls: Mapping[str, str], now_us
         run.left,
         run.begun_us,
         schedule.next_run_us(delivery.schedule, run, now_us),
+        controls.get(pause_switches.of_entity(delivery.system, delivery.entity), ""),
+        schedule.expected_us(delivery.schedule, run, now_us),
     )
 
 

@@ -135,6 +135,12 @@ def next_run_us(schedule: Schedule, run: Run, now_us: int) -> int | None:
     return None if due_us is None else opening_us(schedule, max(due_us, now_us))
 
 
+def expected_us(schedule: Schedule, run: Run, now_us: int) -> int | None:
+    """When the next run was or is to begin: in the past if it was missed. None where only a request begins it."""
+    due_us = due_at_us(schedule, believed(schedule, run, now_us).considered_us)
+    return None if due_us is None else opening_us(schedule, due_us)
+
+
 @lru_cache(maxsize=1024)
 def due_at_us(schedule: Schedule, considered_us: int) -> int | None:
     """When a run is due next if the moments until `considered_us` are accounted for; None where no moment ever comes."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from cdcd import plugins
+from cdcd.adapter import LogKeeping, SourceStatus
 from cdcd.blueprint import Blueprint
 from cdcd.config import parse_size
+from cdcd.durations import Durations
+from cdcd.errors import CdcdError, NeedsOperator
 from cdcd.journal import Journal
 from cdcd.report import CaptureFigures, Counter, WorkerState, now_us
 from cdcd.stages.stage import identity, no_pulse
@@ -23,6 +28,8 @@ IDLE_STATUS_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 5.0
 ROOM_SECONDS: Final = 1.0
 CAPTURE_WAIT_SECONDS: Final = 1.0
+KEEPING_SECONDS: Final = 15.0
+"""So often the server is asked how long it keeps its log."""
 
 
 class CaptureStage:
@@ -40,10 +47,13 @@ class CaptureStage:
         self._capture: Capture | None = None
         self._barriers: CaptureBarriers | None = None
         self._full = False
-        self._looked_at = self._kept_alive_at = self._measured_at = float("-inf")
+        self._looked_at = self._kept_alive_at = self._measured_at = self._asked_at = float("-inf")
         self._active = True
         self._news = False
         self._seen = CaptureFigures()
+        self._head: tuple[str, int] | None = None
+        """Where the log ended some time ago, and when: until we come there, we are behind."""
+        self._commits = Durations()
         self._arrivals = 0
         self._totals = [0, 0, 0]
 
@@ -57,11 +67,16 @@ class CaptureStage:
         options = plugins.options(self._blueprint.config, self._blueprint.file, self._system, adapter)
         self._source = adapter.open_source(self._identity, options, self._tables)
         tables = [need.table for need in self._tables]
-        self._capture = Capture(self._identity, self._source, self._journal, tables)
-        self._capture.start()
+        self._capture = Capture(self._identity, self._source, self._journal, tables, self._commits)
+        self._head = None
+        try:
+            self._capture.start()
+        except NeedsOperator:
+            self._look_at_what_is_kept()
+            raise
         self._barriers = CaptureBarriers(self._system, self._source, self._journal)
         self._barriers.look()
-        self._looked_at = float("-inf")
+        self._looked_at = self._asked_at = float("-inf")
         return self.tick()
 
     def step(self) -> bool:
@@ -94,22 +109,51 @@ class CaptureStage:
         if now - self._looked_at >= (STATUS_SECONDS if self._active else IDLE_STATUS_SECONDS):
             self._looked_at = now
             self._look_at_server()
+        if now - self._asked_at >= KEEPING_SECONDS:
+            self._asked_at = now
+            self._keep(self._opened().log_keeping())
         return "journal-full" if self._full else "running"
 
     def _look_at_server(self) -> None:
-        assert self._source is not None
-        status = self._source.status()
+        status = self._opened().status()
         if self._seen.lag_bytes and not status.lag_bytes:
             self._arrivals += 1
         self._active = status.lag_bytes > 0
         moment = now_us()
-        self._seen = CaptureFigures(
+        caught_up_at_us = self._caught_up(status, moment)
+        self._seen = msgspec.structs.replace(
+            self._seen,
             head=status.head,
             lag_bytes=status.lag_bytes,
             retained_bytes=status.retained_bytes,
-            caught_up_at_us=self._seen.caught_up_at_us if self._active else moment,
+            keeps_up=caught_up_at_us is not None,
+            caught_up_at_us=self._seen.caught_up_at_us if caught_up_at_us is None else caught_up_at_us,
             received_at_us=moment,
+            heard_at_us=moment - int(status.silent_seconds * 1e6),
         )
+
+    def _caught_up(self, status: SourceStatus, moment_us: int) -> int | None:
+        """The moment through which everything has been read, None if that is before the server was last asked.
+
+        A log that other databases write to all the time is never read to its end, but soon to where that was.
+        """
+        before, self._head = self._head, (status.head, moment_us)
+        if not status.lag_bytes:
+            return moment_us
+        if before is not None and not self._opened().reached(before[0]):
+            self._head = before
+            return None
+        return None if before is None else before[1]
+
+    def _look_at_what_is_kept(self) -> None:
+        """Of a log that is not read until a person has acted, as far as the server tells: it may be lost meanwhile."""
+        try:
+            self._keep(self._opened().log_keeping())
+        except CdcdError:
+            return  # why it cannot be read on is what a person must see
+
+    def _keep(self, keeping: LogKeeping) -> None:
+        self._seen = msgspec.structs.replace(self._seen, keeping=keeping, kept_at_us=now_us())
 
     def woken(self) -> None:
         """A copy of a table may have been asked for, or a barrier be put up."""
@@ -140,15 +184,8 @@ class CaptureStage:
 
     def figures(self) -> CaptureFigures:
         """What the server last said, and how new the newest journalled transaction is."""
-        seen = self._seen
-        return CaptureFigures(
-            seen.head,
-            seen.lag_bytes,
-            seen.retained_bytes,
-            self._journal.captured_at_us(self._system) or 0,
-            seen.caught_up_at_us,
-            seen.received_at_us,
-        )
+        captured_at_us = self._journal.captured_at_us(self._system) or 0
+        return msgspec.structs.replace(self._seen, captured_at_us=captured_at_us)
 
     def _counts(self) -> list[int]:
         if self._capture is None:
@@ -157,9 +194,14 @@ class CaptureStage:
         return [a + b for a, b in zip(self._totals, (now.transactions, now.changes, now.chunk_rows), strict=True)]
 
     def counters(self) -> list[Counter]:
-        """Transactions, changes and copied rows."""
+        """Transactions, changes and copied rows; how long the journal's commits took."""
         names = ("captured_transactions", "captured_changes", "copied_rows")
-        return [Counter(name, (self._system,), value) for name, value in zip(names, self._counts(), strict=True)]
+        counted = [Counter(name, (self._system,), value) for name, value in zip(names, self._counts(), strict=True)]
+        return counted + self._commits.counters("capture_commits", self._system)
+
+    def _opened(self) -> Source:
+        assert self._source is not None, "used before open"
+        return self._source
 
     def _started(self) -> Capture:
         assert self._capture is not None, "used before open"

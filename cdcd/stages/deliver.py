@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from cdcd import pause_switches, plugins
 from cdcd.blueprint import Blueprint
+from cdcd.costly_count import CostlyCount
+from cdcd.durations import Durations
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
 from cdcd.parking import wishes as parked_wishes
@@ -53,6 +55,10 @@ class DeliverStage:
         self._unit = self._applied.read()
         self._handled = 0
         self._totals: dict[tuple[str, ...], int] = {}
+        self._row_totals: dict[tuple[str, ...], int] = {}
+        self._transactions = Durations()
+        self._names = self._plan.told_of(system)
+        self._parked_counts = CostlyCount(self._count_parked)
         self._asked = 0
         self._wished = True
         limit = rate_limit.of_system(blueprint.config.systems[system])
@@ -79,6 +85,7 @@ class DeliverStage:
             self._parked,
             self._applied,
             self.pulse,
+            self._transactions,
         )
         deliverer.start()
         self._deliverer = deliverer
@@ -192,25 +199,42 @@ class DeliverStage:
 
     def figures(self) -> DeliverFigures:
         """The unit applied and the records parked; the last known ones while not connected."""
-        return DeliverFigures(self._applied_unit(), len(self._parked), self._limited_until_us)
+        by_entity = self._parked_counts.value(len(self._parked)) if len(self._parked) else {}
+        return DeliverFigures(self._applied_unit(), len(self._parked), self._limited_until_us, by_entity)
+
+    def _count_parked(self) -> dict[str, int]:
+        """By name; what the configuration has no more is left out. Several tables may be copied under one name."""
+        found: dict[str, int] = {}
+        for number, count in self._parked.counts().items():
+            if number in self._names:
+                name = self._names[number]
+                found[name] = found.get(name, 0) + count
+        return found
 
     def counters(self) -> list[Counter]:
-        """Rows applied by operation, and what else happened."""
-        return [
-            Counter(_DELIVER_COUNTERS[what], (self._system,), value)
-            if what in _DELIVER_COUNTERS
-            else Counter("delivered_writes", (self._system, what), value)
-            for (what,), value in self._counts().items()
-        ]
+        """Rows applied by entity and operation, how long transactions took, and what else happened."""
+        rows = [Counter("delivered_writes", (self._system, *what), value) for what, value in self._rows().items()]
+        others = self._counts().items()
+        counted = [Counter(_DELIVER_COUNTERS[what], (self._system,), value) for (what,), value in others]
+        return rows + counted + self._transactions.counters("apply_transactions", self._system)
+
+    def _rows(self) -> dict[tuple[str, ...], int]:
+        """Rows applied, by entity and operation."""
+        now: dict[tuple[str, ...], int] = {}
+        for (number, op), value in (self._deliverer.applied if self._deliverer is not None else {}).items():
+            labels = self._names.get(number, ""), op
+            now[labels] = now.get(labels, 0) + value
+        return added(self._row_totals, now)
 
     def _counts(self) -> dict[tuple[str, ...], int]:
+        """What else happened."""
         now = {} if self._deliverer is None else {(what,): value for what, value in self._deliverer.counts.items()}
         return added(self._totals, now)
 
     def close(self) -> None:
         """Disconnect; what was counted stays counted."""
         self.progress()
-        self._totals = self._counts()
+        self._totals, self._row_totals = self._counts(), self._rows()
         if self._target is not None:
             self._target.close()
         self._deliverer = self._target = None

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from cdcd.blueprint import Blueprint, Role
 from cdcd.config import parse_size
+from cdcd.durations import Durations
 from cdcd.journal import Journal
 from cdcd.outbox import AppliedMark
+from cdcd.outbox_backlog import OutboxBacklog
 from cdcd.report import Counter, ResolveFigures, WorkerState
 from cdcd.stages.stage import added, no_pulse
 from cdcd.state import State
@@ -31,24 +33,32 @@ class ResolveStage:
         self._journal = Journal(directory.journal)
         self._applied = {name: AppliedMark(directory.path, name) for name in blueprint.targets}
         self._resolver: Resolver | None = None
+        self._backlogs: dict[str, OutboxBacklog] = {}
         self._room_bytes = parse_size(blueprint.config.journal.max_size)
         self._full = self._has_room = False
         self._measured_at = float("-inf")
         self._position = 0
         self._totals: dict[tuple[str, ...], int] = {}
+        self._steps = Durations()
 
     def open(self) -> WorkerState:
         """Continue at the state's position."""
         from cdcd.resolve.resolver import Resolver  # noqa: PLC0415
 
-        self._resolver = Resolver(self._plan, self._journal, State(self._path), self._applied, self.pulse)
+        state = State(self._path)
+        self._backlogs = {system: OutboxBacklog(state, system) for system in self._applied}
+        self._resolver = Resolver(self._plan, self._journal, state, self._applied, self.pulse)
         self._resolver.start()
         return "running"
 
     def step(self) -> bool:
         """One commit's worth of the journal."""
         assert self._resolver is not None, "used before open"
-        return not self._full and self._resolver.step()
+        began_at = time.monotonic()
+        worked = not self._full and self._resolver.step()
+        if worked:
+            self._steps.observe(time.monotonic() - began_at)
+        return worked
 
     def news(self) -> list[str]:
         """The deliveries of targets that were given units; the captures of tables that the start wants copied anew."""
@@ -65,7 +75,8 @@ class ResolveStage:
         now = time.monotonic()
         if self._resolver is not None and now - self._measured_at >= ROOM_SECONDS:
             self._measured_at = now
-            was_full, self._full = self._full, self._resolver.waiting_bytes() >= self._room_bytes
+            waiting = [backlog.look(self._applied[system].read()) for system, backlog in self._backlogs.items()]
+            was_full, self._full = self._full, sum(w.size_bytes for w in waiting) >= self._room_bytes
             self._has_room = was_full and not self._full
         return "outbox-full" if self._full else "running"
 
@@ -88,7 +99,10 @@ class ResolveStage:
 
     def progress(self) -> int:
         """The journal seq resolved, and every change decided about."""
-        return self._seq() + sum(self._counts().values())
+        counted = sum(self._totals.values())
+        if self._resolver is not None:
+            counted += self._resolver.counts.total() + self._resolver.happened.total()
+        return self._seq() + counted
 
     def _seq(self) -> int:
         if self._resolver is not None:
@@ -104,8 +118,9 @@ class ResolveStage:
         return ResolveFigures(self._seq())
 
     def counters(self) -> list[Counter]:
-        """Changes by source, entity and what was decided about them; and what accepted ones meant for records."""
-        return [Counter(labels[0], labels[1:], value) for labels, value in self._counts().items()]
+        """Changes by source, entity and what was decided about them; what accepted ones meant; how long steps took."""
+        counted = [Counter(labels[0], labels[1:], value) for labels, value in self._counts().items()]
+        return counted + self._steps.counters("resolve_steps")
 
     def _counts(self) -> dict[tuple[str, ...], int]:
         if self._resolver is None:

@@ -7,7 +7,6 @@ One seed gives one run, so a seed that failed once is a test for ever.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from cdcd.resolve.plan import Plan, Vocabulary, root_of
 from cdcd.resolve.planning import build
 from cdcd.resolve.resolver import Resolver
 from cdcd.scheduling.owed import owing
+from cdcd.sqlite_driver import sqlite
 from cdcd.state import State
 from cdcd.storage import Database
 from cdcd.testing.faults import Crash
@@ -300,7 +300,7 @@ class Simulation:
         commit = database.transaction
 
         @contextmanager
-        def transaction() -> Iterator[sqlite3.Connection]:
+        def transaction() -> Iterator[sqlite.Connection]:
             with commit() as connection:
                 yield connection
                 self.faults(f"{point}:before-commit")

@@ -18,6 +18,7 @@ from cdcd.errors import PositionLost, Unavailable
 from cdcd.model import ABSENT, CHECKPOINT_TABLE, Batch, Chunk, Idle, Op, Rows, TableWrite, WriteKind
 from cdcd.testing.harness import Column, Harness, Table
 from cdcd.testing.source_filters import FilterContract
+from cdcd.testing.source_keeping import KeepingContract
 from cdcd.testing.source_places import PlacesContract
 from cdcd.testing.source_session import (
     HOSTILE,
@@ -36,7 +37,7 @@ from cdcd.testing.stream import Change, NamedRow, exactly, named_rows
 from cdcd.values import parse_type
 
 
-class SourceContract(FilterContract, PlacesContract):
+class SourceContract(FilterContract, KeepingContract, PlacesContract):
     """The suite."""
 
     @pytest.fixture

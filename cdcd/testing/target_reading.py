@@ -63,6 +63,20 @@ class ReadingContract:
         assert reader.sample(name, ("id",), 4) == [[1], [2], [3], [4]]
         assert reader.sample(name, ("id",), 4, spread=True) == [[1], [2], [8], [9]]
 
+    def test_a_table_is_read_page_by_page_in_the_order_of_its_key(self, session: TargetSession, reader: Reader) -> None:
+        session.insert(ITEM, *(item(number) for number in range(1, 10)))
+        name = session.harness.full_name(ITEM)
+        found: list[Row] = []
+        while page := reader.page(name, ("name", "id"), found[-1][1:] if found else None, 4):
+            found += page
+        assert [row[1] for row in found] == list(range(1, 10))
+        assert len(reader.page(name, ("id",), None, 4)) == 4
+        assert reader.page(name, ("id",), [9], 4) == []
+        if session.harness.speaks_sql:
+            assert reader.page(name, ("id",), [2], 4, where="id < 5 -- of all") == [[3], [4]]
+        with pytest.raises(FilterRefused):
+            reader.page(name, ("id",), None, 4, where="nothing = 1")
+
     def test_rows_are_read_by_one_column_or_several(self, session: TargetSession, reader: Reader) -> None:
         create_orders(session)
         name = session.harness.full_name(CUSTOMER)

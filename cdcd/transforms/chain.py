@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from cdcd import numeric
-from cdcd.config import Column, Transform
+from cdcd.config_columns import Column, Transform
 from cdcd.json_content import canonical_json
 from cdcd.temporal import Convert
 from cdcd.temporal import both as _then

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from cdcd.config import Join, Split
+from cdcd.config_columns import Join, Split
 from cdcd.numeric import decimal_text, strip_zeros
 from cdcd.transforms.currencies import DIGITS
 from cdcd.transforms.step import DECIMAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cdcd.config import Transform
+from cdcd.config_columns import Transform
 from cdcd.temporal import Convert
 from cdcd.transforms.step import Place, Step
 from cdcd.type_pairs import column_text, typed

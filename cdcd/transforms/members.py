@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdcd.config import Transform
+from cdcd.config_columns import Transform
 from cdcd.json_content import canonical_json
 from cdcd.numeric import decimal_text
 from cdcd.transforms.step import DECIMAL, TEXT, Place, Step

@@ -6,7 +6,7 @@ import decimal
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final
 
-from cdcd.config import Transform
+from cdcd.config_columns import Transform
 from cdcd.numeric import decimal_text, strip_zeros
 from cdcd.temporal import Convert
 from cdcd.transforms.step import DECIMAL, Place, Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cdcd.config import Column
+from cdcd.config_columns import Column
 from cdcd.conversions import stand_in_test, to_column, to_field
 from cdcd.numeric import fit_decimal
 from cdcd.transforms import chain, maps

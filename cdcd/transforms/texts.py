@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 from cdcd import temporal
-from cdcd.config import Split, Transform
+from cdcd.config_columns import Split, Transform
 from cdcd.numeric import fit_decimal
 from cdcd.temporal import Convert
 from cdcd.transforms.step import DECIMAL, TEXT, Place, Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from cdcd import temporal
-from cdcd.config import Transform
+from cdcd.config_columns import Transform
 from cdcd.transforms.step import Place, Step
 from cdcd.values import ValueType
 

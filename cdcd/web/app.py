@@ -1,76 +1,134 @@
-"""The WSGI application (PEP 3333): four read-only pages made from one `DaemonStatus`."""
+"""The web application: health, metrics and the status page; on the secured address with actions, behind a password.
+
+Requests are answered by a few threads. What they know comes from the supervisor by way of its mailbox, and from the
+state directory, which they only read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+import logging
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
-from cdcd import health
+from cdcd import health, logs
+from cdcd.cli import output
+from cdcd.cli import status as command
 from cdcd.errors import CdcdError
 from cdcd.metrics import StatusCollector
-from cdcd.status import DaemonStatus
-from cdcd.web.page import render
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from cdcd.web import acting, assets, guards
+from cdcd.web.access import Users
+from cdcd.web.daemon import Daemon
+from cdcd.web.guards import Headers, Passwords
+from cdcd.web.pages import Pages
 
 _JSON: Final = "application/json"
+_log: Final = logging.getLogger("cdcd.web")
 
 
-class App:
-    """Answers GET requests. `status` may raise CdcdError; then everything is 503 with the reason."""
-
-    def __init__(self, status: Callable[[], DaemonStatus]) -> None:
-        self._status = status
-        registry = CollectorRegistry()
-        registry.register(StatusCollector(status))
-        self._metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
-        self._pages: dict[str, Callable[[DaemonStatus], tuple[HTTPStatus, str, bytes]]] = {
-            "/": _page,
-            "/healthz": _healthz,
-            "/readyz": _readyz,
-        }
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """One request."""
-        path = environ.get("PATH_INFO", "/")
-        try:
-            if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
-                answer = HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", b"only GET\n"
-            elif path == "/metrics":
-                return self._metrics(environ, start_response)
-            elif path in self._pages:
-                answer = self._pages[path](self._status())
-            else:
-                answer = HTTPStatus.NOT_FOUND, "text/plain", b"here are / /metrics /healthz /readyz\n"
-        except CdcdError as error:
-            reason = health.Reason("supervisor", error.code, error.what, stuck=True)
-            answer = HTTPStatus.SERVICE_UNAVAILABLE, _JSON, _reasons("unhealthy", [reason])
-        code, kind, body = answer
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-        start_response(f"{code.value} {code.phrase}", headers)
-        return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
+def plain(daemon: Daemon) -> Starlette:
+    """What is served without TLS: read-only."""
+    return _application(daemon, Pages(daemon, may_act=False), [], [Middleware(Headers, is_secured=False)])
 
 
-def _healthz(status: DaemonStatus) -> tuple[HTTPStatus, str, bytes]:
-    reasons = health.health(status)
-    code = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return code, _JSON, _reasons("unhealthy" if reasons else "healthy", reasons)
+def secured(daemon: Daemon, passwords: Mapping[str, str]) -> Starlette:
+    """What is served with TLS: to these people, who may act."""
+    pages = Pages(daemon, may_act=True)
+    watch = [Middleware(Headers, is_secured=True), Middleware(Passwords, users=Users(passwords))]
+    return _application(daemon, pages, acting.Acting(daemon, pages).routes(), watch)
 
 
-def _readyz(status: DaemonStatus) -> tuple[HTTPStatus, str, bytes]:
-    reasons = health.readiness(status)
-    code = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return code, _JSON, _reasons("not ready" if reasons else "ready", reasons)
+def _application(daemon: Daemon, pages: Pages, more: list[Route], watch: list[Middleware]) -> Starlette:
+    return Starlette(
+        routes=[*_Reading(daemon, pages).routes(), *more],
+        middleware=watch,
+        exception_handlers={CdcdError: _unavailable, HTTPException: _refused, Exception: _failed},
+    )
 
 
-def _reasons(verdict: str, reasons: list[health.Reason]) -> bytes:
-    return msgspec.json.encode({"status": verdict, "reasons": reasons}) + b"\n"
+class _Reading:
+    """What everybody may see who is let in."""
+
+    def __init__(self, daemon: Daemon, pages: Pages) -> None:
+        self._daemon = daemon
+        self._pages = pages
+        self._registry = CollectorRegistry()
+        self._registry.register(StatusCollector(daemon.counted_status))
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self._page),
+            Route("/live", self._live),
+            Route("/status.json", self._status),
+            Route("/metrics", self._metrics),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/assets/{name}", self._asset),
+        ]
+
+    def _page(self, _request: Request) -> Response:
+        return self._pages.whole()
+
+    def _live(self, _request: Request) -> Response:
+        return self._pages.live()
+
+    def _status(self, _request: Request) -> Response:
+        verdict = command.verdict(self._daemon.status())
+        body = output.envelope("status", verdict.exit_code == 0, verdict.summary, verdict.result, None)
+        return Response(body, media_type=_JSON)
+
+    def _metrics(self, request: Request) -> Response:
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._registry), headers={"Content-Type": kind})
+
+    def _healthz(self, _request: Request) -> Response:
+        reasons = health.health(self._daemon.status())
+        return _reasons("unhealthy" if reasons else "healthy", reasons)
+
+    def _readyz(self, _request: Request) -> Response:
+        reasons = health.readiness(self._daemon.status())
+        return _reasons("not ready" if reasons else "ready", reasons)
+
+    def _asset(self, request: Request) -> Response:
+        found = assets.find(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        is_this_version = request.query_params.get("v") == found.version
+        cached = "public, max-age=31536000, immutable" if is_this_version else "no-cache"
+        return Response(found.body, headers={"Cache-Control": cached}, media_type=found.media_type)
 
 
-def _page(status: DaemonStatus) -> tuple[HTTPStatus, str, bytes]:
-    return HTTPStatus.OK, "text/html; charset=utf-8", render(status).encode()
+def _reasons(verdict: str, reasons: list[health.Reason]) -> Response:
+    body = msgspec.json.encode({"status": verdict, "reasons": reasons}) + b"\n"
+    return Response(body, 503 if reasons else 200, media_type=_JSON)
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------------------------
+
+
+def _unavailable(_request: Request, error: Exception) -> Response:
+    """The supervisor does not answer, or the state directory cannot be read."""
+    assert isinstance(error, CdcdError)
+    return _reasons("unhealthy", [health.Reason("supervisor", error.code, error.what, stuck=True)])
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = "here are / /status.json /metrics /healthz /readyz\n" if error.status_code == 404 else f"{error.detail}\n"
+    return PlainTextResponse(text, error.status_code, headers=error.headers)
+
+
+def _failed(_request: Request, error: Exception) -> Response:
+    """A mistake of ours. Its message may hold anything, so only its kind is told."""
+    extra = {"exception": type(error).__qualname__, "raised": logs.raised_at(error.__traceback__)}
+    _log.error("a request failed", extra=extra)
+    return PlainTextResponse("this failed; the daemon's log says more\n", 500, guards.HEADERS)

@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
+from cdcd import granting
 from cdcd.testing import server_process
-from cdcd.testing.servers import MariaDBServer, PostgresServer
+from cdcd.testing.servers import PASSWORD_GROUP, MariaDBServer, PostgresServer
 from demo import erp, shop
 from demo.opening import Opening
 
@@ -52,8 +53,8 @@ def set_up(opening: Opening) -> Iterator[Stage]:
     try:
         with PostgresServer() as postgres, MariaDBServer() as mariadb:
             passwords = {ERP_PASSWORD: secrets.token_urlsafe(12), SHOP_PASSWORD: secrets.token_urlsafe(12)}
-            _make_erp(postgres, passwords[ERP_PASSWORD], opening)
-            _make_shop(mariadb, passwords[SHOP_PASSWORD], opening)
+            _make_erp(postgres, opening)
+            _make_shop(mariadb, opening)
             config, state_dir = directory / "cdcd.toml", directory / "state"
             config.write_text(
                 fill_configuration(
@@ -63,6 +64,7 @@ def set_up(opening: Opening) -> Iterator[Stage]:
                     shop_port=mariadb.port,
                 )
             )
+            _make_accounts(config, postgres, mariadb, passwords)
             servers = (postgres, mariadb)
             yield Stage(directory, config, state_dir, postgres.dsn("erp"), mariadb.port, passwords, servers)
     finally:
@@ -74,23 +76,29 @@ def fill_configuration(**values: object) -> str:
     return Template((CONFIG / "cdcd.toml").read_text("utf-8")).substitute({k: str(v) for k, v in values.items()})
 
 
-def _make_erp(server: PostgresServer, password: str, opening: Opening) -> None:
-    """The daemon's account owns the tables through a role: that is what it needs to publish them."""
-    server.create_user("cdcd", password)
+def _make_erp(server: PostgresServer, opening: Opening) -> None:
     server.create_database("erp")
-    server.execute("erp", "CREATE ROLE erp_owner; GRANT erp_owner TO cdcd; ALTER DATABASE erp OWNER TO erp_owner")
-    server.execute("erp", "SET ROLE erp_owner;\n" + (CONFIG / "erp.sql").read_text("utf-8"))
+    server.execute("erp", (CONFIG / "erp.sql").read_text("utf-8"))
     with erp.connect(server.dsn("erp")) as connection:
         erp.load(connection, opening.erp)
 
 
-def _make_shop(server: MariaDBServer, password: str, opening: Opening) -> None:
+def _make_shop(server: MariaDBServer, opening: Opening) -> None:
     server.create_database("shop")
     server.execute((CONFIG / "shop.sql").read_text("utf-8"), "shop")
-    server.execute(
-        f"CREATE USER cdcd@127.0.0.1 IDENTIFIED BY '{password}';"
-        "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO cdcd@127.0.0.1;"
-        "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON shop.* TO cdcd@127.0.0.1"
-    )
     with shop.connect(server.port) as connection:
         shop.load(connection, opening.shop)
+
+
+def _make_accounts(
+    config: Path, postgres: PostgresServer, mariadb: MariaDBServer, passwords: Mapping[str, str]
+) -> None:
+    """The daemon's accounts, with what `cdcd grants` prints for them and nothing else; then their passwords."""
+    for grant in granting.grants(config, "erp"):
+        postgres.execute("erp", grant.sql)
+    postgres.execute("erp", f"ALTER ROLE cdcd PASSWORD '{passwords[ERP_PASSWORD]}'; GRANT {PASSWORD_GROUP} TO cdcd")
+    for grant in granting.grants(config, "shop"):
+        if not grant.optional:
+            mariadb.execute(grant.sql)
+    account = "cdcd@'127.0.0.1'"
+    mariadb.execute(f"ALTER USER {account} IDENTIFIED BY '{passwords[SHOP_PASSWORD]}' ACCOUNT UNLOCK")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sqlite3
 import time
 from contextlib import closing, suppress
 from random import Random
 from typing import Final
 
+from cdcd.sqlite_driver import sqlite
 from faults.rig import Rig
 
 ENDED_SECONDS: Final = 60.0
@@ -80,9 +80,9 @@ def bit_flips_in_the_journal(rig: Rig, rng: Random) -> str:
 def _flip_a_bit(rig: Rig, rng: Random) -> int | None:
     """One bit of one of the shop's transactions that resolve has not come to."""
     state, journal = rig.daemon.directory.state, rig.daemon.directory.journal
-    with closing(sqlite3.connect(state)) as connection:
+    with closing(sqlite.connect(state)) as connection:
         position = connection.execute("SELECT value FROM meta WHERE name = 'position'").fetchone()
-    with closing(sqlite3.connect(journal, isolation_level=None)) as connection:
+    with closing(sqlite.connect(journal, isolation_level=None)) as connection:
         found = connection.execute(
             "SELECT seq, body FROM entries WHERE seq > ? AND source = 'shop' AND mark_through IS NULL AND length(body) > 0",
             (int(position[0]) if position else 0,),

@@ -1,18 +1,20 @@
 """An adapter for tests of the daemon itself: servers that hold nothing, and are down or broken when a file says so.
 
-`directory` is where a test switches a server: a file `down` makes everything Unavailable, `broken` NeedsOperator.
+`directory` is where a test switches a server: a file `down` makes everything Unavailable, `broken` NeedsOperator, and
+`slow` has every call wait.
 """
 
 # ruff: noqa: ARG002 - the contract names the arguments
 
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from cdcd.adapter import Applied, Checkpoint, Finding, Identity, RowFilter, SourceStatus, TableNeed
+from cdcd.adapter import Applied, Checkpoint, Finding, Identity, LogKeeping, RowFilter, SourceStatus, TableNeed
 from cdcd.errors import NotReady, Unavailable
 from cdcd.model import Batch, Chunk, ColumnShape, Event, Op, Relation, Row, Rows, TableShape, TableWrite
 
@@ -27,6 +29,8 @@ class Server:
         self.directory = Path(options.directory)
 
     def reach(self) -> None:
+        while (self.directory / "slow").exists():
+            time.sleep(0.05)
         if (self.directory / "down").exists():
             raise Unavailable("the server did not answer", cause="a test says so")
         if (self.directory / "broken").exists():
@@ -80,6 +84,10 @@ class IdleSource:
         self._server.reach()
         return SourceStatus("0", 0, 0)
 
+    def log_keeping(self) -> LogKeeping:
+        self._server.reach()
+        return LogKeeping()
+
     def reached(self, position: str) -> bool:
         return int(position) <= 0
 
@@ -123,7 +131,7 @@ class IdleAdapter:
         return bare
 
     def open_source(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> IdleSource:
-        assert threading.active_count() == 1
+        assert {thread.name for thread in threading.enumerate()} <= {"MainThread", "sign-of-life"}
         return IdleSource(Server(options))
 
     def open_target(self, identity: Identity, options: msgspec.Struct) -> IdleTarget:

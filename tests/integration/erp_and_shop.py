@@ -6,6 +6,7 @@ from typing import Any
 
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer
 from integration.daemon_process import DaemonProcess, wait_until
+from integration.least_privilege import grant_in_mysql, grant_in_postgres
 
 PASSWORD = "shop-s3cret"
 CONFIG = """
@@ -48,7 +49,7 @@ PRODUCTS = """CREATE TABLE products (id bigint AUTO_INCREMENT PRIMARY KEY, sku v
 
 
 class Line(DaemonProcess):
-    """Both databases and the daemon between them."""
+    """Both databases and the daemon between them, which connects with what `cdcd grants` prints for its configuration."""
 
     def __init__(
         self,
@@ -59,21 +60,21 @@ class Line(DaemonProcess):
         keep: str = "14d",
         max_size: str = "20GiB",
         more: str = "",
+        owns_tables: bool = False,
     ) -> None:
-        """`more` is added to the configuration."""
+        """`more` is added to the configuration. With `owns_tables` the ERP's role makes its publication itself, and mends it."""
         self.name = f"line_{uuid.uuid4().hex[:12]}"
         self.postgres, self.mariadb = postgres, mariadb
         postgres.create_database(self.name)
         mariadb.create_database(self.name)
-        mariadb.execute(f"CREATE USER {self.name}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
-        mariadb.execute(f"GRANT ALL ON *.* TO {self.name}@'127.0.0.1'")
+        self.owns_tables = owns_tables
         self.erp(ITEM)
         self.shop(PRODUCTS)
         config = directory / "cdcd.toml"
         text = CONFIG.format(
             name=self.name,
             state=directory / "state",
-            dsn=postgres.dsn(self.name),
+            dsn=postgres.dsn(self.name, "postgres" if owns_tables else self.name),
             port=mariadb.port,
             database=self.name,
             keep=keep,
@@ -82,6 +83,17 @@ class Line(DaemonProcess):
         config.write_text(text + more)
         super().__init__(config, directory / "state")
         self.environment["SHOP_PASSWORD"] = PASSWORD
+        self.grant()
+
+    def start(self, *arguments: str, **environment: str) -> None:
+        self.grant()
+        super().start(*arguments, **environment)
+
+    def grant(self, config: Path | None = None) -> None:
+        """Have the administrators run what `cdcd grants` prints for the configuration as it is, or for another."""
+        if not self.owns_tables:
+            grant_in_postgres(self.postgres, self.name, config or self.config, "erp")
+        grant_in_mysql(self.mariadb, config or self.config, "shop", PASSWORD)
 
     def erp(self, sql: str) -> list[tuple[Any, ...]]:
         return self.postgres.execute(self.name, sql)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer
 from integration.daemon_process import DaemonProcess, wait_until
+from integration.least_privilege import grant_in_mysql, grant_in_postgres
 
 PASSWORD = "shop-s3cret"
 CONFIG = """
@@ -23,8 +24,9 @@ dsn = "{dsn}"
 adapter = "mysql"
 host = "127.0.0.1"
 port = {port}
-user = "root"
+user = "{name}"
 database = "{name}"
+password = {{ env = "SHOP_PASSWORD" }}
 
 [entities.product]
 key = ["sku"]
@@ -146,7 +148,7 @@ CREATE TABLE orders (id bigint AUTO_INCREMENT PRIMARY KEY, number varchar(20) NO
 
 
 class PartsLine(DaemonProcess):
-    """Both databases and the daemon between them."""
+    """Both databases and the daemon between them, which connects with what `cdcd grants` prints."""
 
     def __init__(self, directory: Path, postgres: PostgresServer, mariadb: MySqlFamilyServer) -> None:
         self.name = f"parts_{uuid.uuid4().hex[:12]}"
@@ -159,8 +161,12 @@ class PartsLine(DaemonProcess):
             self.shop(statement)
         config = directory / "cdcd.toml"
         state = directory / "state"
-        config.write_text(CONFIG.format(name=self.name, state=state, dsn=postgres.dsn(self.name), port=mariadb.port))
+        dsn = postgres.dsn(self.name, self.name)
+        config.write_text(CONFIG.format(name=self.name, state=state, dsn=dsn, port=mariadb.port))
         super().__init__(config, state)
+        self.environment["SHOP_PASSWORD"] = PASSWORD
+        grant_in_postgres(postgres, self.name, config, "erp")
+        grant_in_mysql(mariadb, config, "shop", PASSWORD)
 
     def erp(self, sql: str) -> list[tuple[Any, ...]]:
         return self.postgres.execute(self.name, sql)

@@ -13,6 +13,15 @@ import pytest
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer, mysql_family_server
 from integration.daemon_process import wait_until
 from integration.erp_and_shop import PASSWORD, Line
+from unit.notices.sinks import http_sink
+
+TOLD_AT_ONCE = """
+[notices]
+after = {{ target-unavailable = "1s" }}
+[notify.page]
+webhook = {{ url = "http://127.0.0.1:{port}/" }}
+codes = ["target-unavailable"]
+"""
 
 
 @pytest.fixture
@@ -27,6 +36,7 @@ def line(tmp_path: Path, postgres: PostgresServer, mariadb: MySqlFamilyServer) -
 
 def test_check_finds_everything_ready_and_changes_nothing(line: Line, mariadb: MySqlFamilyServer):
     durable = "SET GLOBAL sync_binlog = {}; SET GLOBAL innodb_flush_log_at_trx_commit = {}"
+    tables = line.shop("SHOW TABLES")
     mariadb.execute(durable.format(1, 1))
     try:
         checked = line.cli("check")
@@ -35,7 +45,7 @@ def test_check_finds_everything_ready_and_changes_nothing(line: Line, mariadb: M
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "everything is ready (2 systems, 2 tables)" in checked.stdout
     assert not line.directory.path.exists()
-    assert line.shop("SHOW TABLES") == [("products",)]
+    assert line.shop("SHOW TABLES") == tables
 
 
 def test_check_names_a_missing_table_and_a_missing_column_together(line: Line):
@@ -154,8 +164,8 @@ def test_rewind_brings_back_the_present_to_a_target_that_lost_it(line: Line):
 
 
 def test_a_target_that_is_away_is_waited_for_while_the_journal_goes_on(tmp_path: Path, postgres: PostgresServer):
-    with mysql_family_server() as mariadb:
-        line = Line(tmp_path, postgres, mariadb)
+    with mysql_family_server() as mariadb, http_sink() as sink:
+        line = Line(tmp_path, postgres, mariadb, more=TOLD_AT_ONCE.format(port=sink.port))
         try:
             line.erp("INSERT INTO item (code, name, list_price) VALUES ('A', 'a', 1)")
             line.start()
@@ -165,9 +175,13 @@ def test_a_target_that_is_away_is_waited_for_while_the_journal_goes_on(tmp_path:
             line.erp("UPDATE item SET name = 'while you were away'")
             line.wait_for_states(capture_shop="retrying", deliver_shop="retrying")
             line.wait_for(lambda s: s.systems["shop"].deliver.lag_events == 1, "one write waits")
+            sink.wait_for(1)
             mariadb.start()
             line.wait_in_step()
             line.wait_for_states()
+            told = [notice for _, body in sink.wait_for(2) for notice in json.loads(body)["notices"]]
+            assert [(notice["kind"], notice["subject"]) for notice in told] == [("begun", "shop"), ("ended", "shop")]
+            assert "while you were away" not in json.dumps(told)
             assert line.end() == 0
         finally:
             line.dispose()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,8 +213,69 @@ def test_systemd_hears_ready_a_status_the_watchdog_and_the_stop(daemon: IdleDaem
         ear.wait_for(lambda line: line == "STOPPING=1")
 
 
+def test_systemd_hears_ready_only_when_everything_runs(daemon: IdleDaemon):
+    ear = SystemdEar(daemon.base / "notify")
+    daemon.switch("b/down")
+    with ear.socket:
+        daemon.start(NOTIFY_SOCKET=str(daemon.base / "notify"), WATCHDOG_USEC="3000000")
+        away = "from b retrying [unavailable], to b retrying [unavailable]"
+        ear.wait_for(lambda line: line.startswith("STATUS=waits until everything runs: from a 0 s") and away in line)
+        ear.wait_for(lambda line: line == "EXTEND_TIMEOUT_USEC=60000000")
+        assert "READY=1" not in ear.heard
+        daemon.switch("b/down", on=False)
+        ear.wait_for(lambda line: line == "READY=1")
+        daemon.wait_for_states()
+
+
+def test_a_server_that_stays_away_does_not_hold_up_the_boot_for_ever(daemon: IdleDaemon):
+    hurry = "import cdcd.supervisor; cdcd.supervisor.READY_SECONDS = 0.3; from cdcd.cli import main; main()"
+    daemon.command = lambda *arguments: [sys.executable, "-c", hurry, *arguments]
+    ear = SystemdEar(daemon.base / "notify")
+    daemon.switch("b/down")
+    with ear.socket:
+        daemon.start(NOTIFY_SOCKET=str(daemon.base / "notify"), WATCHDOG_USEC="3000000")
+        ear.wait_for(lambda line: line == "READY=1")
+        ear.wait_for(lambda line: line.startswith("STATUS=from a 0 s, to a 0 s, from b retrying [unavailable]"))
+        ear.wait_for(lambda line: line == "WATCHDOG=1")
+    assert 'event="ready without" worker=deliver:b code=worker-' in daemon.log.read_text()
+
+
+def test_a_server_that_takes_long_over_one_call_does_not_starve_the_watchdog(daemon: IdleDaemon):
+    hurry = "import cdcd.health; cdcd.health.SILENT_SECONDS = 11; from cdcd.cli import main; main()"
+    daemon.command = lambda *arguments: [sys.executable, "-c", hurry, *arguments]
+    ear = SystemdEar(daemon.base / "notify")
+    with ear.socket:
+        daemon.start(NOTIFY_SOCKET=str(daemon.base / "notify"), WATCHDOG_USEC="3000000")
+        ear.wait_for(lambda line: line == "READY=1")
+        daemon.switch("a/slow")
+        waits = daemon.wait_for(lambda status: status.workers()["capture:a"].waiting_since_us, "in the call")
+        since_us = waits.workers()["capture:a"].waiting_since_us
+        daemon.wait_for(lambda status: status.at_us - since_us > 12_000_000, "for longer than silence is borne")
+        ear.heard.clear()
+        ear.wait_for(lambda line: line == "WATCHDOG=1")
+        daemon.switch("a/slow", on=False)
+        daemon.wait_for(lambda status: not status.workers()["capture:a"].waiting_since_us, "back from the call")
+        ear.wait_for(lambda line: line == "WATCHDOG=1")
+        assert not [line for line in ear.heard if line.startswith("STATUS=stuck")]
+
+
+def test_why_a_daemon_does_not_start_stands_in_the_status_line_and_has_a_priority(daemon: IdleDaemon):
+    ear = SystemdEar(daemon.base / "notify")
+    daemon.switch("a/finding")
+    daemon.log.touch()
+    stderr = daemon.log.stat()
+    with ear.socket:
+        daemon.start(NOTIFY_SOCKET=str(daemon.base / "notify"), JOURNAL_STREAM=f"{stderr.st_dev}:{stderr.st_ino}")
+        ear.wait_for(lambda line: line.startswith("STATUS=not started: 1 error"))
+    assert daemon.process is not None
+    assert daemon.process.wait(30) == 3
+    assert '<3>level=error role=supervisor event="not started: 1 error' in daemon.log.read_text()
+
+
 def test_under_the_journal_lines_carry_a_priority_and_no_time(daemon: IdleDaemon):
-    daemon.start(JOURNAL_STREAM="8:1")
+    daemon.log.touch()
+    stderr = daemon.log.stat()
+    daemon.start(JOURNAL_STREAM=f"{stderr.st_dev}:{stderr.st_ino}")
     daemon.wait_for_states()
     assert daemon.end() == 0
     lines = daemon.log.read_text().splitlines()

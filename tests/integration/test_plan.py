@@ -83,6 +83,7 @@ def changed(line: Line, *changes: tuple[str, str], more: str = "") -> Path:
         text = text.replace(old, new)
     path = line.config.with_name("new.toml")
     path.write_text(text + more)
+    line.grant(path)
     return path
 
 
@@ -203,9 +204,10 @@ def test_nothing_is_written_in_either_database_or_in_the_state_directory(line: L
     def place() -> Any:
         return line.shop("SHOW BINARY LOGS")  # every server has this one
 
+    configurations = (line.config, changed(line, *WEIGHT, more=SHELF))
     before, logged, at = files(), len(postgres.log), place()
     assert before
-    for config in (line.config, changed(line, *WEIGHT, more=SHELF)):
+    for config in configurations:
         plan(line, config)
     assert files() == before
     assert place() == at

@@ -14,6 +14,7 @@ from cdcd.testing.servers import PostgresServer
 from cdcd_postgres import PostgresTarget, adapter
 from cdcd_postgres import target as target_module
 from contract.postgres_harness import PostgresHarness
+from integration.daemon_process import wait_until
 
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
 
@@ -89,6 +90,44 @@ def test_an_equal_row_makes_no_new_version_and_runs_no_trigger(harness, write):
     assert harness.sql("SELECT updates FROM a ORDER BY id") == [(0,), (0,)]
     write(UPDATE, "a", "id v j p", [1, "x", '{"a":1}', "(1,2)"], [2, None, None, "(0,0)"])
     assert harness.sql("SELECT updates FROM a ORDER BY id") == [(1,), (1,)]
+
+
+def test_a_row_that_is_equal_only_before_somebody_elses_commit_is_waited_for(harness, write):
+    """The log tells a commit a moment before others see it; putting right what it changed must not find it unchanged."""
+    harness.sql("CREATE TABLE a (k int PRIMARY KEY, v text); INSERT INTO a VALUES (1, 'ours')")
+    with psycopg.connect(harness.server.dsn(harness.database)) as other:
+        other.execute("UPDATE a SET v = 'theirs'")
+        writing = threading.Thread(target=write, args=(UPDATE, "a", "k v", [1, "ours"]))
+        writing.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_until(lambda: harness.sql(waiting) == [(1,)], "our write waits for theirs")
+    writing.join(30)
+    assert harness.sql("SELECT v FROM a") == [("ours",)]
+
+
+def test_a_row_that_is_seen_only_after_somebody_elses_commit_is_deleted(harness, write, monkeypatch):
+    monkeypatch.setattr(target_module, "WRITERS_SECONDS", 30.0)
+    harness.sql("CREATE TABLE a (k int PRIMARY KEY, v text)")
+    with psycopg.connect(harness.server.dsn(harness.database)) as other:
+        other.execute("INSERT INTO a VALUES (1, 'without the right to'), (2, 'stays')")
+        writing = threading.Thread(target=write, args=(DELETE, "a", "k", [1]))
+        writing.start()
+        looking = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%virtualtransaction%' AND pid <> pg_backend_pid()"
+        )
+        wait_until(lambda: harness.sql(looking) == [(1,)], "it has found nothing to delete")
+    writing.join(30)
+    assert harness.sql("SELECT k FROM a") == [(2,)]
+
+
+def test_what_the_same_batch_makes_again_is_not_deleted_with_what_was_not_there(harness, write):
+    harness.sql("CREATE TABLE a (k int PRIMARY KEY, v text)")
+    gone = TableWrite("public.a", DELETE, ("k",), ("k",), [[1]])
+    made = TableWrite("public.a", UPSERT, ("k",), ("k", "v"), [[1, "anew"]])
+    write.target.apply([gone, made], Batch(write.through, write.through + 1))
+    assert harness.sql("SELECT k, v FROM a") == [(1, "anew")]
 
 
 def test_values_that_compare_equal_but_differ_are_written(harness, write):

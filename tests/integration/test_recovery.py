@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cdcd.sqlite_driver import sqlite
 from cdcd.status import DaemonStatus
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer, mysql_family_server
 from integration.daemon_process import wait_until
@@ -63,7 +63,7 @@ class Shop(Line):
         self.shop("DELETE FROM customers WHERE number = 'C2'")
 
     def trimmed(self) -> int:
-        with sqlite3.connect(f"file:{self.directory.state}?mode=ro", uri=True) as connection:
+        with sqlite.connect(f"file:{self.directory.state}?mode=ro", uri=True) as connection:
             row = connection.execute("SELECT value FROM meta WHERE name = 'trimmed:shop'").fetchone()
         connection.close()
         return 0 if row is None else int(row[0])
@@ -172,6 +172,7 @@ def test_an_empty_database_is_filled_with_everything_that_is_known(line: Shop, m
     assert (missing.returncode, "[table-missing]" in missing.stderr) == (3, True)
     for sql in (PRODUCTS, CUSTOMERS, CARRIER):
         line.shop(sql)
+    line.grant()
     unasked = line.cli("replay", "shop")
     assert (unasked.returncode, "[confirmation]" in unasked.stderr) == (1, True)
     shown = json.loads(line.cli("replay", "shop", "--dry-run", "--json").stdout)["result"]

@@ -141,6 +141,7 @@ def test_a_field_that_a_reload_adds_is_copied_and_kept_in_step_while_changes_flo
             )
         )
         line.erp("UPDATE item SET name = 'before' WHERE id % 2 = 0")
+        line.grant()
         reloaded = line.cli("reload")
         assert (reloaded.returncode, reloaded.stderr) == (0, "")
         assert "changed entities: product" in reloaded.stdout

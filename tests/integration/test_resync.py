@@ -30,7 +30,7 @@ def line(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, mariadb: MySqlFamilyServer
 ) -> Iterator[Line]:
     """Products in step, and a plain copy of prices. Each test leaves it in step."""
-    made = Line(tmp_path_factory.mktemp("line"), postgres, mariadb, more=COPY)
+    made = Line(tmp_path_factory.mktemp("line"), postgres, mariadb, more=COPY, owns_tables=True)
     try:
         made.erp("CREATE TABLE price (id integer PRIMARY KEY, amount numeric(10,2))")
         made.shop("CREATE TABLE price (id integer PRIMARY KEY, amount decimal(10,2))")

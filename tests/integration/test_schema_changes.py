@@ -19,9 +19,11 @@ tables = ["price"]
 
 
 @pytest.fixture
-def line(tmp_path: Path, postgres: PostgresServer, mariadb: MySqlFamilyServer) -> Iterator[Line]:
-    """Products in step, and a plain copy of prices."""
-    made = Line(tmp_path, postgres, mariadb, more=COPY)
+def line(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer, mariadb: MySqlFamilyServer
+) -> Iterator[Line]:
+    """Products in step, and a plain copy of prices. The parameter: whether the ERP's role owns the tables."""
+    made = Line(tmp_path, postgres, mariadb, more=COPY, owns_tables=getattr(request, "param", False))
     try:
         made.erp("CREATE TABLE price (id integer PRIMARY KEY, amount numeric(10,2))")
         made.shop("CREATE TABLE price (id integer PRIMARY KEY, amount decimal(10,2))")
@@ -156,6 +158,7 @@ def test_records_whose_target_column_is_gone_are_parked_until_it_is_back(line: L
     wait_until(lambda: line.shop("SELECT cents FROM products WHERE sku = 'A'") == [(900,)], "it is told anew")
 
 
+@pytest.mark.parametrize("line", [True], ids=["the role owns the tables"], indirect=True)
 def test_an_erp_table_that_is_swapped_holds_up_its_entity_and_a_resync_reads_the_new_one(line: Line):
     line.erp("CREATE TABLE item_new (LIKE item INCLUDING ALL); INSERT INTO item_new SELECT * FROM item")
     line.erp("UPDATE item_new SET name = 'swapped' WHERE code = 'A'")

@@ -12,7 +12,9 @@ import pytest
 
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer
 from integration.daemon_process import DaemonProcess, wait_until
+from integration.least_privilege import grant_in_mysql, grant_in_postgres
 
+PASSWORD = "shop-s3cret"
 CONFIG = """
 [daemon]
 name = "{name}"
@@ -24,7 +26,8 @@ dsn = "{dsn}"
 adapter = "mysql"
 host = "127.0.0.1"
 port = {port}
-user = "root"
+user = "{name}"
+password = {{ env = "SHOP_PASSWORD" }}
 database = "{name}"
 [entities.item]
 key = ["sku"]
@@ -73,8 +76,12 @@ class SharedLine(DaemonProcess):
             f"INSERT INTO item (code, on_hand, kilos, phone, name) SELECT 'I' || n, 1000, 10.500, '0', 'n' FROM generate_series(1, {ITEMS}) n"
         )
         config, state = directory / "cdcd.toml", directory / "state"
-        config.write_text(CONFIG.format(name=self.name, state=state, dsn=postgres.dsn(self.name), port=mariadb.port))
+        dsn = postgres.dsn(self.name, self.name)
+        config.write_text(CONFIG.format(name=self.name, state=state, dsn=dsn, port=mariadb.port))
         super().__init__(config, state)
+        self.environment["SHOP_PASSWORD"] = PASSWORD
+        grant_in_postgres(postgres, self.name, config, "erp")
+        grant_in_mysql(mariadb, config, "shop", PASSWORD)
 
     def erp(self, sql: str) -> list[tuple[Any, ...]]:
         return self.postgres.execute(self.name, sql)

@@ -84,6 +84,7 @@ def test_a_standby_takes_over_from_a_daemon_that_died_or_froze(
     assert second.status().pid == second.pid
     assert 'event="taking over"' in second.log.read_text()
     wait_for_line(second, "takeover_seconds=")
+    wait_until(lambda: "a standby took over" in second.cli("events").stdout, "the takeover is an event")
     assert second.end() == 0
 
 

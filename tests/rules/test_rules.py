@@ -31,6 +31,7 @@ FOR_ADAPTERS = {
     "cdcd.model",
     "cdcd.numeric",
     "cdcd.reader",
+    "cdcd.secret_files",
     "cdcd.values",
 }
 """What an adapter may know of the core: the contract, its vocabulary, and how a secret is configured."""

@@ -8,7 +8,6 @@ in another one: its row is parked. CDCD_TYPE_EXAMPLES has more examples tried th
 import os
 import re
 import select
-import sqlite3
 import struct
 import time
 import uuid
@@ -32,6 +31,7 @@ from cdcd.config import Config
 from cdcd.conversions import between
 from cdcd.json_content import canonical_json
 from cdcd.resolve.keys import decode_key
+from cdcd.sqlite_driver import sqlite
 from cdcd.testing.simulator import Simulation
 from cdcd.values import ValueRefused, parse_type
 from counterparts import counterpart
@@ -161,7 +161,7 @@ class Pair:
 
     def parked(self, column: Column) -> dict[int, str]:
         """Rows that are parked, with the code of the reason."""
-        with closing(sqlite3.connect(self.line.directory / "deliver-b.db")) as connection:
+        with closing(sqlite.connect(self.line.directory / "deliver-b.db")) as connection:
             found = connection.execute("SELECT key, code FROM parked WHERE subject = ?", (-1 - column.table,))
             return {decode_key(key, 1)[0]: code for key, code in found}
 

@@ -1,6 +1,5 @@
 """What servers make of values in storing them is no change: our own writes come back, and the line is quiet."""
 
-import sqlite3
 import time
 import uuid
 from collections import Counter
@@ -12,6 +11,7 @@ import pytest
 from cdcd import config as configuration
 from cdcd import config_rules
 from cdcd.config import Config
+from cdcd.sqlite_driver import sqlite
 from cdcd.testing.simulator import Simulation
 from ends import End, mysql_end, postgres_end
 
@@ -60,7 +60,7 @@ class Line:
         return Counter({what: n for (name, _, what), n in counts.items() if name == system and what not in quiet})
 
     def stored(self, table: str) -> list[tuple]:
-        with closing(sqlite3.connect(self.simulation.directory / "state.db")) as connection:
+        with closing(sqlite.connect(self.simulation.directory / "state.db")) as connection:
             return connection.execute(f"SELECT * FROM {table}").fetchall()
 
 

@@ -1,11 +1,11 @@
 """Journals for tests: entries of one table, written in a line, and damaged on purpose."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 from cdcd.journal import ChunkNote, Draft, Journal, Kind, encode_note
 from cdcd.model import Op, Relation, Row, Rows
+from cdcd.sqlite_driver import sqlite
 
 ITEM = Relation("public.item", ("id", "name"), ("integer", "text"), (0,))
 OTHER = Relation("public.other", ("id", "name"), ("integer", "text"), (0,))
@@ -42,7 +42,7 @@ def add_staged(journal: Journal, source: str, *parts: Rows, position: str = "p")
 
 def damage(path: Path, sql: str, *parameters: Any) -> None:
     """Change the file behind everybody's back."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite.connect(path, isolation_level=None)
     connection.create_function("flipped", 1, _flipped)
     changed = connection.execute(sql, parameters).rowcount
     connection.close()

@@ -44,12 +44,14 @@ def daemon(
 ) -> DaemonStatus:
     """erp is read, shop is written to."""
     erp = SystemStatus("postgres", CaptureStatus(capture or worker(), "0/1", 0.5, backlog, 10, NOW, copies), None)
-    delivery = DeliverStatus(deliver or worker(), paused, 7, 1.5, backlog, 30, 2, 2.5)
+    delivery = DeliverStatus(deliver or worker(), paused, 7, 1.5, backlog, 30, 2, 2.5, parked_by_entity={"product": 2})
     left_behind = tuple(
         SuspendedStatus(subject, 4, 5, error("schema-changed", "a column is gone")) for subject in suspended
     )
     phases = {"product": "live", "order": "seeding"}
-    resolving = ResolveStatus(resolve or worker(), 9, 0.0, backlog, phases, 1, 3, left_behind)
+    resolving = ResolveStatus(
+        resolve or worker(), 9, 0.0, backlog, phases, 1, 3, left_behind, conflicts_by_entity={"product": 1}
+    )
     return DaemonStatus(
         "acme",
         "1.2.3",

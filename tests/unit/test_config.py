@@ -225,6 +225,8 @@ def test_a_secret_comes_from_the_environment_or_systemd(tmp_path: Path, monkeypa
     (tmp_path / "erp").write_text("from systemd")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert Secret(credential="erp").reveal() == "from systemd"
+    (tmp_path / "cdcd_shop").write_text("from a directory of them")
+    assert Secret(credential="shop").reveal() == "from a directory of them"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,7 @@ def test_a_secret_comes_from_the_environment_or_systemd(tmp_path: Path, monkeypa
     [
         (Secret(), "one of credential, file, env"),
         (Secret(env="NOT_SET_ANYWHERE"), "export NOT_SET_ANYWHERE"),
-        (Secret(credential="erp"), "LoadCredential=erp"),
+        (Secret(credential="erp"), "put it into /etc/cdcd/credentials/erp "),
         (Secret(file="/nowhere/at/all"), "cannot be read"),
     ],
 )

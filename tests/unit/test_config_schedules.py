@@ -4,6 +4,7 @@ import pytest
 
 from cdcd import config_schedules
 from cdcd.config import Binding, Config, Daemon, Deliver, Entity, Field
+from cdcd.config_verify import Verify, VerifySchedule
 
 
 def problems(deliver: Deliver, **options: object) -> list[str]:
@@ -66,3 +67,29 @@ def test_a_burst_belongs_to_a_rate():
     assert problems(Deliver(), **{"rows-per-second": 5, "burst-rows": 10}) == []
     (problem,) = problems(Deliver(), **{"burst-rows": 10})
     assert problem.startswith("systems.shop.burst-rows: belongs to a limit; add rows-per-second = 500")
+
+
+@pytest.mark.parametrize(
+    ("verify", "said"),
+    [
+        (Verify("realtime"), "verify.schedule: a verification begins at a time"),
+        (Verify("every 10"), "verify.schedule: expected a duration"),
+        (Verify("0 3 * * *", window="02:00-02:30"), "verify.window: no moment of '0 3 * * *' lies in '02:00-02:30'"),
+        (Verify(window="02:00-04:00"), 'verify.window: has no meaning with schedule = "on-demand"'),
+        (
+            Verify(entities={"nix": VerifySchedule()}),
+            "verify.entities.nix: there is no such entity; there are: product",
+        ),
+        (
+            Verify(entities={"product": VerifySchedule("every 1")}),
+            "verify.entities.product.schedule: expected a duration",
+        ),
+    ],
+)
+def test_the_schedule_of_a_verification_is_checked_like_that_of_a_delivery(verify: Verify, said: str):
+    entity = Entity(["sku"], {"sku": Field("text")}, {"shop": Binding("item", {"sku": "code"})})
+    config = Config(
+        Daemon("acme", "/state"), {"shop": {"adapter": "mysql"}}, entities={"product": entity}, verify=verify
+    )
+    (problem,) = config_schedules.problems(config)
+    assert problem.startswith(said)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdcd import type_pairs
-from cdcd.config import Column, UnfitValue
+from cdcd.config_columns import Column, UnfitValue
 from cdcd.conversions import (
     between,
     column_to_column,

@@ -121,7 +121,7 @@ def test_records_in_several_tables_are_made_changed_and_deleted(line):
     assert line.products == {"B": ("nn", "1"), "C": ("n", None), "D": ("n", "1")}
     assert len(line.server.tables["meta"].rows) == 5
     assert len(line.parked) == 0
-    assert line.deliverer.counts["upsert"] == 5
+    assert line.deliverer.applied[0, "upsert"] == 5
 
 
 @pytest.mark.parametrize(

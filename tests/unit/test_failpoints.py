@@ -38,5 +38,5 @@ def test_every_place_is_in_the_code_and_every_place_in_the_code_is_listed():
         'f"capture.before-{what}"', '"capture.before-append") reach("capture.before-chunk"'
     )
     text = text.replace('f"capture.after-{what}"', '"capture.after-append") reach("capture.after-chunk"')
-    for name in failpoints.NAMES:
+    for name in (*failpoints.NAMES, *failpoints.VERB_NAMES):
         assert f'reach("{name}")' in text, name

@@ -24,6 +24,24 @@ def test_who_asks_gets_what_the_answering_thread_makes():
     assert found == [here] * 3
 
 
+def test_who_waits_when_the_supervisor_ends_is_told_so_at_once_and_who_asks_later_too():
+    mailbox = Mailbox(lambda: 1)
+    found: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(Unavailable) as caught:
+            mailbox.ask(timeout_seconds=60)
+        found.append(caught.value.code)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    wait([mailbox.fileno()], 60)
+    mailbox.close()
+    asker.join()
+    ask()
+    assert found == ["supervisor-stopped"] * 2
+
+
 def test_a_supervisor_that_hangs_is_an_error_and_not_a_hang():
     with pytest.raises(Unavailable) as caught:
         Mailbox(lambda: 1).ask(timeout_seconds=0.01)

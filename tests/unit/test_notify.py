@@ -30,6 +30,14 @@ def test_a_reload_is_told_with_its_time_in_the_same_datagram(tmp_path: Path, mon
     assert int(second.removeprefix("MONOTONIC_USEC=")) >= before_us
 
 
+def test_more_time_is_asked_for_together_with_what_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify.extend_timeout(1.5, "opening the state directory")
+        assert ear.recv(100) == b"STATUS=opening the state directory\nEXTEND_TIMEOUT_USEC=1500000"
+
+
 def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not notify.notify("READY=1")

@@ -43,6 +43,14 @@ def test_a_configuration_keeps_its_shape_and_loses_its_secrets():
     assert shown["entities"] == {"product": {"key": ["sku"]}}
 
 
+def test_where_notifications_go_is_not_shown_because_it_may_be_a_secret():
+    page = {"severity": "warning", "webhook": {"url": "https://chat.test/T0KEN", "sign": {"env": "KEY"}}}
+    mail = {"email": {"server": "mail.test:587", "to": ["ops@acme.test"]}}
+    shown = redaction.configuration({"notify": {"page": page, "mail": mail}})["notify"]
+    assert shown["page"]["webhook"] == {"url": "***", "sign": {"env": "KEY"}}
+    assert shown["mail"]["email"] == {"server": "***", "to": ["***"]}
+
+
 def test_the_secrets_that_it_refers_to_are_known(monkeypatch):
     monkeypatch.setenv("SHOP_PASSWORD", "from the environment")
     found = redaction.secrets_of(tomllib.loads(CONFIG))

@@ -57,7 +57,7 @@ def test_what_is_otherwise_is_listed_by_name():
     ]
 
 
-@pytest.mark.parametrize("change", [{"name": "other"}, {"state_dir": "/elsewhere"}, {"listen": "127.0.0.1:1"}])
+@pytest.mark.parametrize("change", [{"name": "other"}, {"state_dir": "/elsewhere"}])
 def test_what_names_the_daemon_is_not_reloaded(change: dict[str, object]):
     error = refusal(drawn(), Outcome(drawn(**change)))
     assert isinstance(error, ConfigError)

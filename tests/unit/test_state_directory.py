@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from cdcd.errors import NeedsOperator
+from cdcd.journal import Journal
+from cdcd.state import State
 from cdcd.state_directory import (
     Heartbeat,
     Holder,
@@ -146,3 +149,40 @@ def test_a_start_waits_for_a_command_that_has_the_lock_of_a_daemon_that_is_gone(
     ending.start()
     lock_for_supervisor(directory).release()
     ending.join()
+
+
+def test_what_is_made_is_ours_alone_whatever_the_umask(tmp_path: Path):
+    before = os.umask(0)
+    try:
+        made = StateDirectory(tmp_path / "state")
+        made.prepare()
+        lock = Lock(made.lock("supervisor"))
+        assert lock.acquire(wait=False)
+        with closing(State(made.state)) as state, closing(Journal(made.journal)):
+            with state.transaction():
+                state.put("x", b"y")
+            files = [path for path in made.path.rglob("*") if path.is_file()]
+            assert {path.name for path in files} >= {"state.db", "state.db-wal", "journal.db", "supervisor.lock"}
+            assert {path.name for path in files if path.stat().st_mode & 0o077} == set()
+        lock.release()
+    finally:
+        os.umask(before)
+
+
+def test_one_that_others_may_read_is_closed_and_one_that_they_may_write_is_refused(directory: StateDirectory):
+    directory.path.chmod(0o755)
+    directory.prepare()
+    assert directory.path.stat().st_mode & 0o777 == 0o700
+    for mode in (0o720, 0o702, 0o777):
+        directory.path.chmod(mode)
+        with pytest.raises(NeedsOperator, match="others than us may write") as caught:
+            directory.prepare()
+        assert caught.value.code == "state-dir-open"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
+def test_one_of_another_user_is_refused_and_root_may_look(directory: StateDirectory):
+    os.chown(directory.path, 65_534, -1)
+    with pytest.raises(NeedsOperator, match="uid 65534"):
+        directory.prepare()
+    directory.refuse_open(only_looks=True)

@@ -1,13 +1,13 @@
 """SQLite as we use it: turns between processes, durable or nothing, errors that say what to do."""
 
 import resource
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from cdcd.errors import NeedsOperator
 from cdcd.outbox import AppliedMark
+from cdcd.sqlite_driver import sqlite
 from cdcd.storage import Database, DiskFailed, Schema, StorageError, translated
 
 SCHEMA = Schema("CREATE TABLE IF NOT EXISTS t (a INTEGER UNIQUE);")
@@ -168,7 +168,7 @@ def damaged(path: Path) -> None:
 def test_a_damaged_page_is_named_with_its_file_and_the_way_out(tmp_path: Path, name, remedy):
     damaged(tmp_path / name)
     database = Database(tmp_path / name, SCHEMA)
-    with pytest.raises(sqlite3.DatabaseError) as caught:
+    with pytest.raises(sqlite.DatabaseError) as caught:
         database.connection.execute("SELECT count(*) FROM t").fetchone()
     database.close()
     error = translated(caught.value)
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path):
 
 
 def test_an_error_of_another_file_is_told_without_a_name(tmp_path: Path):
-    error = translated(sqlite3.DatabaseError("malformed"))
+    error = translated(sqlite.DatabaseError("malformed"))
     assert (error.code, error.what) == ("storage-damaged", "a file of the state directory is damaged")
 
 

@@ -40,7 +40,11 @@ def test_help_names_every_command_and_loads_none_of_them():
     assert all(name in done.stdout for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "init"])  # which makes a configuration
+WITHOUT_CONFIG = {"init", "install", "explain", "completion"}
+"""One makes a configuration, the others need none."""
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in WITHOUT_CONFIG])
 def test_every_command_explains_itself_and_takes_config_and_json(name: str):
     code, shown, _ = run(name, "--help")
     assert code == 0
@@ -51,6 +55,15 @@ def test_every_command_explains_itself_and_takes_config_and_json(name: str):
 
 def test_the_version_is_the_packages():
     assert run("--version") == (0, "cdcd 0.1.0\n", "")
+
+
+def test_an_error_in_the_journal_has_its_priority_on_every_line(monkeypatch: pytest.MonkeyPatch):
+    """What a service's ExecReload= says is found by 'journalctl -p err'."""
+    monkeypatch.setattr("cdcd.logs.is_for_journal", lambda: True)
+    code, _, said = run("check", "--config", "/nowhere/at/all.toml")
+    assert code == 2
+    assert len(said.splitlines()) > 1
+    assert all(line.startswith("<3>") for line in said.splitlines())
 
 
 def test_a_mistyped_command_is_a_mistake_of_the_command_line():

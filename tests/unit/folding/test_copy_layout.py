@@ -2,7 +2,7 @@
 
 import pytest
 
-from cdcd.config import UnfitValue
+from cdcd.config_columns import UnfitValue
 from cdcd.folding.copy_layout import CopyTable
 from cdcd.model import ColumnShape, Relation, TableShape, WriteKind
 from cdcd.resolve.plan import Route

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cdcd import config_rules
-from cdcd.config import Column, Config
+from cdcd.config import Config
+from cdcd.config_columns import Column
 from cdcd.init import writing
 from cdcd.init.pairing import table_pairs
 from cdcd.init.picture import SystemPicture, TablePicture

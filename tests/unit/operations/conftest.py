@@ -59,7 +59,8 @@ class Bench:
             "feed": SystemBlueprint("memory", "cdcd_memory:adapter", (), is_source=True, is_target=False),
         }
         tables = {"product": (("erp", "item"), ("feed", "product")), "erp:main.move": (("erp", "main.move"),)}
-        blueprint = Blueprint("cdcd.toml", config, systems, {"erp": {"move": "main.move"}}, tables)
+        names = {"erp": {"item": "item", "move": "main.move"}, "feed": {"product": "product", "move": "move"}}
+        blueprint = Blueprint("cdcd.toml", config, systems, names, tables)
         self.journal = Journal(directory / "journal.db", durable=False)
         self.state = State(directory / "state.db", durable=False)
         self.crew = StandInCrew()

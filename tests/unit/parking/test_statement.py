@@ -7,6 +7,7 @@ import pytest
 from cdcd.model import ColumnShape, TableShape
 from cdcd.parking.statement import Previewer
 from cdcd.resolve.keys import encode_key
+from cdcd.sensitive import Masks
 from cdcd.state import State
 from unit.resolve import conftest
 from unit.resolve.conftest import ORDER_TABLES
@@ -32,7 +33,7 @@ def line(orders):
 
 def previewer(line, shapes=SHAPES):
     state = State(line.state.database.path, read_only=True)
-    return Previewer(line.plan, state, "erp", shapes), state
+    return Previewer(Masks(line.plan, state.database.path.parent), state, "erp", shapes), state
 
 
 def of(line, entity, *key, shapes=SHAPES, **changed):

@@ -49,6 +49,7 @@ def test_a_trigger_in_a_field_of_its_own_system_is_a_change(line):
     line.apps["shop"].echo(update("products", 70, title="two", body="slug two"))
     line.resolve()
     assert line.told("erp") == [Told("product", "UPDATE", ("A",), {"body": "slug two"})]
+    assert line.counted("shop", "product")["answered"] == 1
 
 
 def test_an_echo_of_an_older_write_is_no_change(line):

@@ -92,12 +92,25 @@ def test_a_binding_needs_its_columns_its_parents_and_its_id():
     plan = plan_of(ORDER + CUSTOMER + COPY)
     needs = {need.table: need for need in plan.tables("shop")}
     assert needs["orders"] == TableNeed(
-        "orders", ("number",), ("local_id", "customer_id", "paid", "total", "number"), captured=True, written=True
+        "orders",
+        ("number",),
+        ("local_id", "customer_id", "paid", "total", "number"),
+        captured=True,
+        written=True,
+        inserted=("customer_id", "paid", "total", "number"),
+        updated=("customer_id", "paid", "total", "number"),
+        deleted=False,
     )
     assert needs["warehouse"] == TableNeed("warehouse", captured=False, written=True)
     erp = {need.table: need for need in plan.tables("erp")}
     assert erp["public.sales_line"] == TableNeed(
-        "public.sales_line", ("order_id", "line_no"), ("order_id", "line_no", "item"), captured=True, written=True
+        "public.sales_line",
+        ("order_id", "line_no"),
+        ("order_id", "line_no", "item"),
+        captured=True,
+        written=True,
+        inserted=("order_id", "line_no", "item"),
+        updated=("order_id", "line_no", "item"),
     )
     assert next(iter(erp)) == "partner", "tables are copied in the order of references"
     assert erp["depot"] == TableNeed("depot", captured=True, written=False)
@@ -106,7 +119,7 @@ def test_a_binding_needs_its_columns_its_parents_and_its_id():
 def test_a_table_that_is_bound_and_copied_is_needed_as_a_whole():
     both = COPY.replace('"public.carrier"', '"partner"')
     need = {need.table: need for need in plan_of(ORDER + CUSTOMER + both).tables("erp")}["partner"]
-    assert need == TableNeed("partner", ("no",), (), captured=True, written=True)
+    assert need == TableNeed("partner", ("no",), (), captured=True, written=True, inserted=("no",), updated=("no",))
 
 
 def test_columns_are_left_out_of_the_copy_of_their_own_table():

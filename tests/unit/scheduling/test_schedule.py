@@ -117,6 +117,16 @@ def test_a_run_that_was_missed_begins_as_long_as_its_window_is_open():
     assert schedule.is_due(made("0 2 * * *"), missed, us("2026-11-22 09:00"))
 
 
+def test_a_missed_run_was_expected_at_its_moment_and_a_closed_window_makes_none_missed():
+    night = made("0 2 * * *", "02:00-04:00")
+    missed = Run(considered_us=us("2026-11-21 02:00"))
+    assert local(schedule.expected_us(night, missed, us("2026-11-22 09:00")) or 0) == "11-22 02:00 CET"
+    by_day = made("every 10m", "06:00-22:00")
+    evening = Run(considered_us=us("2026-11-22 21:55"))
+    assert local(schedule.expected_us(by_day, evening, us("2026-11-23 03:00")) or 0) == "11-23 06:00 CET"
+    assert schedule.expected_us(made("on-demand"), Run(), us("2026-11-22 09:00")) is None
+
+
 def test_a_run_stops_at_the_window_s_end_and_goes_on_in_the_next():
     weekly = made("0 2 * * 0", "02:00-04:00")
     run = Run(considered_us=us("2026-11-22 02:00"), begun_us=us("2026-11-22 02:00"), left=10)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from cdcd.config import Column
+from cdcd.config_columns import Column
 from cdcd.conversions import stand_in_test, to_column, to_field
 from cdcd.transforms import chain
 from cdcd.transforms.groups import from_minor_units, joined, parted, to_minor_units, whole

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdcd.config import Column, Join, Round, Split, Transform, UnfitValue
+from cdcd.config_columns import Column, Join, Round, Split, Transform, UnfitValue
 from cdcd.conversions import stand_in_test, to_column, to_field
 from cdcd.model import ABSENT
 from cdcd.numeric import strip_zeros
