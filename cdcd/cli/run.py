@@ -147,15 +147,16 @@ def _supervise(running: Running, directory: StateDirectory, lock: Lock, *, silen
 
 
 def _serve(supervisor: Supervisor, config: c.Config, *, as_successor: bool) -> None:
-    """Who takes over gives the one who died a moment to let go of the addresses, and goes on without them otherwise."""
-    until = time.monotonic() + (BIND_SECONDS if as_successor else 0.0)
+    """Who was there before has a moment to let go of the addresses. Who takes over goes on without them otherwise."""
+    until = time.monotonic() + BIND_SECONDS
     while True:
         try:
             supervisor.site.adopt(supervisor.site.prepare(config))
         except CdcdError as error:
-            if not as_successor:
+            is_over = time.monotonic() > until
+            if not as_successor and (is_over or error.code != "listen"):
                 raise
-            if time.monotonic() > until:
+            if is_over:
                 _log.error("going on without the web page and the metrics", extra=logs.fields(error))
                 return
             time.sleep(_BIND_AGAIN_SECONDS)

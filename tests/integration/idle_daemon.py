@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from cdcd.testing.server_process import free_port
 from integration.daemon_process import DaemonProcess
 
 CONFIG = """
@@ -35,12 +36,6 @@ table = "item"
 columns = {{ id = "id", name = "name" }}
 """
 ENTRY_POINTS = "[cdcd.adapters]\nidle = cdcd_idle:adapter\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class IdleDaemon(DaemonProcess):

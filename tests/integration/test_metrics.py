@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cdcd.metrics.catalogue import METRICS
+from cdcd.testing.server_process import free_port
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer
 from integration.daemon_process import wait_until
 from integration.erp_and_shop import Line
-from integration.idle_daemon import free_port
 
 COPY = """
 [[replicate]]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cdcd.testing.server_process import free_port
 from cdcd.testing.servers import MySqlFamilyServer, PostgresServer, mysql_family_server
 from integration.daemon_process import wait_until
 from integration.erp_and_shop import PASSWORD, Line
-from integration.idle_daemon import free_port
 from monitoring.alerting import RULES
 from monitoring.dashboard import DASHBOARD_VARIABLES, panels, queries, substituted
 from monitoring.programs import PrometheusServer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cdcd import config
+from cdcd import config, config_columns
 from cdcd.config_map_files import read_map, with_map_files
 from cdcd.errors import ConfigError
 
@@ -64,8 +64,12 @@ def test_a_file_that_cannot_be_read_says_where_it_was_looked_for(tmp_path: Path)
 
 def test_maps_are_filled_in_for_columns_steps_and_children(tmp_path: Path):
     written(tmp_path, "column,field\n1,red\n")
-    step = config.Transform(map_file="colours.csv", write={"blue": "1"})
-    columns = {"a": "a", "b": config.Column("b", map_file="colours.csv"), "c": config.Column("c", steps=[step])}
+    step = config_columns.Transform(map_file="colours.csv", write={"blue": "1"})
+    columns = {
+        "a": "a",
+        "b": config_columns.Column("b", map_file="colours.csv"),
+        "c": config_columns.Column("c", steps=[step]),
+    }
     binding = config.Binding("t", columns, children={"lines": config.ChildBinding("l", "t_id", columns)})
     entity = config.Entity(["a"], {}, {"erp": binding})
     loaded = config.Config(config.Daemon("d", "/d"), {}, entities={"e": entity})

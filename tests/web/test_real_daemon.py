@@ -11,7 +11,8 @@ import pytest
 
 from cdcd.parking.parked import ParkedRecords
 from cdcd.resolve.keys import encode_key
-from integration.idle_daemon import IdleDaemon, free_port
+from cdcd.testing.server_process import free_port
+from integration.idle_daemon import IdleDaemon
 from unit.web.certificates import self_signed
 from web.looking import Looking
 
