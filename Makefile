@@ -9,8 +9,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Halves of the tests run at the same time, each process with servers of its own; who is done takes of the other's.
-TEST_PROCESSES ?= 2
+# Files of tests that run at the same time, each process with servers of its own. A third of their time is waiting.
+TEST_PROCESSES ?= 3
 # Folders that take longer than a commit may: they have targets of their own.
 LONG_TESTS := tests/bench tests/faults/each tests/real tests/soak tests/systemd
 
@@ -29,7 +29,7 @@ demo: environment servers ## an ERP and a shop kept in step before your eyes; AR
 # status there, and pytest's summary as the last line (see .ci/run).
 test: environment servers prometheus browser ## style, types, rules and all tests but the long ones; ARGS goes to pytest
 	@status=0; $(MAKE) lint || status=1; $(MAKE) audit || status=1; \
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(LONG_TESTS:%=--ignore=%) $(ARGS) || status=$$?; \
 	if [ -n "$(STATUS_FILE)" ]; then echo $$status > "$(STATUS_FILE)"; exit 0; fi; \
 	exit $$status
 
