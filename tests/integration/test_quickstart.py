@@ -1,4 +1,4 @@
-"""The quick start's commands, in its order, on a real ERP and shop; systemd and Prometheus have tests of their own."""
+"""The commands of the quick start and the handbook, in order, on a real ERP and shop; systemd and Prometheus have tests of their own."""
 
 import re
 import shlex
@@ -44,7 +44,7 @@ class Reader:
         elif words[:2] == ["cdcd", "grants"] and "|" in words:
             shown = self._cdcd(words[1 : words.index("|")])
             (self._psql if "psql" in words else self._mariadb)(shown)
-        elif words[0] == "cdcd" and words[1] not in ("install", "status"):
+        elif words[0] == "cdcd" and words[1] != "install" and "--watch" not in words:
             self._cdcd(words[1:])
             if words[1] == "init":
                 self._as_operator_edits()
@@ -107,15 +107,15 @@ def reader(postgres: PostgresServer, mariadb: MySqlFamilyServer, tmp_path: Path)
         found.daemon.dispose()
 
 
-def commands() -> list[str]:
-    """What stands in the page's blocks, in order."""
-    text = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
-    return BLOCK.findall(text)
+def commands(page: str) -> list[str]:
+    """What stands in a page's blocks, in order."""
+    return BLOCK.findall((ROOT / "docs" / page).read_text("utf-8"))
 
 
-def test_who_types_what_the_page_says_has_two_databases_in_step(reader: Reader):
-    lines = commands()
-    assert len(lines) > 15
+def test_who_types_what_the_quick_start_and_the_handbook_say_has_two_databases_in_step(reader: Reader):
+    lines = [*commands("quickstart.md"), *commands("handbook.md")]
+    assert len(lines) > 20
     for line in lines:
         reader.type(line)
     assert "in step" in reader.said["verify"]
+    assert reader.said.keys() >= {"init", "grants", "check", "plan", "wait", "status", "events"}
