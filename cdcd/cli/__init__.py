@@ -115,7 +115,7 @@ def cdcd() -> None:
     """Keeps an ERP database and a storefront database in step.
 
     Exit codes: 0 fine, 1 something failed, 2 the configuration or the command line is wrong, 3 a server or this machine
-    needs a person, 130 interrupted; of 'cdcd plan' 10: something would change.
+    needs a person, 130 interrupted; of 'cdcd plan' and 'cdcd grants --diff' 10: something would change.
 
     With --json a command answers with one object {command, ok, summary, result, error}, and nothing else on stdout; with
     --quiet it says nothing but errors. What an error's code means: cdcd explain CODE. Colours follow NO_COLOR and TERM.
