@@ -103,20 +103,25 @@ class CopyBars:
         self._progress.update(self._tasks[system], completed=done, rows=rows, table=table)
 
 
-def watch_resync(ask: Callable[[], list[dict[str, Any]]], entity: str, seq: int | None) -> str:
-    """Show on stderr how a resync reads its tables, until all are read; return what to say in the end.
-
-    Ctrl-C ends only the watching.
-    """
-    progress = Progress(
+def rows_being_read(*, quiet: bool = False) -> Progress:
+    """Bars on stderr for tables that are read. Their tasks have the fields `rate` (rows per second) and `state`."""
+    return Progress(
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         TextColumn("{task.completed:,} rows, {task.fields[rate]:,.0f} rows/s {task.fields[state]}"),
         TimeElapsedColumn(),
         auto_refresh=False,
-        console=Console(stderr=True),
+        console=Console(stderr=True, quiet=quiet),
     )
+
+
+def watch_resync(ask: Callable[[], list[dict[str, Any]]], entity: str, seq: int | None) -> str:
+    """Show on stderr how a resync reads its tables, until all are read; return what to say in the end.
+
+    Ctrl-C ends only the watching.
+    """
+    progress = rows_being_read()
     tasks: dict[str, TaskID] = {}
     try:
         with progress:

@@ -6,23 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
+
+from cdcd.cli.progress import rows_being_read
 
 REFRESH_SECONDS = 0.25
 
 
 def watch(ask: Callable[[], dict[str, Any]], *, quiet: bool = False) -> bool:
     """Show a run on stderr until it is over; False where Ctrl-C has ended the watching, and only that."""
-    progress = Progress(
-        SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.completed:,} rows, {task.fields[rate]:,.0f} rows/s {task.fields[state]}"),
-        TimeElapsedColumn(),
-        auto_refresh=False,
-        console=Console(stderr=True, quiet=quiet),
-    )
+    progress = rows_being_read(quiet=quiet)
     tasks: dict[str, TaskID] = {}
     try:
         with progress:

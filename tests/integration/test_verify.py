@@ -207,7 +207,7 @@ def test_a_verification_is_paused_cancelled_and_survives_the_daemon(line: Line):
 
 
 def test_a_schedule_begins_verifications_by_itself(line: Line):
-    last = max(run["run"] for run in listed(line))
+    last = max((run["run"] for run in listed(line)), default=0)
     reconfigured(line, '\n[verify.entities.product]\nschedule = "every 1s"\n')
     wait_until(
         lambda: any(run["run"] > last + 1 and run["scheduled"] and run["state"] == "done" for run in listed(line)),
