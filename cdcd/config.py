@@ -72,10 +72,7 @@ class Secret(Struct, frozen=True):
 
 
 class Daemon(Struct, frozen=True):
-    """Who this daemon is and where it keeps its state, which is encrypted where there is a `state_key`.
-
-    A commit time that lies further than `clock_ahead_max` after its transaction was journalled is not believed.
-    """
+    """Who this daemon is and where it keeps its state, which is encrypted where there is a `state_key`."""
 
     name: Name
     """Names the slot, the publication, the checkpoint rows and the metrics' `daemon` label: one name per daemon and
@@ -101,13 +98,7 @@ class Journal(Struct, frozen=True):
 
 
 class Field(Struct, frozen=True):
-    """A field of an entity. `owner` is a system; without it the entity's ownership rules decide.
-
-    Or systems share it, those `between` (by default all that have it): with owner "latest" the last change counts, with
-    "sum" the changes of all of them add up. `initial` is the system whose value is true when it is first copied.
-
-    A `sensitive` field's values are shown to nobody, and kept only encrypted (docs/sensitive-data.md).
-    """
+    """A field of an entity. It belongs to one system, to whom the entity's ownership rules name, or several share it."""
 
     type: str
     """The field's canonical type, `text(64)`, `decimal(12,4)`, `ref(customer)`, … (docs/types.md)."""
@@ -144,10 +135,7 @@ class NotOwnerPolicy(Struct, frozen=True):
 
 
 class ChildEntity(Struct, frozen=True):
-    """A collection that lives and dies with its parent record. `key` names one child within its parent.
-
-    Only `owner` adds and removes children; without it the system that owns the parent by its state, or a creator.
-    """
+    """A collection that lives and dies with its parent record. `key` names one child within its parent."""
 
     key: list[str]
     """The fields that name one child within its parent."""
@@ -176,13 +164,7 @@ ParkedMax = (
 
 
 class Deliver(Struct, frozen=True):
-    """When changes of this entity go to this system.
-
-    `schedule` is "realtime", "every 10m", a cron expression or "on-demand"; with `window` ("02:00-04:00") a run stops at its
-    end, and goes on at the next. Both mean wall clocks in `time_zone`, UTC by default (docs/schedules.md).
-
-    More parked records than `parked_max` (a share of the entity's, but never below 1000, or a number) pause it (docs/parked.md).
-    """
+    """When changes of this entity go to this system."""
 
     schedule: str = "realtime"
     """`realtime`, `every 10m`, a cron expression, or `on-demand` (docs/schedules.md)."""
@@ -191,7 +173,7 @@ class Deliver(Struct, frozen=True):
     time_zone: str | None = None
     """Whose clock `window` and a cron expression mean; by default UTC."""
     parked_max: ParkedMax = "5%"
-    """More refused records than this share or number pause the entity there (docs/parked.md)."""
+    """More refused records than this share (from 1000 on) or number pause the entity there (docs/parked.md)."""
 
 
 class ChildBinding(Struct, frozen=True):
@@ -212,11 +194,7 @@ class ChildBinding(Struct, frozen=True):
 
 
 class Binding(Struct, frozen=True):
-    """Where an entity lives in one system. `id` is the column others refer to; by default the primary key.
-
-    Only rows as `where` says are such records. `new` is what a new row gets in columns that no field fills. `xref`: the
-    table has no column for the business key; `cdcd_xref` in that system keeps it.
-    """
+    """Where an entity lives in one system. `id` is the column others refer to; by default the primary key."""
 
     table: str
     """The main table: one row is one record."""
@@ -243,11 +221,7 @@ class Binding(Struct, frozen=True):
 
 
 class Entity(Struct, frozen=True):
-    """A canonical record: its fields, who may create and delete it, who owns what, and where it lives.
-
-    `restore` are the systems in which a deleted record may come back (by default those that may create or delete),
-    `publish` those that are heard at all, `subscribe` those that are told (by default all).
-    """
+    """A canonical record: its fields, who may create and delete it, who owns what, and where it lives."""
 
     key: list[str]
     """The fields that name one record in every system."""
@@ -274,12 +248,7 @@ class Entity(Struct, frozen=True):
 
 
 class Replicate(Struct, frozen=True):
-    """Plain one-way copies of whole tables. `rename` maps a source table to another name in the target.
-
-    `unfit` says for columns ("item.released", by the source's names) what stands in for values that do not fit.
-    `leave_out` are columns that the target is not given: "item.note", the table as it is spelled in `tables`. `sensitive`
-    are columns, written so too, whose values are shown to nobody.
-    """
+    """Plain one-way copies of whole tables. `rename` maps a source table to another name in the target."""
 
     source: Name = msgspec.field(name="from")
     """The system that is read."""
@@ -305,17 +274,13 @@ class SecuredPage(Struct, frozen=True):
     certificate: str
     """PEM file of the certificate with its chain."""
     key: Secret
-    """PEM file of its key; nobody else may read it."""
+    """The certificate's key (PEM), as a secret; nobody else may read its file."""
     users: dict[Name, Secret]
     """Name = the secret that is this person's password."""
 
 
 class Web(Struct, frozen=True):
-    """The status page. Without TLS (`daemon.listen`) it is read-only, and open to whoever can reach that address.
-
-    `keys_shown` are entities, and plain copies as SYSTEM:TABLE, whose records' keys it may show. `open_to_network` says that
-    `daemon.listen` is meant to be reached from other machines.
-    """
+    """The status page. Without TLS (`daemon.listen`) it is read-only, and open to whoever can reach that address."""
 
     keys_shown: list[str] = []
     """Entities, and plain copies as `SYSTEM:TABLE`, whose records' keys the page may show; values it never shows."""

@@ -162,9 +162,9 @@ class Transform(Struct, frozen=True, kw_only=True):
     scale: Annotated[int, msgspec.Meta(gt=0)] | None = None
     """The column holds the field's value times this."""
     unit: str | None = None
-    """From the column's unit to the field's: `g -> kg`."""
+    """The field is so many of the column's unit: `0.001` reads grams as kilograms."""
     round: Round | None = None
-    """Numbers are rounded: lossy, and so one way unless the field allows it."""
+    """So many digits are kept after the point; what the column has beyond them is not seen."""
     decimal_mark: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
     """The column is a text with this decimal mark."""
     time_zone: str | None = None
@@ -172,7 +172,7 @@ class Transform(Struct, frozen=True, kw_only=True):
     doubled_hour: Literal["refuse", "earlier", "later"] = "refuse"
     """Which of two instants it is in the hour that a clock shows twice."""
     format: str | None = None
-    """How the column writes a date, a time or a number as text."""
+    """How the column writes a date or a time as text: `%d.%m.%Y`."""
     trim: bool = False
     """Spaces at both ends are taken off."""
     case: Literal["lower", "upper"] | None = None

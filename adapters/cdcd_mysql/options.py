@@ -21,14 +21,7 @@ Tls = Literal["off", "prefer", "require", "verify-ca", "verify-full"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """How to reach the server, and how we show up there.
-
-    With `unix_socket`, host, port and tls do not matter. `tls`: "prefer" encrypts if the server can, "require" always,
-    "verify-ca" also checks the certificate against `tls_ca` (the system's authorities by default), "verify-full" its
-    host name too. `tls_cert` and `tls_key` are our own certificate and its key, for accounts that must show one. `server_id` is the replica's id in the server's eyes, unique among its replicas; by default it is
-    made of the daemon's and the system's name. `outage` is how long we may be away: the server must keep its log as long.
-    `accept_cascades` starts although foreign keys change captured rows without a word in the log.
-    """
+    """How to reach the server, and how we show up there."""
 
     database: str
     """The database whose tables are meant where none is named."""

@@ -17,13 +17,7 @@ SlotName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,63}$")]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """How to reach the server and what our objects in it are called.
-
-    `dsn` is a libpq connection string or URI; what it sets wins over our defaults. `slot` and `publication` default to
-    cdcd_DAEMON_SYSTEM. A publication that another role owns is used as it is and never changed. `outage` is how long we may
-    be away: the server must keep its log for our slot as long. `silence_seconds` is how long the server may be silent where
-    it should answer: on the stream, and beyond a statement's timeout.
-    """
+    """How to reach the server and what our objects in it are called. What the `dsn` sets wins over our defaults."""
 
     dsn: str
     """A libpq connection string or URI; without the password."""
