@@ -24,14 +24,15 @@ from typing import Any, Final
 
 import msgspec
 
-from cdcd import backfills
+from cdcd import backfills, stored_rows
 from cdcd.backfills import Backfill, NewCopy
 from cdcd.errors import NeedsOperator, Unavailable
 from cdcd.failpoints import reach
 from cdcd.journal_care.checksums import HEADER_COLUMNS, checksum, damaged, damaged_shape, is_whole, legible
-from cdcd.model import ABSENT, Op, Relation, Rows
+from cdcd.model import Relation, Rows
 from cdcd.sqlite_driver import sqlite
 from cdcd.storage import Database, Schema
+from cdcd.stored_rows import StoredRows
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -123,7 +124,6 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT)
 _relation_decoder: Final = msgspec.msgpack.Decoder(Relation)
 
 
@@ -152,7 +152,7 @@ class Journal:
         self._relation_ids: dict[tuple[str, Relation], int] = {}
         self._relations: dict[int, Relation] = {}
         self.decoded_bytes = 0
-        """How much `rows` has decoded so far: who reads a large entry measures by it what it holds."""
+        """How much `runs` has read so far: who reads a large entry measures by it what it holds."""
 
     # ---- append ------------------------------------------------------------------------------------------
 
@@ -281,6 +281,10 @@ class Journal:
         return found
 
     def rows(self, entry: Entry) -> Iterator[Rows]:
+        """The runs of rows of an entry, with values."""
+        return map(StoredRows.unpacked, self.runs(entry))
+
+    def runs(self, entry: Entry) -> Iterator[StoredRows]:
         """The runs of rows of an entry, a part at a time: memory stays bounded for any transaction."""
         if entry.stage is not None:
             # Fetched part by part: an open cursor would keep the WAL from being reset for as long as we take.
@@ -293,19 +297,19 @@ class Journal:
                     break
                 if zlib.crc32(row[0]) != row[1]:
                     raise self._damaged(entry.seq, f"the checksum of its part {part} does not match")
-                yield from self._decode(row[0])
+                yield from self._split(row[0])
                 part += 1
         if entry.body:
-            yield from self._decode(entry.body)
+            yield from self._split(entry.body)
 
     def _damaged(self, seq: int, cause: str) -> NeedsOperator:
         origin = self.origin(seq)
         return damaged(seq, "?" if origin is None else origin.source, "" if origin is None else origin.position, cause)
 
-    def _decode(self, body: bytes) -> Iterator[Rows]:
+    def _split(self, body: bytes) -> Iterator[StoredRows]:
         self.decoded_bytes += len(body)
-        for relation_id, op, rows, olds in _decoder.decode(body):
-            yield Rows(self.relation(relation_id), Op(op), rows, olds)
+        for number, op, rows, olds in stored_rows.split(body):
+            yield StoredRows(number, self.relation(number), op, rows, olds)
 
     def relation(self, relation_id: int) -> Relation:
         """The shape registered under that number."""
@@ -323,9 +327,8 @@ class Journal:
         known = self._relation_ids.get((source, relation))
         if known is None:
             body = _encoder.encode(relation)
-            row = self._connection.execute(
-                "SELECT id FROM relations WHERE source=? AND body=?", (source, body)
-            ).fetchone()
+            query = "SELECT id FROM relations WHERE source=? AND body=?"
+            row = self._connection.execute(query, (source, body)).fetchone()
             known = self._relation_ids[source, relation] = int(row[0])
         return known
 

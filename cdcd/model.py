@@ -160,6 +160,8 @@ class TableWrite(msgspec.Struct, gc=False):
 
     What the lookups of a write's key have found, or the server has given, later writes of the batch with an equal lookup
     (apart from `column`) may take for it, deletes among deletes: a row may be deleted after the one it is found by.
+
+    `likely_new`: by the source the rows of an UPSERT are new, so that it may be worth trying to insert them plainly first.
     """
 
     table: str
@@ -173,6 +175,7 @@ class TableWrite(msgspec.Struct, gc=False):
     numbers_new: bool = False
     locked: str = ""
     added: tuple[str, ...] = ()
+    likely_new: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True):

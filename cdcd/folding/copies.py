@@ -55,6 +55,7 @@ class _Pile(msgspec.Struct):
 
     writer: Writer
     places: list[int] | None
+    likely_new: bool = False
     keys: list[RowKey] = []
     rows: list[Row] = []
     olds: list[Row] = []
@@ -64,10 +65,11 @@ class _Stage(msgspec.Struct):
     """What is pending: first `moves` (layout, old key, new key), then of each key what was said last, None if deleted.
 
     The keys of moves were not touched before in their stage, so that moves can come first. `moved` are their old keys;
-    `origins` has the old keys by the new ones.
+    `origins` has the old keys by the new ones. `new` has the keys of rows that were first said to be inserted.
     """
 
     rows: dict[RowKey, tuple[Layout, Row | None]] = {}
+    new: set[RowKey] = set()
     moves: list[tuple[Layout, RowKey, RowKey]] = []
     moved: set[RowKey] = set()
     origins: dict[RowKey, RowKey] = {}
@@ -110,7 +112,10 @@ class CopyFolder:
             for row, old in zip(rows, olds or repeat(None), strict=False):
                 self._add_row(layout, row, old, parked)
         else:
-            pending.update(zip(map(layout.key_of, rows), zip(repeat(layout), rows, strict=False), strict=True))
+            keys = [*map(layout.key_of, rows)]
+            if op != Op.UPDATE:
+                self._stage.new.update(set(keys).difference(pending) if pending else keys)
+            pending.update(zip(keys, zip(repeat(layout), rows, strict=False), strict=True))
 
     def clear(self) -> None:
         """The source's table was emptied: what is pending is moot, and comes before nothing."""
@@ -239,7 +244,9 @@ class CopyFolder:
         """A stage's deletes and other changes; what cannot be written goes to `folded.unwritable`."""
         deletes: dict[int, _Pile] = {}
         piles: dict[int, _Pile] = {}
-        layout, pile = None, None
+        new_piles: dict[int, _Pile] = {}
+        layout, old, new = None, None, None
+        is_new = stage.new.__contains__
         for key, (row_layout, row) in stage.rows.items():
             if row_layout.misfit is not None:
                 folded.unwritable.append(self._misfit(row_layout, key, row, stage.origins.get(key), parked))
@@ -251,18 +258,23 @@ class CopyFolder:
             elif stage.partial and not self.is_whole(row_layout, row):
                 self._take_partial(piles, folded, key, row_layout, row, stage.origins.get(key), parked)
             else:
-                if row_layout is not layout or pile is None:
-                    layout, pile = row_layout, self._pile(piles, row_layout)
+                if row_layout is not layout:
+                    layout, old, new = row_layout, None, None
+                if is_new(key):
+                    pile = new = new or self._pile(new_piles, row_layout, likely_new=True)
+                else:
+                    pile = old = old or self._pile(piles, row_layout, likely_new=False)
                 pile.keys.append(key)
                 pile.rows.append(row)
         removed += [group for pile in deletes.values() if (group := self._group(pile, folded)).subjects]
-        changes += [group for pile in piles.values() if (group := self._group(pile, folded)).subjects]
+        every = (*piles.values(), *new_piles.values())  # a new row may take a unique value that an old one gives up
+        changes += [group for pile in every if (group := self._group(pile, folded)).subjects]
 
-    def _pile(self, piles: dict[int, _Pile], layout: Layout) -> _Pile:
+    def _pile(self, piles: dict[int, _Pile], layout: Layout, *, likely_new: bool) -> _Pile:
         places = [*layout.key_places, *layout.others]
         writer = self.table.writer(WriteKind.UPSERT, layout.names(places), layout.types(places))
         in_place = places == [*range(len(layout.relation.columns))]
-        return piles.setdefault(id(layout), _Pile(writer, None if in_place else places))
+        return piles.setdefault(id(layout), _Pile(writer, None if in_place else places, likely_new))
 
     def _take_partial(
         self,
@@ -349,8 +361,11 @@ class CopyFolder:
             pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
             sources = [list(pick(row)) for row in sources]
         single = len(self.table.key) == 1
+        write = TableWrite(
+            self.route.target_table, writer.kind, self.table.key, writer.columns, sources, likely_new=pile.likely_new
+        )
         group = Grouped(
-            TableWrite(self.route.target_table, writer.kind, self.table.key, writer.columns, sources),
+            write,
             CopySubjects(self.number, pile.keys, single=single),
             types=writer.types,
             sources=sources,

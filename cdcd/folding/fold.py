@@ -320,7 +320,10 @@ class RecordFolder:
             lookups.insert(0, self._parent_lookup)
         columns = key + tuple(self._columns[slot] for slot in (*slots, *only_new))
         initial = tuple(self._columns[slot] for slot in only_new)
-        write = TableWrite(self._binding.table, kind, key, columns, [], initial, tuple(lookups))
+        is_whole = kind is WriteKind.UPSERT  # told of a record that the target did not have, save by a resync or retry
+        write = TableWrite(
+            self._binding.table, kind, key, columns, [], initial, tuple(lookups), likely_new=is_whole and not lookups
+        )
         return Grouped(write, [], missing_is_fine=archived)
 
     def _converter(self, bound: ColumnPlan) -> Convert | None:

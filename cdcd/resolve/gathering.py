@@ -181,6 +181,10 @@ class Gathering:
 
     # ---- rows of the log and of copies -----------------------------------------------------------------------
 
+    def has_use_for(self, source: str, table: str) -> bool:
+        """Whether records are put together from rows of that table, among others."""
+        return (source, table) in self._tables
+
     def take(self, source: str, rows: Rows, families: frozenset[str], seq: int) -> bool:
         """Keep rows for these families; return whether anybody needs them. Raises CannotRead."""
         needed = False

@@ -14,7 +14,7 @@ import msgspec
 
 from cdcd.journal import Journal
 from cdcd.model import Op, Relation, Row, Rows
-from cdcd.outbox import OutboxWriter
+from cdcd.outbox import Item, OutboxWriter
 from cdcd.resolve.copying import Copying
 from cdcd.resolve.decide import EntityDecider, Moment
 from cdcd.resolve.gathered_binding import GatheredBinding
@@ -29,6 +29,7 @@ from cdcd.resolve.renaming import Renames, free_key, rename
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.suspension import CannotRead
 from cdcd.resolve.unmapped import UnmappedRows
+from cdcd.stored_rows import StoredRows
 from cdcd.values import ValueRefused
 
 _log: Final = logging.getLogger(__name__)
@@ -44,12 +45,16 @@ _UNNAMED_LOSSES: Final = {
 
 
 class _Readers(msgspec.Struct):
-    """What is to be done with the rows of one relation. `relation` is kept so that its id() stays taken."""
+    """What is to be done with the rows of one relation. `relation` is kept so that its id() stays taken.
+
+    `looks`: somebody needs their values. Plain copies do not.
+    """
 
     relation: Relation
     routes: list[Route]
     mappers: list[RowMapper]
     refusals: list[CannotRead]
+    looks: bool = True
 
 
 class Scope:
@@ -111,20 +116,26 @@ class RowReader:
         self._outbox = outbox
         self._counts = counts
 
-    def read(self, source: str, rows: Rows, written: OwnWrites | None) -> None:
+    def read(self, source: str, run: StoredRows, written: OwnWrites | None) -> None:
         """Take a run of rows. Raises CannotRead when something in scope can be read no further."""
-        if rows.op in _UNNAMED_LOSSES:
-            self._lost(source, rows)
+        if run.op in _UNNAMED_LOSSES:
+            self._lost(source, run.unpacked())
             return
         self._written = written
-        readers = self._readers_of(source, rows.relation, self.scope)
+        readers = self._readers_of(source, run.relation, self.scope)
+        for refusal in readers.refusals:
+            self._refused(refusal, source, self.moment.seq, run.count)
+        for route in readers.routes:
+            self._copy(route, run)
+        if readers.looks:
+            self._look_at(source, readers, run.unpacked(), written)
+        elif not (readers.routes or readers.refusals):
+            self._left(source, run.relation.table, run.count)
+
+    def _look_at(self, source: str, readers: _Readers, rows: Rows, written: OwnWrites | None) -> None:
         kept = self._kept(source, rows)
         if not (kept or readers.mappers or readers.routes or readers.refusals):
-            self._left(source, rows)
-        for refusal in readers.refusals:
-            self._refused(refusal, source, self.moment.seq, len(rows.rows))
-        for route in readers.routes:
-            self._copy(route, rows)
+            self._left(source, rows.relation.table, len(rows.rows))
         for mapper in readers.mappers:
             self._records(source, mapper, rows, written)
 
@@ -189,6 +200,7 @@ class RowReader:
                     known.mappers.append(RowMapper(self._plan, entity, binding, relation, self._key_of))
                 except CannotRead as refusal:
                     known.refusals.append(refusal)
+            known.looks = bool(known.mappers) or self._gathering.has_use_for(source, relation.table)
             scope.readers[source, id(relation)] = known
         return known
 
@@ -199,12 +211,11 @@ class RowReader:
             return key
         return self._renames.followed(entity_of_binding(binding), key)
 
-    def _left(self, source: str, rows: Rows) -> None:
+    def _left(self, source: str, table: str, count: int) -> None:
         """Rows that nothing in scope has a use for."""
-        table = rows.relation.table
         if self.scope is self.main:
             bound = table in self._needing.get(source, {}) or table in self._routes.get(source, {})
-            self._counts[source, table, "suspended" if bound else "unmapped"] += len(rows.rows)
+            self._counts[source, table, "suspended" if bound else "unmapped"] += count
 
     def _bindings_in(self, scope: Scope, source: str, table: str) -> list[BindingPlan]:
         return [b for b in self._bindings.get(source, {}).get(table, []) if b.entity in scope.entities]
@@ -233,18 +244,24 @@ class RowReader:
 
     # ---- plain copies ----------------------------------------------------------------------------------------
 
-    def _copy(self, route: Route, rows: Rows) -> None:
+    def _copy(self, route: Route, run: StoredRows) -> None:
         if self._copying.named.wanted:
-            self._copying.named.rows_seen(copies_of(route.source, route.source_table), rows)
-        relation = self._journal.relation_number(route.source, rows.relation)
-        item = [-1 - route.number, rows.op, relation, rows.rows, rows.olds]
-        self._outbox.add(route.target, item, self.moment.committed_at_us, len(rows.rows))
-        self._counts[route.source, route.source_table, "copied"] += len(rows.rows)
+            self._copying.named.rows_seen(copies_of(route.source, route.source_table), run.unpacked())
+        item = [-1 - route.number, run.op, run.relation_number, run.packed_rows, run.packed_olds]
+        self._tell_copy(route, item, run.count)
+
+    def _tell_copy(self, route: Route, item: Item, count: int) -> None:
+        self._outbox.add(route.target, item, self.moment.committed_at_us, count)
+        self._counts[route.source, route.source_table, "copied"] += count
 
     def read_deleted_copies(self, source: str, rows: Rows) -> None:
         """Have rows of a table deleted from its plain copies."""
         for route in self._routes_in(self.scope, source, rows.relation.table):
-            self._copy(route, rows)
+            if self._copying.named.wanted:
+                self._copying.named.rows_seen(copies_of(route.source, route.source_table), rows)
+            relation = self._journal.relation_number(route.source, rows.relation)
+            item = [-1 - route.number, rows.op, relation, rows.rows, rows.olds]
+            self._tell_copy(route, item, len(rows.rows))
 
     def empty_copies(self, source: str, table: str) -> None:
         """Have the plain copies of a table emptied."""

@@ -326,9 +326,9 @@ class Resolver:
 
     def _rows_of(self, entry: Entry) -> None:
         written = OwnWrites(self._state, entry.source, entry.mark) if entry.mark is not None else None
-        for rows in self._journal.rows(entry):
-            self._reader.read(entry.source, rows, written)
-            self._open_rows += len(rows.rows)
+        for run in self._journal.runs(entry):
+            self._reader.read(entry.source, run, written)
+            self._open_rows += run.count
             if self._open_rows >= OPEN_ROWS or self._journal.decoded_bytes - self._opened_bytes >= OPEN_BYTES:
                 self._write_changed()
                 self._outbox.put_aside()
