@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +18,13 @@ from cdcd_postgres.types import TypeEntry, Types
 _DESCRIBE: Final = """
 SELECT json_build_object(
   'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
-  'replica_identity', c.relreplident,
+  'replica_identity', c.relreplident, 'has_rules', c.relhasrules,
+  'row_estimate', greatest(c.reltuples, 0)::bigint,
   'columns', (
     SELECT coalesce(json_agg(json_build_object(
         'name', a.attname, 'type_oid', a.atttypid::bigint, 'modifier', a.atttypmod, 'required', a.attnotnull,
         'generated', a.attgenerated <> '', 'identity', a.attidentity,
+        'is_enum', (SELECT t.typtype = 'e' FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid),
         'default', a.atthasdef, 'expression', pg_get_expr(d.adbin, d.adrelid)) ORDER BY a.attnum), '[]')
     FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -52,6 +54,9 @@ WHERE t.oid = $1::oid
 """
 
 
+_LARGE_ROWS: Final = 10_000
+
+
 class CatalogColumn(msgspec.Struct, frozen=True):
     """A column. `identity` is "a" (always), "d" (by default) or "". `expression` is its default's text."""
 
@@ -63,6 +68,7 @@ class CatalogColumn(msgspec.Struct, frozen=True):
     identity: str
     default: bool
     expression: str | None
+    is_enum: bool = False
 
     @property
     def draws_number(self) -> bool:
@@ -90,6 +96,8 @@ class CatalogTable(msgspec.Struct, frozen=True):
     replica_identity: str
     columns: tuple[CatalogColumn, ...]
     keys: tuple[CatalogKey, ...]
+    has_rules: bool = False
+    row_estimate: int = 0
 
     @property
     def table_name(self) -> TableName:
@@ -116,6 +124,21 @@ class CatalogTable(msgspec.Struct, frozen=True):
     def is_unique(self, columns: Sequence[str]) -> bool:
         """Whether a unique index sees to it that `columns` name one row at most."""
         return any(set(key.columns) <= set(columns) for key in self.keys)
+
+    def keeps_plans(self, key_columns: Sequence[str]) -> bool:
+        """Whether the server may keep a plan that finds rows by `key_columns`.
+
+        One made while a table is small reads it whole, and would go on doing so when it has grown.
+        """
+        return self.row_estimate >= _LARGE_ROWS and self.is_unique(key_columns)
+
+    def draws_numbers_without(self, column_names: Container[str]) -> bool:
+        """Whether an insert into `column_names` alone takes a number from a sequence."""
+        return any(column.draws_number and column.name not in column_names for column in self.columns)
+
+    def arbitrates(self, key_columns: Sequence[str]) -> bool:
+        """Whether a unique index on just these columns tells at once that a row exists."""
+        return any(key.immediate and set(key.columns) == set(key_columns) for key in self.keys)
 
 
 class Catalog:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -12,11 +13,18 @@ from cdcd.folding.found_ids import FoundIds, hashable, key_parts
 from cdcd.model import Lookup, Row, TableWrite, Value, WriteKind
 from cdcd_postgres.catalog import CatalogTable
 from cdcd_postgres.encoding import array_literal, transpose
-from cdcd_postgres.session import Connection
+from cdcd_postgres.pipelining import Pipeline
 from cdcd_postgres.writes import constants_of, draw_sql, lock_sql, lookup_sql
 
 Describe: TypeAlias = Callable[[str], tuple[CatalogTable, dict[str, str]]]
 """A table as the catalogue has it, and the SQL types of its columns."""
+
+
+class Query(NamedTuple):
+    """SQL, and whether the server may keep its plan."""
+
+    sql: str
+    prepare: bool
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -29,12 +37,12 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Lookups:
-    """The lookups of one batch. `texts` keeps their SQL from batch to batch."""
+    """The lookups of one batch. `queries` is kept from batch to batch."""
 
-    def __init__(self, connection: Connection, describe: Describe, texts: dict[Hashable, str], system: str) -> None:
-        self._connection = connection
+    def __init__(self, pipeline: Pipeline, describe: Describe, queries: dict[Hashable, Query], system: str) -> None:
+        self._pipeline = pipeline
         self._describe = describe
-        self._texts = texts
+        self._queries = queries
         self._system = system
         self._found = FoundIds()
 
@@ -80,10 +88,9 @@ class Lookups:
         """Give new rows an id, in their order, as the server would."""
         if not rows or write.kind is not WriteKind.UPSERT:
             return
-        sql = self._text(
-            ("draw", write.table, lookup.column), lambda: draw_sql(self._describe(write.table)[0], lookup.column)
-        )
-        drawn = self._connection.execute(sql, [str(len(rows))], prepare=True).fetchall()
+        name = ("draw", write.table, lookup.column)
+        sql, _ = self._query(name, write.table, (), lambda table, _: draw_sql(table, lookup.column))
+        drawn = self._pipeline.rows(sql, [str(len(rows))], prepare=True)
         for (row, key), (identifier,) in zip(rows, drawn, strict=True):
             row[0] = ids[hashable(key)] = identifier
 
@@ -120,29 +127,33 @@ class Lookups:
                 ambiguous |= {whole} if key[at] in several else set()
                 key[at] = found.get(key[at])
         ids: dict[Any, Value] = {}
-        for place, identifier, last in self._ask(lookup, keys):
+        for text, identifier, last in self._ask(lookup, keys):
             if identifier is not None:
-                ids.update(dict.fromkeys(wanted if place is None else wanted[place : place + 1], identifier))
-                ambiguous |= {wanted[place or 0]} if identifier != last else set()
+                place = int(text or 0)
+                ids.update(dict.fromkeys(wanted if text is None else wanted[place : place + 1], identifier))
+                ambiguous |= {wanted[place]} if identifier != last else set()
         return ids, ambiguous
 
     def _ask(self, lookup: Lookup, keys: Sequence[Row]) -> Sequence[Any]:
         """Place, id, and the last of the ids, of keys that are found."""
-        sql = self._text(lookup, lambda: lookup_sql(lookup, *self._describe(lookup.table)))
+        sql, prepare = self._query(lookup, lookup.table, lookup.key, partial(lookup_sql, lookup))
         parameters = [array_literal(column) for column in transpose(keys)] + constants_of(lookup.where)
-        return self._connection.execute(sql, parameters, prepare=True).fetchall()
+        return self._pipeline.rows(sql, parameters, prepare=prepare)
 
-    def _text(self, name: Hashable, make: Callable[[], str]) -> str:
-        if name not in self._texts:
-            self._texts[name] = make()
-        return self._texts[name]
+    def _query(
+        self, name: Hashable, table_name: str, key: Sequence[str], make: Callable[[CatalogTable, dict[str, str]], str]
+    ) -> Query:
+        if name not in self._queries:
+            table, casts = self._describe(table_name)
+            self._queries[name] = Query(make(table, casts), table.keeps_plans(key))
+        return self._queries[name]
 
     def _lock(self, lookup: Lookup, ids: Iterable[Value]) -> None:
         some = sorted({str(identifier) for identifier in ids})
         if some:
             name = ("lock", lookup.table, lookup.id)
-            sql = self._text(name, lambda: lock_sql(*self._describe(lookup.table), lookup.id))
-            self._connection.execute(sql, [array_literal(some)], prepare=True)
+            sql, prepare = self._query(name, lookup.table, (lookup.id,), partial(lock_sql, id_column=lookup.id))
+            self._pipeline.rows(sql, [array_literal(some)], prepare=prepare)
 
     def _refused(self, number: int, write: TableWrite, unresolved: set[int]) -> Refused:
         return Refused(

@@ -29,6 +29,7 @@ _KEEPALIVE: Final = ord("k")
 _NEW: Final = ord("N")
 _BODY: Final = 25  # bytes before a message in XLogData: kind, start, end, time
 _TUPLE: Final = _BODY + 8
+_PADDING_SIZE: Final = len(PADDING)
 _KEEPALIVE_BODY: Final = struct.Struct(">QqB")
 
 
@@ -155,10 +156,11 @@ class Decoder:
         return self._events
 
     def _decode(self, messages: Iterable[bytes | memoryview]) -> None:
-        """The loop over messages: everything that happens once a row is here."""
+        """The loop over messages: everything that happens once a row is here, and first to one like the row before it."""
         find = self._plans.get
         padded = b"".join
         current: _Plan | None = None
+        unpack: Unpack = _nothing
         rows: list[Row] = []
         olds: list[Row | None] | None = None
         for message in messages:
@@ -168,20 +170,19 @@ class Decoder:
                 current = None
                 self._decode_other(data)
                 continue
-            if plan.unpack is None:
-                continue
-            if self._skipping:
-                self._replay_move(plan, data)
-                continue
             if plan is not current or len(rows) >= ROWS_MAX:
-                current, rows, olds = plan, [], [] if plan.old is not None else None
+                if plan.unpack is None:
+                    continue
+                if self._skipping:
+                    self._replay_move(plan, data)
+                    continue
+                current, unpack, rows, olds = plan, plan.unpack, [], [] if plan.old is not None else None
                 self._open_rows(plan, rows, olds)
-            if olds is None or plan.old is None:
-                row, end = plan.unpack(data, _TUPLE)
-                old = None
+            if olds is None:
+                row, end = unpack(data, _TUPLE)
             else:
-                row, end, old = _unpack_both(plan.old, plan, data)
-            if end != len(data) - len(PADDING):
+                row, end, old = _unpack_both(plan, data)
+            if end != len(data) - _PADDING_SIZE:
                 raise ValueError
             rows.append(row)
             if olds is not None:
@@ -190,7 +191,7 @@ class Decoder:
     def _replay_move(self, plan: _Plan, data: bytes) -> None:
         """Rows from before the start have been taken; only what a copy must know of them is kept."""
         if plan.old is not None and plan.relation is not None:
-            row, _, old = _unpack_both(plan.old, plan, data)
+            row, _, old = _unpack_both(plan, data)
             if old is not None:
                 self.replayed.append(Rows(plan.relation, Op.UPDATE, [row], [old]))
 
@@ -215,7 +216,7 @@ class Decoder:
             self._events.pop()
 
     def _decode_other(self, data: bytes) -> None:
-        end = len(data) - len(PADDING)
+        end = len(data) - _PADDING_SIZE
         if data[0] == _KEEPALIVE and end == 1 + _KEEPALIVE_BODY.size:
             self._keepalive(data)
         elif data[0] == _XLOG_DATA and end > _BODY:
@@ -378,14 +379,19 @@ def _whole_key(unpack: Unpack) -> Unpack:
     return unpack_key
 
 
-def _unpack_both(unpack_old: Unpack, plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:
+def _nothing(_data: bytes, _at: int) -> tuple[Row, int]:
+    raise ValueError
+
+
+def _unpack_both(plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:
     """An update with an old tuple: the new row, the place after it, and the old row when the identity changed.
 
     Values that the new tuple leaves out (unchanged TOAST) are taken from the old one where that has them.
     """
     assert plan.unpack is not None
+    assert plan.old is not None
     assert plan.relation is not None
-    old, at = unpack_old(data, _TUPLE)
+    old, at = plan.old(data, _TUPLE)
     if data[at] != _NEW or data[at + 1 : at + 3] != data[_TUPLE - 2 : _TUPLE]:
         raise ValueError
     row, end = plan.unpack(data, at + 3)

@@ -47,6 +47,7 @@ _WRITING: Final = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "30s",
     "random_page_cost": "1.1",  # a thousand rows of a large table: by its index, not by reading it whole
+    "jit": "off",  # statements are short
 }
 _NETWORK: Final = {
     "keepalives": 1,

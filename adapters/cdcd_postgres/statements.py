@@ -234,3 +234,7 @@ WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND pid <>
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 """Transactions that have written to some table: they give up this lock after everybody can see what they did."""
+
+SAVEPOINT: Final = "SAVEPOINT cdcd_copy"
+RELEASE_SAVEPOINT: Final = "RELEASE SAVEPOINT cdcd_copy"
+ROLL_BACK_TO_SAVEPOINT: Final = "ROLLBACK TO SAVEPOINT cdcd_copy"

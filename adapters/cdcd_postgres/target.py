@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 import psycopg
 from msgspec import structs
 
 from cdcd.adapter import Applied, Checkpoint, Finding, Identity, TableNeed
 from cdcd.errors import CdcdError, Fenced, NeedsOperator, NotReady, Refused, Unavailable
-from cdcd.model import Batch, Row, TableShape, TableWrite, WriteKind
+from cdcd.model import Batch, TableShape, TableWrite, WriteKind
 from cdcd_postgres import checks, session, statements
 from cdcd_postgres.catalog import Catalog, CatalogTable, table_shape
-from cdcd_postgres.encoding import array_literal, transpose
+from cdcd_postgres.copying import CopyAttempts
 from cdcd_postgres.errors import DENIED, answer_to, denied, translate, translated
-from cdcd_postgres.lookups import Lookups, Resolved
+from cdcd_postgres.lookups import Lookups, Query, Resolved
 from cdcd_postgres.names import TableName, parse_table
 from cdcd_postgres.options import Options
+from cdcd_postgres.pipelining import Pipeline
 from cdcd_postgres.predecessor import end_predecessor
 from cdcd_postgres.publication import ensure_publication, read_publication
 from cdcd_postgres.session import Connection
+from cdcd_postgres.transaction import Transaction
 from cdcd_postgres.writes import PlanKey, WritePlan, plan_key, plan_write
 
-STATEMENT_ROWS_MAX: Final = 5000
-STATEMENT_CHARACTERS_MAX: Final = 4 << 20
-PIPELINE_CHARACTERS_MAX: Final = 4 << 20
-"""Bounds of what is encoded at once; one row may exceed them. The driver and libpq hold it too, so memory is three times that."""
 _PLANS_MAX: Final = 500
-WRITERS_SECONDS: Final = 0.5
-_WRITERS_LOOK_SECONDS: Final = 0.002
 
 
 class PostgresTarget:
@@ -43,9 +38,11 @@ class PostgresTarget:
         self._options = options
         self._checkpoint = options.checkpoint_table
         self._connection: Connection | None = None
+        self._pipeline: Pipeline | None = None
         self._epoch = 0
         self._plans: dict[PlanKey, WritePlan] = {}
-        self._lookup_texts: dict[Hashable, str] = {}
+        self._lookup_queries: dict[Hashable, Query] = {}
+        self._copies = CopyAttempts()
         self._has_applied = False
         self._has_progress = False
 
@@ -105,7 +102,7 @@ class PostgresTarget:
     def close(self) -> None:
         """See the contract."""
         session.close(self._connection)
-        self._connection = None
+        self._connection = self._pipeline = None
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -164,38 +161,40 @@ class PostgresTarget:
         return Applied(tuple(missing))
 
     def _apply(self, writes: Iterable[TableWrite], batch: Batch) -> list[tuple[int, int]]:
-        run = _Run(self._connected())
-        lookups = Lookups(self._connected(), self._describe, self._lookup_texts, self._system)
-        run.add("BEGIN")
+        connection = self._connected()
+        if self._pipeline is None:
+            self._pipeline = Pipeline(connection)
+        lookups = Lookups(self._pipeline, self._describe, self._lookup_queries, self._system)
         move = statements.move_checkpoint(self._checkpoint, has_progress=self._has_progress)
-        run.add(move, self._checkpoint_parameters(batch))
-        for number, write in enumerate(writes):
-            if write.lookups and write.rows:
-                run.flush()
-                self._write_resolved(run, number, write, lookups.resolve(number, write))
-                continue
-            plan = self._plan(write)
-            self._write(run, number, plan, write.rows, range(len(write.rows)))
-            if write.kind is WriteKind.CLEAR:
-                run.add(plan.statements[0])
-        run.delete_unseen()
-        run.add("COMMIT")
-        run.flush()
-        return run.missing
+        with Transaction(connection, self._pipeline) as transaction:
+            transaction.add(move, self._checkpoint_parameters(batch))
+            for number, write in enumerate(writes):
+                if write.lookups and write.rows:
+                    transaction.flush()
+                    self._write_resolved(transaction, number, write, lookups.resolve(number, write))
+                    continue
+                plan = self._plan(transaction, write)
+                if not (plan.copy and self._copies.is_due(write) and self._copy(transaction, plan, write)):
+                    transaction.write(number, plan, write.rows, range(len(write.rows)))
+                if write.kind is WriteKind.CLEAR:
+                    transaction.add(plan.statements[0])
+            transaction.commit()
+        return transaction.missing
 
-    def _write(self, run: _Run, number: int, plan: WritePlan, rows: Sequence[Row], places: Sequence[int]) -> None:
-        size = 1 if plan.singly else STATEMENT_ROWS_MAX
-        for first in range(0, len(rows), size):
-            run.write(number, plan, rows[first : first + size], places[first : first + size])
+    def _copy(self, transaction: Transaction, plan: WritePlan, write: TableWrite) -> bool:
+        """Try to insert all rows of a write by COPY; False when they are still to be written."""
+        accepted = transaction.copy(plan, write.rows)
+        self._copies.note(write.table, accepted=accepted)
+        return accepted
 
-    def _write_resolved(self, run: _Run, number: int, write: TableWrite, found: Resolved) -> None:
+    def _write_resolved(self, transaction: Transaction, number: int, write: TableWrite, found: Resolved) -> None:
         """Rows that the server numbers are known to exist, or not to: those are updated, these inserted."""
         known = write
         if write.numbers_new and write.kind is WriteKind.UPSERT:
             known = structs.replace(write, kind=WriteKind.UPDATE)
-            self._write(run, number, self._plan(write), found.new, found.new_places)
+            transaction.write(number, self._plan(transaction, write), found.new, found.new_places)
         elif write.kind is WriteKind.UPDATE:
-            run.missing += [(number, place) for place in found.new_places]
+            transaction.missing += [(number, place) for place in found.new_places]
         fixed = {name for name in known.insert_only if known.kind is WriteKind.UPDATE}
         rows = found.rows
         if fixed:
@@ -203,7 +202,7 @@ class PostgresTarget:
             known = structs.replace(known, columns=tuple(write.columns[place] for place in kept), insert_only=())
             rows = [[row[place] for place in kept] for row in rows]
         if rows:
-            self._write(run, number, self._plan(known), rows, found.places)
+            transaction.write(number, self._plan(transaction, known), rows, found.places)
 
     def _checkpoint_parameters(self, batch: Batch) -> list[str]:
         identity = self._identity
@@ -217,10 +216,11 @@ class PostgresTarget:
             *([batch.progress] if self._has_progress else []),
         ]
 
-    def _plan(self, write: TableWrite) -> WritePlan:
+    def _plan(self, transaction: Transaction, write: TableWrite) -> WritePlan:
         key = plan_key(write)
         plan = self._plans.get(key)
         if plan is None:
+            transaction.flush()
             table, casts = self._describe(write.table)
             while len(self._plans) >= _PLANS_MAX:
                 del self._plans[next(iter(self._plans))]
@@ -276,100 +276,3 @@ class PostgresTarget:
 
 def _has_progress(checkpoint: CatalogTable) -> bool:
     return any(column.name == "progress" for column in checkpoint.columns)
-
-
-class _Statement(NamedTuple):
-    """`places`: the write and the rows whose places it reports as missing. `deletes`: how many rows it is to delete, and what repeats it."""
-
-    sql: str
-    parameters: Sequence[str]
-    places: tuple[int, Sequence[int]] | None = None
-    deletes: tuple[int, str] | None = None
-
-
-class _Run:
-    """The statements of one transaction: sent together as far as nothing has to be known in between."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.missing: list[tuple[int, int]] = []
-        self._connection = connection
-        self._waiting: list[_Statement] = []
-        self._character_count = 0
-        self._has_deleted = False
-        self._unseen: list[_Statement] = []
-
-    def add(self, sql: str, parameters: Sequence[str] = ()) -> None:
-        """Send a statement with the next flush."""
-        self._add(_Statement(sql, parameters))
-
-    def _add(self, statement: _Statement) -> None:
-        self._waiting.append(statement)
-        self._character_count += sum(map(len, statement.parameters))
-        if self._character_count > PIPELINE_CHARACTERS_MAX:
-            self.flush()
-
-    def write(self, number: int, plan: WritePlan, rows: Sequence[Row], places: Sequence[int]) -> None:
-        """Add the statements that write `rows`, which are at `places` in write `number`."""
-        parameters = [array_literal(column) for column in transpose(rows, plan.picked)]
-        if len(rows) > 1 and sum(map(len, parameters)) > STATEMENT_CHARACTERS_MAX:
-            half = len(rows) // 2
-            self.write(number, plan, rows[:half], places[:half])
-            self.write(number, plan, rows[half:], places[half:])
-            return
-        parameters += plan.constants
-        reported = (number, places) if plan.reports else None
-        deletes = (len(rows), plan.again) if plan.again else None
-        self._has_deleted = self._has_deleted or deletes is not None
-        for sql in plan.statements:
-            self._add(_Statement(sql, parameters, reported, deletes))
-
-    def flush(self) -> None:
-        """Send what waits, in one round trip, and look at the results. Raises the error of the first that failed."""
-        waiting, self._waiting, self._character_count = self._waiting, [], 0
-        for statement, cursor in zip(waiting, self._execute(waiting), strict=True):
-            if statement.places is not None:
-                number, places = statement.places
-                self.missing += [(number, places[place]) for (place,) in cursor.fetchall()]
-            if statement.deletes is not None and cursor.rowcount < statement.deletes[0]:
-                self._unseen.append(statement)
-
-    def delete_unseen(self) -> None:
-        """Delete once more where fewer rows were found than given, when who writes just now is through.
-
-        The log tells a commit a moment before others see it. A row that somebody has made without the right to may be
-        deleted so early that it is not to be seen yet. Waiting has an end: somebody may write for hours.
-        """
-        if not self._has_deleted:
-            return
-        self.flush()
-        if not self._unseen:
-            return
-        until = time.monotonic() + WRITERS_SECONDS
-        writers = self._writers()
-        while writers and time.monotonic() < until:
-            time.sleep(_WRITERS_LOOK_SECONDS)
-            writers &= self._writers()
-        for _, parameters, _, deletes in self._unseen:
-            assert deletes is not None
-            self.add(deletes[1], parameters)
-
-    def _writers(self) -> set[str]:
-        """Transactions of others that have written to a table of this database and are not over for us."""
-        rows = self._connection.execute(statements.OTHER_WRITERS).fetchall()
-        return {transaction for (transaction,) in rows}
-
-    def _execute(self, waiting: Sequence[_Statement]) -> list[psycopg.Cursor[Any]]:
-        """An error is kept while the pipeline ends: raised inside it, it would be logged as ignored."""
-        cursors: list[psycopg.Cursor[Any]] = []
-        failure: psycopg.Error | None = None
-        try:
-            with self._connection.pipeline():
-                try:
-                    cursors += [self._connection.execute(one.sql, one.parameters, prepare=True) for one in waiting]
-                except psycopg.Error as error:
-                    failure = error
-        except psycopg.Error as error:
-            raise failure or error from None
-        if failure is not None:
-            raise failure
-        return cursors

@@ -11,8 +11,7 @@ from cdcd.adapter import Checkpoint
 from cdcd.errors import Fenced, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, Row, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
-from cdcd_postgres import PostgresTarget, adapter
-from cdcd_postgres import target as target_module
+from cdcd_postgres import PostgresTarget, adapter, transaction
 from contract.postgres_harness import PostgresHarness
 from integration.daemon_process import wait_until
 
@@ -108,7 +107,7 @@ def test_a_row_that_is_equal_only_before_somebody_elses_commit_is_waited_for(har
 
 
 def test_a_row_that_is_seen_only_after_somebody_elses_commit_is_deleted(harness, write, monkeypatch):
-    monkeypatch.setattr(target_module, "WRITERS_SECONDS", 30.0)
+    monkeypatch.setattr(transaction, "WRITERS_SECONDS", 30.0)
     harness.sql("CREATE TABLE a (k int PRIMARY KEY, v text)")
     with psycopg.connect(harness.server.dsn(harness.database)) as other:
         other.execute("INSERT INTO a VALUES (1, 'without the right to'), (2, 'stays')")
@@ -200,9 +199,9 @@ def test_partitioned_tables_are_written_through_their_root(harness, write):
 
 
 def test_a_large_write_is_cut_into_bounded_statements(harness, write, monkeypatch):
-    monkeypatch.setattr(target_module, "STATEMENT_ROWS_MAX", 7)
-    monkeypatch.setattr(target_module, "STATEMENT_CHARACTERS_MAX", 500)
-    monkeypatch.setattr(target_module, "PIPELINE_CHARACTERS_MAX", 2000)
+    monkeypatch.setattr(transaction, "STATEMENT_ROWS_MAX", 7)
+    monkeypatch.setattr(transaction, "STATEMENT_CHARACTERS_MAX", 500)
+    monkeypatch.setattr(transaction, "PIPELINE_CHARACTERS_MAX", 2000)
     harness.sql("CREATE TABLE a (id int PRIMARY KEY, v text)")
     write(UPSERT, "a", "id v", *([number, "x" * (number % 400)] for number in range(100)))
     missing = write(UPDATE, "a", "id v", *([number, "y" * 300] for number in range(0, 200, 10)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cdcd_postgres.encoding import array_literal, text_of, transpose
+from cdcd_postgres.encoding import array_literal, copy_text, text_of, transpose
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,16 @@ def test_rows_become_columns_and_some_may_be_left_out():
     rows = [[1, "a", None], [2, "b", True]]
     assert transpose(rows) == [(1, 2), ("a", "b"), (None, True)]
     assert transpose(rows, (2, 0)) == [(None, True), (1, 2)]
+
+
+def test_rows_are_lines_of_copy_in_which_nothing_can_be_taken_for_a_separator():
+    columns = [(1, 2, None), ("a", "", None), ("tab\tline\nend\rback\\", "\\.", "\\N"), (b"\xff", True, 1.5)]
+    assert copy_text(columns) == (b"1\ta\ttab\\tline\\nend\\rback\\\\\t\\\\xff\n2\t\t\\\\.\tt\n\\N\t\\N\t\\\\N\t1.5\n")
+    assert copy_text([("", "x")]) == b"\nx\n"
+
+
+def test_a_text_that_cannot_be_stored_is_escaped_as_well_and_left_to_the_server():
+    assert copy_text([("a\0\t", None, "b\\")]) == b"a\0\\t\n\\N\nb\\\\\n"
+    assert array_literal(['"\0', "a"]) == '{"\\"\0","a"}'
+    with pytest.raises(UnicodeEncodeError):
+        copy_text([("\ud800",)])

@@ -15,6 +15,7 @@ from cdcd_postgres.position import Log, Moment, Position, Replay
 from cdcd_postgres.protocol import StreamRelation
 from cdcd_postgres.types import Types
 from unit.cdcd_postgres import messages as m
+from unit.counting import python_calls
 
 LOG, START = Log(7, 1), 1000
 AT_1100 = "7:1:0/44C:0:946684800000000"
@@ -56,6 +57,12 @@ def test_rows_of_one_kind_are_one_event_and_the_commit_follows():
         "item", ("id", "name", "price"), ("integer(-2147483648,2147483647)", "text", "decimal"), (0,)
     )
     assert commit == Commit(AT_1100, 946_684_800_000_000)
+
+
+def test_a_row_like_the_one_before_costs_one_call():
+    few, many = (in_transaction(*[m.insert(ITEM, 1, "a", "1")] * count) for count in (2, 202))
+    calls = python_calls(lambda: decode(*many)) - python_calls(lambda: decode(*few))
+    assert 200 <= calls < 220  # the garbage collector makes some
 
 
 def test_a_commit_time_counts_from_the_unix_epoch():

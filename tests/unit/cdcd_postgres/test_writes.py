@@ -98,6 +98,26 @@ def test_an_update_reports_what_is_missing_also_when_it_sets_nothing():
     assert sql.startswith("SELECT s.place FROM")
 
 
+def test_what_is_missing_is_found_by_the_key_alone():
+    (sql,) = statements(replace(UPSERT, kind=WriteKind.UPDATE))
+    assert sql.count("$1::text[]") == 2
+    assert sql.count("$3::text[]") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "row_estimate", "prepares"),
+    [
+        (WriteKind.UPSERT, 0, True),
+        (WriteKind.UPDATE, 0, False),
+        (WriteKind.DELETE, 0, False),
+        (WriteKind.UPDATE, 10_000, True),
+    ],
+)
+def test_a_plan_that_finds_rows_is_kept_only_where_the_table_is_large_already(kind, row_estimate, prepares):
+    table = replace(TABLE, row_estimate=row_estimate)
+    assert plan_write(replace(UPSERT, kind=kind), table, CASTS).prepares is prepares
+
+
 def test_names_are_quoted_wherever_they_stand():
     table = replace(
         TABLE, name='it"em', columns=(column('i"d'), column("s ku")), keys=(replace(ID_KEY, columns=('i"d',)),)
