@@ -22,7 +22,19 @@ import msgspec
 from cdcd.errors import DecodeError
 from cdcd.model import Commit, Event, Idle, Relation, Rows
 from cdcd_mysql import binlog, groups, refusals
-from cdcd_mysql.binlog import ARTIFICIAL, CHECKSUM_SIZE, HEADER, HEADER_SIZE, IGNORABLE, EventType, Statement
+from cdcd_mysql.binlog import (
+    ARTIFICIAL,
+    CHECKSUM_SIZE,
+    HEADER,
+    HEADER_SIZE,
+    IGNORABLE,
+    IGNORED,
+    NOT_INSIDE,
+    UNCHECKED,
+    EventType,
+    Statement,
+    has_checksum,
+)
 from cdcd_mysql.captured import CapturedTables, Shape
 from cdcd_mysql.compression import payload_events, uncompress
 from cdcd_mysql.gathering import Gathering, RowWatch
@@ -38,40 +50,6 @@ _NO_TABLE_ID: Final = b"\xff\xff\xff\x00\x00\x00"
 """Table id of an empty rows event that only ends a statement."""
 _MALFORMED: Final = (IndexError, KeyError, ValueError, OverflowError, struct.error, zlib.error, MemoryError)
 """What decoding wrong bytes raises."""
-_UNCHECKED: Final = frozenset({EventType.ROTATE, EventType.FORMAT_DESCRIPTION, EventType.HEARTBEAT})
-"""Events that the server makes or changes when it sends them."""
-_IGNORED: Final = (
-    EventType.STOP,
-    EventType.INTVAR,
-    EventType.APPEND_BLOCK,
-    EventType.DELETE_FILE,
-    EventType.RAND,
-    EventType.USER_VAR,
-    EventType.BEGIN_LOAD_QUERY,
-    EventType.IGNORABLE,
-    EventType.ROWS_QUERY,
-    EventType.PREVIOUS_GTIDS,
-    EventType.TRANSACTION_CONTEXT,
-    EventType.VIEW_CHANGE,
-    EventType.HEARTBEAT_V2,
-    EventType.ANNOTATE_ROWS,
-    EventType.BINLOG_CHECKPOINT,
-    EventType.GTID_LIST,
-    EventType.START_ENCRYPTION,
-)
-_NOT_INSIDE: Final = frozenset(
-    {
-        EventType.ROTATE,
-        EventType.FORMAT_DESCRIPTION,
-        EventType.HEARTBEAT,
-        EventType.GTID,
-        EventType.ANONYMOUS_GTID,
-        EventType.GTID_TAGGED,
-        EventType.MARIADB_GTID,
-        EventType.TRANSACTION_PAYLOAD,
-    }
-)
-"""Events that a compressed transaction cannot hold."""
 
 
 class Assembler:
@@ -116,28 +94,36 @@ class Assembler:
 
     # ---- packets -------------------------------------------------------------------------------------------------------
 
-    def consume(self, data: bytes, place: int, end: int) -> None:
-        """Take one event: `data[place:end]`, without the packet's header and status byte. Raises DecodeError."""
+    def consume(self, data: bytes, place: int, end: int) -> bool:
+        """Take one event: `data[place:end]`, without the packet's header and status byte. Raises DecodeError.
+
+        Returns whether it `is_busy` then.
+        """
+        log = self._log
         try:
             timestamp, kind, self._server_id, _, offset, flags = HEADER(data, place)
             if offset and not flags & ARTIFICIAL:
-                self._log.move(offset, in_group=self._in_group)
-            body_end = end - self._log.checksum_size
-            if body_end != end and kind not in _UNCHECKED and not binlog.has_checksum(data, place, end):
-                raise refusals.damaged_event(str(self._log))
-            self._log.handle(data, place, end)
-            self._handle(kind, flags, data, place + HEADER_SIZE, body_end, timestamp)
+                if self._in_group and offset > log.offset:
+                    log.offset = offset  # as `move` would, which is a call for each of many small events
+                else:
+                    log.move(offset, in_group=self._in_group)
+            body_end = end - log.checksum_size
+            if body_end != end and not has_checksum(data, place, end) and kind not in UNCHECKED:
+                raise refusals.damaged_event(str(log))
+            log.event = (data, place, end)
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                handler(data, place + HEADER_SIZE, body_end, timestamp)
+            elif not flags & IGNORABLE:  # also outside of transactions: it may be a new kind of GTID
+                raise self._unknown(kind)
         except _MALFORMED as error:
-            raise refusals.malformed_event(error, str(self._log)) from error
+            raise refusals.malformed_event(error, str(log)) from error
         if self.between_groups is not None and not self._in_group:
             self.between_groups()
+        return self._inner is not None or self.recall is not None or self.is_read
 
-    def _handle(self, kind: int, flags: int, data: bytes, place: int, end: int, timestamp: int) -> None:
-        handler = self._handlers.get(kind)
-        if handler is not None:
-            handler(data, place, end, timestamp)
-        elif not flags & IGNORABLE:  # also outside of transactions: it may be a new kind of GTID
-            raise refusals.unknown_event(binlog.event_name(kind), str(self._log))
+    def _unknown(self, kind: int) -> DecodeError:
+        return refusals.unknown_event(binlog.event_name(kind), str(self._log))
 
     @property
     def is_busy(self) -> bool:
@@ -163,9 +149,13 @@ class Assembler:
                 raise DecodeError(f"a compressed transaction without its end at {self._log}")
             return 0
         timestamp, kind, _, _, _, flags = HEADER(data, 0)
-        if not self._in_group or kind in _NOT_INSIDE:
+        if not self._in_group or kind in NOT_INSIDE:
             raise DecodeError(f"a compressed transaction that goes on after its end at {self._log}")
-        self._handle(kind, flags, data, HEADER_SIZE, len(data), timestamp)
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(data, HEADER_SIZE, len(data), timestamp)
+        elif not flags & IGNORABLE:
+            raise self._unknown(kind)
         return len(data)
 
     def recalled(self, rows: Rows) -> None:
@@ -234,7 +224,7 @@ class Assembler:
     # ---- beginning ----------------------------------------------------------------------------------------------------
 
     def _running_handlers(self) -> dict[int, Handler]:
-        handlers: dict[int, Handler] = dict.fromkeys(_IGNORED, self._ignore)
+        handlers: dict[int, Handler] = dict.fromkeys(IGNORED, self._ignore)
         handlers |= {
             EventType.ROTATE: self._rotate,
             EventType.FORMAT_DESCRIPTION: self._format_description,
@@ -279,7 +269,7 @@ class Assembler:
 
     def _rotate(self, data: bytes, place: int, _end: int, _timestamp: int) -> None:
         _, start, stop = self._log.event
-        file, offset = binlog.decode_rotate(data, place, stop - CHECKSUM_SIZE * binlog.has_checksum(data, start, stop))
+        file, offset = binlog.decode_rotate(data, place, stop - CHECKSUM_SIZE * has_checksum(data, start, stop))
         if file != self._log.file:
             self._abandon_group()
             self._log.open_file(file, offset)
@@ -483,13 +473,11 @@ class Assembler:
 
     def _rows(self, kind: RowsKind, data: bytes, place: int, end: int, _timestamp: int) -> None:
         table_id = data[place : place + 6]
-        if table_id not in self._shapes or not self._has_begun:
-            if table_id == _NO_TABLE_ID:
+        shape = self._shapes.get(table_id)
+        if shape is None or not self._has_begun:
+            if table_id == _NO_TABLE_ID or (self._has_begun and table_id in self._shapes):
                 return
             raise DecodeError(f"rows of a table that was not described before them, at {self._log}")
-        shape = self._shapes[table_id]
-        if shape is None:
-            return
         if self._preparing != self._recalls:
             self._has_prepared_rows = True
             return

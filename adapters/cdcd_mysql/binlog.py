@@ -22,8 +22,11 @@ ARTIFICIAL: Final = 0x20
 IGNORABLE: Final = 0x80
 """Flag: who does not know the event may leave it out."""
 CHECKSUM_SIZE: Final = 4
+_WHOLE: Final = 0x2144DF1C
+"""What CRC-32 makes of anything that ends with its own CRC-32, little-endian."""
 _COPIED_SIZE_MAX: Final = 1 << 14
 """Up to here a copy costs less than a view."""
+_crc32: Final = zlib.crc32
 _STATEMENT_HEADER: Final = struct.Struct("<IIBHH").unpack_from
 _FLAGS2, _SQL_MODE, _INCREMENT, _CHARSET, _CATALOG = 0, 1, 3, 4, 6
 _STATUS_SIZES: Final = {_FLAGS2: 4, _SQL_MODE: 8, _INCREMENT: 4, _CHARSET: 6}
@@ -79,6 +82,43 @@ class EventType(enum.IntEnum):
     DELETE_ROWS_COMPRESSED = 171
 
 
+UNCHECKED: Final = frozenset({EventType.ROTATE, EventType.FORMAT_DESCRIPTION, EventType.HEARTBEAT})
+"""Events that the server makes or changes when it sends them: their checksum may be missing or wrong."""
+IGNORED: Final = (
+    EventType.STOP,
+    EventType.INTVAR,
+    EventType.APPEND_BLOCK,
+    EventType.DELETE_FILE,
+    EventType.RAND,
+    EventType.USER_VAR,
+    EventType.BEGIN_LOAD_QUERY,
+    EventType.IGNORABLE,
+    EventType.ROWS_QUERY,
+    EventType.PREVIOUS_GTIDS,
+    EventType.TRANSACTION_CONTEXT,
+    EventType.VIEW_CHANGE,
+    EventType.HEARTBEAT_V2,
+    EventType.ANNOTATE_ROWS,
+    EventType.BINLOG_CHECKPOINT,
+    EventType.GTID_LIST,
+    EventType.START_ENCRYPTION,
+)
+"""Events that hold nothing for a reader of rows."""
+NOT_INSIDE: Final = frozenset(
+    {
+        EventType.ROTATE,
+        EventType.FORMAT_DESCRIPTION,
+        EventType.HEARTBEAT,
+        EventType.GTID,
+        EventType.ANONYMOUS_GTID,
+        EventType.GTID_TAGGED,
+        EventType.MARIADB_GTID,
+        EventType.TRANSACTION_PAYLOAD,
+    }
+)
+"""Events that a compressed transaction cannot hold."""
+
+
 def event_name(kind: int) -> str:
     """The name of an event type, for messages."""
     return EventType(kind).name if kind in EventType._value2member_map_ else f"type {kind}"
@@ -93,9 +133,7 @@ def decode_rotate(data: bytes, place: int, end: int) -> tuple[str, int]:
 
 def has_checksum(data: bytes, place: int, end: int) -> bool:
     """Whether the whole event at `place` ends with its checksum."""
-    checksum_place = end - CHECKSUM_SIZE
-    body = data[place:checksum_place] if end - place < _COPIED_SIZE_MAX else memoryview(data)[place:checksum_place]
-    return zlib.crc32(body) == int.from_bytes(data[checksum_place:end], "little")
+    return _crc32(data[place:end] if end - place < _COPIED_SIZE_MAX else memoryview(data)[place:end]) == _WHOLE
 
 
 def decode_checksum_size(data: bytes, place: int, end: int) -> int:

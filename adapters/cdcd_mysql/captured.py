@@ -10,8 +10,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cdcd.errors import DecodeError
-from cdcd.model import CHECKPOINT_TABLE, Relation
+from cdcd.model import CHECKPOINT_TABLE, Op, Relation
 from cdcd_mysql.charsets import Charset, Decoder, charset
+from cdcd_mysql.rows import Reader as RowsReader
 from cdcd_mysql.rows import RowDecoder
 from cdcd_mysql.tablemap import TableMap, decode_table_map, decode_table_name
 from cdcd_mysql.types import log_type
@@ -45,6 +46,8 @@ class Shape(msgspec.Struct, frozen=True):
     bitmap_size: int
     needed_bits: int = 0
     """The columns that an INSERT must have in its row image, as bits of its bitmap."""
+    readers: dict[tuple[Op, bytes, bool], RowsReader] = msgspec.field(default_factory=dict)
+    """By what rows events of a kind say of their columns, how to read their rows: filled by `rowevents`."""
 
 
 class ServerCharsets(msgspec.Struct, frozen=True):
@@ -91,8 +94,9 @@ class CapturedTables:
 
     def shape(self, table_map: bytes) -> Shape | None:
         """The shape that a TABLE_MAP (from its names on) describes; None for a table that is not captured."""
-        if table_map in self._shapes:
-            return self._shapes[table_map]
+        shape = self._shapes.get(table_map)
+        if shape is not None or table_map in self._shapes:
+            return shape
         if len(self._shapes) >= _SHAPES_MAX:
             self._shapes.clear()
         shape = self._shapes[table_map] = self._decode(table_map)

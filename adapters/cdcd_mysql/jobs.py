@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Final
+from itertools import accumulate, chain, takewhile
+from math import ceil
+from operator import itemgetter
+from typing import Final, TypeVar
 
 import msgspec
 
 from cdcd.errors import NotReady, Refused
 from cdcd.model import Row, TableWrite, Value, WriteKind
-from cdcd_mysql.schema import LiveColumn, LiveTable
-from cdcd_mysql.statements import quote_name
+from cdcd_mysql.column_literals import encode_column
+from cdcd_mysql.literals import UnfitError, of_differences
+from cdcd_mysql.schema import INTEGER_BITS, LiveColumn, LiveTable
+from cdcd_mysql.statements import any_joined_sql, derived_table, key_condition, quote_name, update_joined_sql
 
+_Item = TypeVar("_Item")
 _JOINABLE: Final = frozenset(
     {*("tinyint", "smallint", "mediumint", "int", "bigint", "decimal"), *("char", "varchar", "binary", "varbinary")}
 )
@@ -20,12 +25,17 @@ _JOINABLE: Final = frozenset(
 _JOINED_LITERAL_SIZE_MAX: Final = 16_383
 """Characters of a literal in a join, so that none has more than 65,535 bytes: MariaDB 10.11 and 11.8 cut longer ones there
 without a word, and crash when such sizes meet in one derived table."""
+_SEPARATOR_SIZE: Final = 3
+"""Characters between two rows: brackets and a comma."""
 _NEVER_JOINED: Final = frozenset({"tinytext", "tinyblob"})
 """Types whose limit MariaDB does not enforce in a join: it stores a size modulo 256."""
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A write ready to be put into SQL. `rows` are canonical, `literals` the same as SQL; `places` their places in the write."""
+    """A write ready to be put into SQL. `rows` are canonical, `literals` the same as SQL; `places` their places in the write.
+
+    `texts` are the literals of each row, separated by commas.
+    """
 
     index: int
     write: TableWrite
@@ -33,7 +43,8 @@ class Job(msgspec.Struct, frozen=True):
     columns: tuple[LiveColumn, ...]
     places: Sequence[int]
     rows: Sequence[Sequence[Value]]
-    literals: Sequence[Sequence[str]]
+    literals: Sequence[tuple[str, ...]]
+    texts: Sequence[str]
 
     @property
     def names(self) -> list[str]:
@@ -53,16 +64,25 @@ class Job(msgspec.Struct, frozen=True):
 
     def only(self, numbers: Sequence[int]) -> Job:
         """The same with some of the rows."""
-        return msgspec.structs.replace(
-            self,
-            places=[self.places[n] for n in numbers],
-            rows=[self.rows[n] for n in numbers],
-            literals=[self.literals[n] for n in numbers],
+        return Job(
+            self.index,
+            self.write,
+            self.table,
+            self.columns,
+            _some(self.places, numbers),
+            _some(self.rows, numbers),
+            _some(self.literals, numbers),
+            _some(self.texts, numbers),
         )
 
-    def key(self, number: int) -> Sequence[str]:
-        """The literals of a row's key."""
-        return self.literals[number][: self.key_size]
+    def keys(self) -> list[tuple[str, ...]]:
+        """The literals of all rows' keys."""
+        size = self.key_size
+        return [row[:size] for row in self.literals]
+
+
+def _some(items: Sequence[_Item], numbers: Sequence[int]) -> Sequence[_Item]:
+    return items[numbers.start : numbers.stop] if isinstance(numbers, range) else [items[n] for n in numbers]
 
 
 def column_of(table: LiveTable, name: str) -> LiveColumn:
@@ -77,14 +97,37 @@ def column_of(table: LiveTable, name: str) -> LiveColumn:
     return column
 
 
+def make_job(index: int, write: TableWrite, table: LiveTable, rows: Sequence[Row], places: Sequence[int]) -> Job:
+    """Encode `rows`, which are at `places` in the write. Raises Refused with the place of a value that does not fit."""
+    names = write.key * 2 if write.kind is WriteKind.REKEY else write.columns
+    columns = [column_of(table, name) for name in names]
+    columns = [of_differences(c) if c.name in write.added else c for c in columns] if write.added else columns
+    rows, places = without_null_keys(index, write, rows, places)
+    kept = [n for n, column in enumerate(columns) if not column.is_generated]
+    values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
+    encoded = []
+    for n in kept:
+        try:
+            encoded.append(encode_column(columns[n], values[n]))
+        except UnfitError as error:
+            raise Refused(
+                f"could not write to table {write.table}",
+                cause=error.cause,
+                code=error.code,
+                rows=((index, places[error.place]),),
+            ) from None
+    literals = list(zip(*encoded, strict=True)) if encoded else [() for _ in rows]
+    return Job(index, write, table, tuple(columns[n] for n in kept), places, rows, literals, [*map(",".join, literals)])
+
+
 def without_null_keys(
     index: int, write: TableWrite, rows: Sequence[Row], places: Sequence[int]
 ) -> tuple[Sequence[Row], Sequence[int]]:
     """No row has a NULL key: a delete of one has nothing to do, anything else is refused."""
     size = len(write.key)
-    bad = [n for n, row in enumerate(rows) if None in row[:size]]
-    if not bad:
+    if not any(None in map(itemgetter(n), rows) for n in range(size)):
         return rows, places
+    bad = [n for n, row in enumerate(rows) if None in row[:size]]
     if write.kind is not WriteKind.DELETE:
         raise Refused(
             f"could not write to table {write.table}",
@@ -98,25 +141,54 @@ def without_null_keys(
 
 def segments(job: Job) -> Iterator[Job]:
     """Cut where a key comes a second time: its rows are written one after the other."""
+    keys = job.keys()
+    if len(set(keys)) == len(keys):
+        if keys:
+            yield job
+        return
     seen: set[tuple[str, ...]] = set()
     start = 0
-    for number in range(len(job.rows)):
-        key = tuple(job.key(number))
+    for number, key in enumerate(keys):
         if key in seen:
             yield job.only(range(start, number))
             start = number
             seen.clear()
         seen.add(key)
-    if start < len(job.rows):
-        yield job if start == 0 else job.only(range(start, len(job.rows)))
+    yield job.only(range(start, len(keys)))
+
+
+def portions(job: Job, rows_max: int, size_max: int) -> Iterator[Job]:
+    """Cut into statements of so many rows and characters, all about equally large."""
+    start, count = 0, len(job.rows)
+    rows_max = min(rows_max, ceil(count / ceil(count / rows_max))) if count else rows_max
+    while start < count:
+        stop = start + _count_within(job.texts[start : start + rows_max], size_max)
+        yield job if stop - start == count else job.only(range(start, stop))
+        start = stop
+
+
+def _count_within(texts: Sequence[str], size_max: int) -> int:
+    """How many of the texts, at least one, fit into one statement."""
+    if sum(map(len, texts)) + _SEPARATOR_SIZE * len(texts) <= size_max:
+        return len(texts)
+    sizes = accumulate(len(text) + _SEPARATOR_SIZE for text in texts)
+    return max(1, sum(1 for _ in takewhile(lambda size: size <= size_max, sizes)))
 
 
 def is_joinable(job: Job) -> bool:
     """Whether the rows can be joined: no value is very long, and no key would lose characters of its column's set."""
-    if max(map(len, chain.from_iterable(job.literals))) > _JOINED_LITERAL_SIZE_MAX:
+    if (
+        max(map(len, job.texts)) > _JOINED_LITERAL_SIZE_MAX
+        and max(map(len, chain.from_iterable(job.literals))) > _JOINED_LITERAL_SIZE_MAX
+    ):
         return False
     if any(column.data_type in _NEVER_JOINED for column in job.columns):
         return False
+    return has_plain_key(job)
+
+
+def has_plain_key(job: Job) -> bool:
+    """Whether a list of the keys finds what each of them does."""
     return all(
         column.data_type in _JOINABLE
         and (
@@ -126,7 +198,45 @@ def is_joinable(job: Job) -> bool:
     )
 
 
-def join_condition(column: LiveColumn, literal_name: str) -> str:
+def has_integer_key(job: Job) -> bool:
+    """Whether the key is the primary one, and a single integer."""
+    key = job.columns[: job.key_size]
+    return job.table.primary_key == job.write.key and len(key) == 1 and key[0].data_type in INTEGER_BITS
+
+
+def key_index(job: Job) -> str:
+    """The unique index over the key; "" if there is none."""
+    names = zip(job.table.unique_key_names, job.table.unique_keys, strict=True)
+    return next((name for name, columns in names if set(columns) == set(job.write.key)), "")
+
+
+def joined_sql(job: Job, where: str, *, is_mariadb: bool) -> str:
+    """The UPDATE of all rows at once; `where` says which rows of the table count."""
+    return update_joined_sql(
+        job.table.name,
+        derived_table(job.texts, len(job.columns), is_mariadb=is_mariadb),
+        _join_conditions(job, where),
+        [(job.names[n], f"cdcd_new.c{n}") for n in job.updatable],
+        key_index(job),
+        key_condition(job.write.key, job.keys()) if has_integer_key(job) else "",
+    )
+
+
+def any_exists_sql(job: Job, where: str, *, is_mariadb: bool) -> str:
+    """The SELECT that gives a row if any of the rows exists.
+
+    Joined, because a list of keys, where the index holds all that is asked for, may be looked for in the whole index.
+    """
+    keys = derived_table([*map(",".join, job.keys())], job.key_size, is_mariadb=is_mariadb)
+    return any_joined_sql(job.table.name, keys, _join_conditions(job, where), key_index(job))
+
+
+def _join_conditions(job: Job, where: str) -> list[str]:
+    conditions = [_join_condition(column, f"c{n}") for n, column in enumerate(job.columns[: job.key_size])]
+    return [*conditions[:-1], conditions[-1] + where]
+
+
+def _join_condition(column: LiveColumn, literal_name: str) -> str:
     """Compare a column with one of the literals' columns, by the column's own collation."""
     value = f"cdcd_new.{literal_name}"
     if column.charset is not None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -24,13 +25,21 @@ from cdcd_mysql.statements import quote_text
 
 Encoder: TypeAlias = Callable[[Value], str]
 _DECIMAL: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?")
-_CLOCK: Final = r"[0-2][0-9]:[0-5][0-9]:[0-5][0-9](?:\.([0-9]{1,6}))?"
+_FRACTION: Final = r"(?:\.([0-9]{1,6}))?"
 _DATE: Final = r"[0-9]{4}-[0-1][0-9]-[0-3][0-9]"
+_MOMENT: Final = rf"{_DATE} [0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+TEMPORAL_FORMS: Final[Mapping[str, str]] = {
+    "date": _DATE,
+    "time": r"-?[0-8]?[0-9]{2}:[0-5][0-9]:[0-5][0-9]",
+    "datetime": _MOMENT,
+    "timestamp": _MOMENT,
+}
+"""Regular expressions, without a fraction and without an instant's Z."""
 _FORMS: Final = {
-    "date": re.compile(_DATE),
-    "time": re.compile(r"-?[0-8]?[0-9]{2}:[0-5][0-9]:[0-5][0-9](?:\.([0-9]{1,6}))?"),
-    "datetime": re.compile(rf"{_DATE} {_CLOCK}"),
-    "timestamp": re.compile(rf"{_DATE} {_CLOCK}Z"),
+    "date": re.compile(TEMPORAL_FORMS["date"]),
+    "time": re.compile(TEMPORAL_FORMS["time"] + _FRACTION),
+    "datetime": re.compile(TEMPORAL_FORMS["datetime"] + _FRACTION),
+    "timestamp": re.compile(TEMPORAL_FORMS["timestamp"] + _FRACTION + "Z"),
 }
 _RANGES: Final = {
     "date": "dates of the years 0 to 9999",
@@ -38,7 +47,7 @@ _RANGES: Final = {
     "datetime": "dates and times of the years 0 to 9999",
     "timestamp": "instants of the years 1970 to 9999",
 }
-_INSTANT_MIN: Final = "1970-01-01 00:00:01"
+INSTANT_MIN: Final = "1970-01-01 00:00:01"
 _ZERO_INSTANT: Final = "0000-00-00 00:00:00"
 _DIFFERENCE_MAX: Final = 2**64 - 1
 _DIGITS_MAX: Final = 65
@@ -62,21 +71,6 @@ class UnfitError(Exception):
         self.code = code
         self.cause = cause
         self.place = place
-
-
-def encode_column(column: LiveColumn, values: Sequence[Value]) -> list[str]:
-    """The literals of a column of values. Raises UnfitError with the place of the first that does not fit."""
-    encode = encoder(column)
-    try:
-        return ["NULL" if value is None else encode(value) for value in values]
-    except UnfitError:
-        pass
-    for place, value in enumerate(values):
-        try:
-            literal(column, value)
-        except UnfitError as error:
-            raise UnfitError(error.code, f"column {column.name}: {error.cause}", place) from None
-    raise AssertionError("a value that did not fit now does")
 
 
 def of_differences(column: LiveColumn) -> LiveColumn:
@@ -106,9 +100,15 @@ def _unfit(value: Value, wanted: str) -> UnfitError:
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
+@cache
+def integer_limits(column_type: str) -> tuple[int, int]:
+    """The least and the largest number of a canonical type of integers."""
+    limits = parse_type(column_type)
+    return limits.number(0) or 0, limits.number(1) or 0
+
+
 def _integer(column: LiveColumn) -> Encoder:
-    limits = parse_type(column.type)
-    low, high = limits.number(0) or 0, limits.number(1) or 0
+    low, high = integer_limits(column.type)
 
     def encode(value: Value) -> str:
         if not isinstance(value, int):
@@ -219,8 +219,8 @@ def _timestamp(column: LiveColumn) -> Encoder:
 
     def encode(value: Value) -> str:
         text = encode_any(value)[1:-2]
-        if not _INSTANT_MIN <= text[:19] <= last and text != _ZERO_INSTANT:
-            raise UnfitError("out-of-range", f"it takes instants from {_INSTANT_MIN} to {last} UTC")
+        if not INSTANT_MIN <= text[:19] <= last and text != _ZERO_INSTANT:
+            raise UnfitError("out-of-range", f"it takes instants from {INSTANT_MIN} to {last} UTC")
         return f"'{text}'"
 
     return encode

@@ -42,7 +42,8 @@ class LogPlace:
         self._mark = (start.offset, start.mark_size, start.mark_crc)
         self._mariadb_gtids = MariaDbGtids(start.gtids) if is_mariadb else None
         self._mysql_gtids = None if is_mariadb or not start.gtids else MySqlGtids(start.gtids)
-        self._event = (b"", 0, 0)
+        self.event = (b"", 0, 0)
+        """The event of the log that is being handled: its bytes, where it starts and ends."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.offset}"
@@ -61,18 +62,9 @@ class LogPlace:
             offset += (1 << 32) * (offset < self.offset)
         self.offset = offset
 
-    def handle(self, data: bytes, place: int, end: int) -> None:
-        """Handling of an event of the log begins."""
-        self._event = (data, place, end)
-
-    @property
-    def event(self) -> tuple[bytes, int, int]:
-        """The event of the log that is being handled."""
-        return self._event
-
     def measure(self) -> tuple[int, int]:
         """Size and checksum of the event that is being handled."""
-        data, place, end = self._event
+        data, place, end = self.event
         if self.checksum_size:
             return end - place, int.from_bytes(data[end - self.checksum_size : end], "little")
         return end - place, zlib.crc32(data[place:end])

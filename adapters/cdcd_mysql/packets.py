@@ -7,16 +7,14 @@ less one byte goes on in the next packet. Payloads of a dump begin with a status
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from typing import Final
 
 _PAYLOAD_SIZE_MAX: Final = (1 << 24) - 1
 _HEADER_SIZE: Final = 4
 _OK: Final = 0x00
-
-
-def _never() -> bool:
-    return False
+_LENGTH_AND_NUMBER: Final = struct.Struct("<I").unpack_from
 
 
 class PacketBuffer:
@@ -24,17 +22,15 @@ class PacketBuffer:
 
     def __init__(
         self,
-        on_event: Callable[[bytes, int, int], None],
+        on_event: Callable[[bytes, int, int], bool | None],
         on_end: Callable[[bytes], None],
-        is_busy: Callable[[], bool] = _never,
     ) -> None:
         """`on_event` takes the bytes of an event with its start and end; `on_end` a payload that is none: error, EOF.
 
-        When `is_busy` after an event, the ones behind it stay here.
+        When `on_event` says True, the ones behind it stay here until the next `consume`.
         """
         self._on_event = on_event
         self._on_end = on_end
-        self._is_busy = is_busy
         self._pieces: list[bytes] = []
         self._size = 0
         self._needed = _HEADER_SIZE
@@ -52,7 +48,7 @@ class PacketBuffer:
 
     def consume(self) -> None:
         """Hand on all packets that are complete."""
-        if self._size < self._needed or self._is_busy():
+        if self._size < self._needed:
             return
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces, self._size = [], 0
@@ -65,28 +61,30 @@ class PacketBuffer:
         place, size = 0, len(data)
         on_event = self._on_event
         while size - place >= _HEADER_SIZE:
-            length = data[place] | data[place + 1] << 8 | data[place + 2] << 16
+            (length,) = _LENGTH_AND_NUMBER(data, place)
+            length &= _PAYLOAD_SIZE_MAX
             start = place + _HEADER_SIZE
             end = start + length
             if end > size:
                 self._needed = _HEADER_SIZE + length
                 return place
+            place = end
             if length == _PAYLOAD_SIZE_MAX or self._joined is not None:
-                self._consume_part(data[start:end])
+                if self._consume_part(data[start:end]):
+                    break
             elif length and data[start] == _OK:
-                on_event(data, start + 1, end)
+                if on_event(data, start + 1, end):
+                    break
             else:
                 self._on_end(data[start:end])
-            place = end
-            if self._is_busy():
-                break
         self._needed = _HEADER_SIZE
         return place
 
-    def _consume_part(self, part: bytes) -> None:
+    def _consume_part(self, part: bytes) -> bool | None:
         joined = self._joined = self._joined or io.BytesIO()
         joined.write(part)
-        if len(part) < _PAYLOAD_SIZE_MAX:
-            payload = joined.getvalue()  # without a copy: nothing else writes to it
-            self._joined = None
-            self._on_event(payload, 1, len(payload))
+        if len(part) == _PAYLOAD_SIZE_MAX:
+            return False
+        payload = joined.getvalue()  # without a copy: nothing else writes to it
+        self._joined = None
+        return self._on_event(payload, 1, len(payload))

@@ -17,6 +17,7 @@ from cdcd_mysql import refusals
 from cdcd_mysql.binlog import EventType
 from cdcd_mysql.captured import Shape
 from cdcd_mysql.compression import uncompress
+from cdcd_mysql.rows import Reader
 
 
 class RowsKind(msgspec.Struct, frozen=True):
@@ -49,18 +50,38 @@ def decode_rows(
     place += kind.header_size
     if kind.header_size == 10:  # the last two bytes are the size of extra data, themselves included
         place += int.from_bytes(data[place - 2 : place], "little") - 2
-    if data[place : place + len(shape.encoded_count)] != shape.encoded_count:
-        raise DecodeError(f"rows of table {shape.relation.table} have another number of columns than its description")
-    place += len(shape.encoded_count)
-    present = data[place : (place := place + shape.bitmap_size)]
-    if kind.op is Op.INSERT and shape.needed_bits & ~int.from_bytes(present, "little"):
-        raise refusals.incomplete_insert(shape.relation.table)
-    after = data[place : (place := place + shape.bitmap_size)] if kind.op is Op.UPDATE else b""
+    size = len(shape.encoded_count) + shape.bitmap_size
+    if kind.op is Op.UPDATE:
+        size += shape.bitmap_size
+    head = data[place : place + size]
+    place += size
+    read = shape.readers.get((kind.op, head, kind.is_partial)) or _reader(kind, shape, head)
     if kind.is_compressed:
         data = uncompress(data[place:end])
         place, end = 0, len(data)
+    return read(data, place, end)
+
+
+def _reader(kind: RowsKind, shape: Shape, head: bytes) -> Reader:
+    """How to read events with such a head: looked at once, most events of a table have the same."""
+    present, after = _images(kind, shape, head)
+    decoder = shape.decoder
     if kind.is_partial:
-        return shape.decoder.partial_updates(data, place, end, present, after)
-    if kind.op is Op.UPDATE:
-        return shape.decoder.updates(data, place, end, present, after)
-    return shape.decoder.rows(data, place, end, present), None
+        read = decoder.partial_updates_reader(present, after)
+    elif kind.op is Op.UPDATE:
+        read = decoder.updates_reader(present, after)
+    else:
+        read = decoder.rows_reader(present)
+    shape.readers[kind.op, head, kind.is_partial] = read
+    return read
+
+
+def _images(kind: RowsKind, shape: Shape, head: bytes) -> tuple[bytes, bytes]:
+    """The bitmaps of columns behind their number: of the only image, or of that before and that after the change."""
+    bitmaps = len(shape.encoded_count)
+    if head[:bitmaps] != shape.encoded_count:
+        raise DecodeError(f"rows of table {shape.relation.table} have another number of columns than its description")
+    present, after = head[bitmaps : bitmaps + shape.bitmap_size], head[bitmaps + shape.bitmap_size :]
+    if kind.op is Op.INSERT and shape.needed_bits & ~int.from_bytes(present, "little"):
+        raise refusals.incomplete_insert(shape.relation.table)
+    return present, after

@@ -10,24 +10,36 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from cdcd.errors import DecodeError
 from cdcd.model import ABSENT, Row, Value
 from cdcd_mysql.charsets import Charset
-from cdcd_mysql.fields import Field, Namespace, field_of
+from cdcd_mysql.fields import FRACTION_NAMES, Field, Namespace, field_of
 from cdcd_mysql.jsonb import json_text
 from cdcd_mysql.jsondiff import apply_diffs
-from cdcd_mysql.scalars import DATES, DAY_SECONDS, EPOCH_DAYS, TIMES, ZERO_INSTANT
+from cdcd_mysql.scalars import CLOCK_MINUTES, DATES, DAY_MINUTES, EPOCH_DAYS, SECONDS, ZERO_INSTANT
 from cdcd_mysql.tablemap import FieldType, MappedColumn
-from cdcd_mysql.wire import Reader
+from cdcd_mysql.wire import Reader as WireReader
 
+Reader: TypeAlias = Callable[[bytes, int, int], tuple[list[Row], list[Row | None] | None]]
+"""Of `data[place:end]` the rows of an event, and for an UPDATE the old ones where the identity changed (None: nowhere)."""
 RowsFunction: TypeAlias = Callable[[bytes, int, int], tuple[list[Row], int]]
 UpdatesFunction: TypeAlias = Callable[[bytes, int, int], tuple[list[Row], dict[int, Row], int]]
 _BITMAP_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _INDENT: Final = "    "
+
+
+class _Pending(NamedTuple):
+    """Where a branch of the generated code begins: what `_Source` has not written yet."""
+
+    place: int
+    codes: list[str]
+    targets: list[str]
+    size: int
+    after: list[str]
 
 
 class _Source:
@@ -63,16 +75,34 @@ class _Source:
         """Write the unpacking of what is pending."""
         while self._codes and self._codes[-1].endswith("x"):
             self._codes.pop()
-        if self._targets:
+        before = 0
+        while self._codes and self._codes[0].endswith("x"):
+            before += int(self._codes.pop(0)[:-1])
+        place = f"p + {self.place + before}" if self.place + before else "p"
+        if self._codes == ["B"]:
+            self.line(f"{self._targets[0]} = data[{place}]")  # a third of what it takes to unpack it
+        elif self._targets:
             unpack = struct.Struct("<" + "".join(self._codes)).unpack_from
             name = f"u{len(self.names)}"
             self.names[name] = unpack
-            place = f"p + {self.place}" if self.place else "p"
             self.line(f"{', '.join(self._targets)}{',' if len(self._targets) == 1 else ''} = {name}(data, {place})")
         for statement in self._after:
             self.line(statement)
         self.place += self._size
         self._codes, self._targets, self._size, self._after = [], [], 0, []
+
+    def knows(self, target: str) -> bool:
+        """Whether nothing is pending for that variable."""
+        return target not in self._targets
+
+    def pending(self) -> _Pending:
+        """What is not written yet, for another branch of the code to go on from."""
+        return _Pending(self.place, [*self._codes], [*self._targets], self._size, [*self._after])
+
+    def resume(self, pending: _Pending) -> None:
+        """Go on from there."""
+        self.place, self._size = pending.place, pending.size
+        self._codes, self._targets, self._after = [*pending.codes], [*pending.targets], [*pending.after]
 
     def settle(self) -> None:
         """Flush, and make `p` itself the place."""
@@ -98,38 +128,47 @@ class RowDecoder:
         self._identity = frozenset(identity)
         self._functions: dict[tuple[bytes, object, bool], Any] = {}
 
-    def rows(self, data: bytes, place: int, end: int, present: bytes) -> list[Row]:
-        """The rows of a WRITE or DELETE event. `present` is its bitmap of columns; others are ABSENT."""
-        try:
-            rows, stop = self._rows_function(present, tolerant=False)(data, place, end)
-        except UnicodeDecodeError:
-            rows, stop = self._rows_function(present, tolerant=True)(data, place, end)
-        _check_end(stop, end)
-        return rows
+    def rows_reader(self, present: bytes) -> Reader:
+        """Reads WRITE and DELETE events. `present` is their bitmap of columns; others are ABSENT."""
+        decode = self._rows_function(present, tolerant=False)
 
-    def updates(
-        self, data: bytes, place: int, end: int, before: bytes, after: bytes
-    ) -> tuple[list[Row], list[Row | None] | None]:
-        """The new rows of an UPDATE event, and the old ones where the identity changed (None when nowhere).
+        def read(data: bytes, place: int, end: int) -> tuple[list[Row], None]:
+            try:
+                rows, stop = decode(data, place, end)
+            except UnicodeDecodeError:
+                rows, stop = self._rows_function(present, tolerant=True)(data, place, end)
+            if stop != end:
+                raise _wrong_end()
+            return rows, None
 
-        Identity columns that the after image leaves out are those of the before image.
-        """
-        try:
-            rows, moved, stop = self._updates_function(before, after, tolerant=False)(data, place, end)
-        except UnicodeDecodeError:
-            rows, moved, stop = self._updates_function(before, after, tolerant=True)(data, place, end)
-        _check_end(stop, end)
-        return rows, [moved.get(number) for number in range(len(rows))] if moved else None
+        return read
 
-    def partial_updates(
-        self, data: bytes, place: int, end: int, before: bytes, after: bytes
-    ) -> tuple[list[Row], list[Row | None] | None]:
-        """The same of a PARTIAL_UPDATE event, where a JSON column's new value may be its differences to the old one."""
-        try:
-            rows, olds = self._partial_updates(data, place, end, before, after, tolerant=False)
-        except UnicodeDecodeError:
-            rows, olds = self._partial_updates(data, place, end, before, after, tolerant=True)
-        return rows, olds if any(olds) else None
+    def updates_reader(self, before: bytes, after: bytes) -> Reader:
+        """Reads UPDATE events. Identity columns that the after image leaves out are those of the before image."""
+        decode = self._updates_function(before, after, tolerant=False)
+
+        def read(data: bytes, place: int, end: int) -> tuple[list[Row], list[Row | None] | None]:
+            try:
+                rows, moved, stop = decode(data, place, end)
+            except UnicodeDecodeError:
+                rows, moved, stop = self._updates_function(before, after, tolerant=True)(data, place, end)
+            if stop != end:
+                raise _wrong_end()
+            return rows, [moved.get(number) for number in range(len(rows))] if moved else None
+
+        return read
+
+    def partial_updates_reader(self, before: bytes, after: bytes) -> Reader:
+        """Reads PARTIAL_UPDATE events, where a JSON column's new value may be its differences to the old one."""
+
+        def read(data: bytes, place: int, end: int) -> tuple[list[Row], list[Row | None] | None]:
+            try:
+                rows, olds = self._partial_updates(data, place, end, before, after, tolerant=False)
+            except UnicodeDecodeError:
+                rows, olds = self._partial_updates(data, place, end, before, after, tolerant=True)
+            return rows, olds if any(olds) else None
+
+        return read
 
     def _partial_updates(
         self, data: bytes, place: int, end: int, before: bytes, after: bytes, *, tolerant: bool
@@ -150,7 +189,8 @@ class RowDecoder:
                 new[n] = old[n]
             rows.append(new)
             olds.append(None if all(new[n] == old[n] for n in self._identity) else self._with_text(old, json_places))
-        _check_end(place, end)
+        if place != end:
+            raise _wrong_end()
         return rows, olds
 
     def _with_text(self, row: Row, json_places: Iterable[int]) -> Row:
@@ -287,13 +327,17 @@ class _Image:
         source.fixed(code, ["nulls"], size, "" if len(code) == 1 else "nulls = from_bytes(nulls, 'little')")
         first_nullable = next((n for n, (place, _) in enumerate(self._fields) if place in self._nullable), None)
         head = dict(self._plain(self._fields[:first_nullable]))
-        source.settle()
         if first_nullable is None:
+            source.settle()
             finish(head)
             return
+        if not source.knows("nulls"):
+            source.flush()
+        pending = source.pending()
         rest = self._fields[first_nullable:]
         source.line(f"if nulls & {sum(self._nullable.values())}:")
         source.depth += 1
+        source.settle()
         values = head | dict(self._careful(rest))
         source.settle()
         finish(values)
@@ -301,6 +345,7 @@ class _Image:
         source.line("else:")
         source.depth += 1
         source.line("pass")  # columns of no bytes that nobody wants leave the block empty
+        source.resume(pending)
         values = head | dict(self._plain(rest))
         source.settle()
         finish(values)
@@ -362,10 +407,14 @@ class _Image:
             source.fixed(field.code, ["n", "n_high"], field.size, "n |= n_high << 16")
         else:
             source.fixed(field.code, ["n"], field.size)
+        if place not in self._wanted:
+            source.flush()
+            source.line(f"p += n + {source.place}")
+            source.place = 0
+            return name
         source.settle()
         source.line("q = p + n")
-        if place in self._wanted:
-            source.line(f"{name} = {field.expression.format(v='data[p:q]')}")
+        source.line(f"{name} = {field.expression.format(v='data[p:q]')}")
         source.line("p = q")
         return name
 
@@ -373,10 +422,12 @@ class _Image:
 def _namespace() -> Namespace:
     return {
         "ABSENT": ABSENT,
+        **FRACTION_NAMES,
         "DATES": DATES,
-        "TIMES": TIMES,
+        "CLOCK_MINUTES": CLOCK_MINUTES,
         "EPOCH_DAYS": EPOCH_DAYS,
-        "DAY_SECONDS": DAY_SECONDS,
+        "DAY_MINUTES": DAY_MINUTES,
+        "SECONDS": SECONDS,
         "ZERO_INSTANT": ZERO_INSTANT,
         "from_bytes": int.from_bytes,
     }
@@ -390,7 +441,7 @@ def _compiled(source: _Source) -> Any:
 
 def _partial_places(json_places: Sequence[int], data: bytes, place: int, end: int) -> tuple[frozenset[int], int]:
     """Which columns of the new row are given by differences: one bit for every JSON column that the table has."""
-    reader = Reader(data, place, end)
+    reader = WireReader(data, place, end)
     if not reader.length() & 1:
         return frozenset(), reader.place
     bits = reader.integer((len(json_places) + 7) // 8)
@@ -412,6 +463,5 @@ def _json_after(old: Value, new: Value, *, is_partial: bool) -> Value:
     return apply_diffs(old, new)
 
 
-def _check_end(stop: int, end: int) -> None:
-    if stop != end:
-        raise DecodeError("rows that do not end where their event ends", cause="the log is damaged or not understood")
+def _wrong_end() -> DecodeError:
+    return DecodeError("rows that do not end where their event ends", cause="the log is damaged or not understood")

@@ -8,6 +8,7 @@ fifth of computing it.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import socket
 import struct
 import uuid
@@ -59,8 +60,6 @@ def decimal_decoder(precision: int, scale: int) -> Callable[[bytes], str]:
     size = decimal_size(precision, scale)
     sign_bit = 1 << (8 * size - 1)
     mask = sign_bit - 1
-    if 0 < whole <= 9 and 0 < scale <= 9:
-        return _small_decimal_decoder(sign_bit, mask, 8 * _DIGITS_TO_BYTES[scale], f"%d.%0{scale}d")
     before = [whole % 9, *[9] * (whole // 9)]
     after = [*[9] * (scale // 9), scale % 9]
 
@@ -71,21 +70,6 @@ def decimal_decoder(precision: int, scale: int) -> Callable[[bytes], str]:
         digits = _digit_groups(plain, [*before, *after])
         text = digits[:whole].lstrip("0") or "0"
         return ("-" if negative else "") + (f"{text}.{digits[whole:]}" if scale else text)
-
-    return decode
-
-
-def _small_decimal_decoder(sign_bit: int, mask: int, scale_bits: int, form: str) -> Callable[[bytes], str]:
-    """At most nine digits on either side of the point: one group each."""
-    scale_mask = (1 << scale_bits) - 1
-
-    def decode(raw: bytes) -> str:
-        number = int.from_bytes(raw, "big")
-        if number & sign_bit:
-            number &= mask
-            return form % (number >> scale_bits, number & scale_mask)
-        number = ~number & mask
-        return "-" + form % (number >> scale_bits, number & scale_mask)
 
     return decode
 
@@ -134,10 +118,25 @@ TIMES: Final = Memo(_time_text, _DAY_SIZE)
 """Hour, minute and second in 5, 6 and 6 bits to "23:59:59"."""
 EPOCH_DAYS: Final = Memo(_epoch_day_text)
 """Days since 1970 to "2026-11-21 "."""
-DAY_SECONDS: Final = Memo(_day_second_text, _DAY_SIZE)
-"""Seconds since midnight to "23:59:59"."""
+CLOCK_MINUTES: Final = [f"{bits >> 6:02d}:{bits & 63:02d}:" for bits in range(1 << 11)]
+"""Hour and minute in 5 and 6 bits to "23:59:"."""
+DAY_MINUTES: Final = [f"{minutes // 60:02d}:{minutes % 60:02d}:" for minutes in range(1440)]
+"""Minutes since midnight to "23:59:"."""
+SECONDS: Final = [f"{seconds:02d}" for seconds in range(64)]
 ZERO_INSTANT: Final = "0000-00-00 00:00:00Z"
 """TIMESTAMP zero: not a valid instant, and left so, that the core refuses it."""
+
+
+@functools.cache
+def fraction_texts(digits: int) -> list[str]:
+    """The text of every fraction with so many digits, its point first. Not for many digits."""
+    return [f".{number:0{digits}d}" for number in range(10**digits)]
+
+
+@functools.cache
+def trimmed_fraction_texts(digits: int) -> list[str]:
+    """The same without trailing zeros, and without the point where nothing is left."""
+    return [text.rstrip("0").rstrip(".") for text in fraction_texts(digits)]
 
 
 def fraction_size(digits: int) -> int:
@@ -238,7 +237,7 @@ def old_timestamp_decoder(fraction_digits: int) -> Callable[[bytes], str]:
         fraction = int.from_bytes(raw[4:], "big")
         if not seconds and not fraction:
             return ZERO_INSTANT
-        text = EPOCH_DAYS[seconds // _DAY_SIZE] + DAY_SECONDS[seconds % _DAY_SIZE]
+        text = EPOCH_DAYS[seconds // _DAY_SIZE] + _day_second_text(seconds % _DAY_SIZE)
         return text + _fraction_text(fraction, fraction_digits) + "Z"
 
     return decode

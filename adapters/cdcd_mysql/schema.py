@@ -107,6 +107,8 @@ class LiveColumn(msgspec.Struct, frozen=True):
 class LiveTable(msgspec.Struct, frozen=True):
     """A table. `unique_keys` are those over whole columns, the primary key first. `kind` is information_schema's table_type.
 
+    `unique_key_names` are the indexes of these keys, in the same order.
+
     `has_insert_trigger`, too, where MySQL does not show them to us (it does with TRIGGER): there may be one.
 
     `has_partial_unique_key` says that there are others, over prefixes or expressions. `primary_key` is in key order.
@@ -119,6 +121,7 @@ class LiveTable(msgspec.Struct, frozen=True):
     columns: tuple[LiveColumn, ...]
     primary_key: tuple[str, ...]
     unique_keys: tuple[tuple[str, ...], ...]
+    unique_key_names: tuple[str, ...]
     has_partial_unique_key: bool
     has_insert_trigger: bool
 
@@ -165,6 +168,7 @@ def read_table(session: Session, server: Server, spelled: str, database: str) ->
     columns = tuple(_column(row, json, server) for row in ask(_COLUMNS_SQL))
     expression = "NULL" if server.is_mariadb or server.version < (8, 0, 13) else "expression"
     keys, has_partial = _keys(ask(_KEYS_SQL, column=f"IF({expression} IS NULL, column_name, NULL)"))
+    names = tuple(sorted(keys, key=lambda name: name != "PRIMARY"))
     return LiveTable(
         spelled,
         name,
@@ -172,7 +176,8 @@ def read_table(session: Session, server: Server, spelled: str, database: str) ->
         table[0]["kind"],
         columns,
         keys.get("PRIMARY", ()),
-        tuple(sorted(keys.values(), key=lambda key: key != keys.get("PRIMARY"))),
+        tuple(keys[name] for name in names),
+        names,
         has_partial,
         bool(ask(_TRIGGERS_SQL)[0]["count"]) or (not server.is_mariadb and not ask(_MAY_SEE_TRIGGERS_SQL)[0]["may"]),
     )

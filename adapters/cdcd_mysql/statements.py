@@ -100,8 +100,8 @@ def lock_sql(table: TableName, column: str, literals: Iterable[str]) -> str:
 
 
 def insert_sql(table: TableName, columns: Sequence[str], rows: Iterable[str]) -> str:
-    """An INSERT of rows in brackets."""
-    return f"INSERT INTO {quote_table(table)} ({quote_names(columns)}) VALUES {','.join(rows)}"
+    """An INSERT of rows, each its literals separated by commas."""
+    return f"INSERT INTO {quote_table(table)} ({quote_names(columns)}) VALUES ({'),('.join(rows)})"
 
 
 def on_duplicate_sql(columns: Sequence[str], fallback: str, *, has_row_alias: bool) -> str:
@@ -128,29 +128,53 @@ def delete_sql(table: TableName, condition: str) -> str:
     return f"DELETE FROM {quote_table(table)} WHERE {condition}"
 
 
-def select_sql(table: TableName, expressions: Iterable[str], condition: str) -> str:
+def by_index(index: str) -> str:
+    """What follows a table's name to have its rows found by this index, or by any if it is "".
+
+    A server that has not counted the rows of a growing table yet reads all of them for a list of keys, or to join one.
+    """
+    return f" FORCE INDEX ({quote_name(index)})" if index else ""
+
+
+def select_sql(table: TableName, expressions: Iterable[str], condition: str, index: str = "") -> str:
     """A SELECT."""
-    return f"SELECT {', '.join(expressions)} FROM {quote_table(table)} WHERE {condition}"
+    return f"SELECT {', '.join(expressions)} FROM {quote_table(table)}{by_index(index)} WHERE {condition}"
+
+
+def derived_table(rows: Sequence[str], column_count: int, *, is_mariadb: bool) -> str:
+    """Literals as a derived table `cdcd_new` with columns named c0, c1 and so on.
+
+    Its first row is a SELECT, because only that can name the columns on both servers.
+    """
+    first = f"SELECT {','.join(f'NULL c{n}' for n in range(column_count))} FROM DUAL WHERE FALSE"
+    row = "(" if is_mariadb else "ROW("
+    return f"({first} UNION ALL VALUES {row}{f'),{row}'.join(rows)})) cdcd_new"
+
+
+def any_joined_sql(table: TableName, new: str, conditions: Iterable[str], index: str) -> str:
+    """A SELECT that locks and gives one row, if any of the table has a key of the derived table `new`."""
+    old = f"{quote_table(table)} cdcd_old{by_index(index)}"
+    return f"SELECT 1 FROM {new} STRAIGHT_JOIN {old} ON {' AND '.join(conditions)} LIMIT 1 FOR UPDATE"
 
 
 def update_joined_sql(
     table: TableName,
-    column_count: int,
-    rows: Sequence[str],
+    new: str,
     conditions: Iterable[str],
     sets: Iterable[tuple[str, str]],
-    *,
-    is_mariadb: bool,
+    index: str,
+    table_leads_by: str = "",
 ) -> str:
-    """An UPDATE of many rows at once, from literals as a derived table `cdcd_new` with columns c0, c1, ….
+    """An UPDATE of many rows at once, from the derived table `new`.
 
-    Its first row is a SELECT, because only that can name the columns on both servers. The new rows lead the join.
+    This leads the join, unless there is a condition that finds the rows of the table by the index. Those are then changed
+    as they are read, where else the server first keeps what they become: 13 µs of its CPU a row instead of 18.
     """
-    row = "({})" if is_mariadb else "ROW({})"
-    first = f"SELECT {','.join(f'NULL c{n}' for n in range(column_count))} FROM DUAL WHERE FALSE"
-    values = ",".join(row.format(literals) for literals in rows)
+    old = f"{quote_table(table)} cdcd_old{by_index(index)}"
     assignments = ", ".join(f"cdcd_old.{quote_name(name)} = {value}" for name, value in sets)
+    if not table_leads_by:
+        return f"UPDATE {new} STRAIGHT_JOIN {old} ON {' AND '.join(conditions)} SET {assignments}"
     return (
-        f"UPDATE ({first} UNION ALL VALUES {values}) cdcd_new STRAIGHT_JOIN {quote_table(table)} cdcd_old"
-        f" ON {' AND '.join(conditions)} SET {assignments}"
+        f"UPDATE {old} STRAIGHT_JOIN {new} ON {' AND '.join(conditions)} SET {assignments}"
+        f" WHERE cdcd_old.{table_leads_by}"
     )

@@ -42,7 +42,7 @@ class BinlogStream:
             start_dump(self._connection, request, server_id, host_name, options.heartbeat_seconds)
         self._socket: socket.socket | ssl.SSLSocket = self._connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
         self._socket.setblocking(False)
-        self._buffer = PacketBuffer(assembler.consume, _end, lambda: assembler.is_busy)
+        self._buffer = PacketBuffer(assembler.consume, _end)
         self._heard_at = time.monotonic()
         self._loss: CdcdError | None = None
 

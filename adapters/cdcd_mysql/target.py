@@ -39,6 +39,7 @@ class MySqlTarget:
         self._session: Session | None = None
         self._server: Server | None = None
         self._tables: dict[str, LiveTable] = {}
+        self._not_new: set[str] = set()
         self._described_at = 0.0
         self._epoch = 0
         self._has_progress = False
@@ -209,7 +210,7 @@ class MySqlTarget:
         if session is None or server is None:
             raise Unavailable("the target is not open", cause="apply without open")
         self._forget_old_descriptions()
-        writer = BatchWriter(session, server, self._described)
+        writer = BatchWriter(session, server, self._described, self._not_new)
         try:
             writer.begin(self._checkpoint_sql(batch), self._check_fence)
             writer.write_all(writes)

@@ -10,11 +10,13 @@ from cdcd.adapter import Checkpoint
 from cdcd.errors import NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, TableWrite, WriteKind
 from cdcd.testing.servers import mysql_family_server
+from cdcd_mysql.session import Session
 from contract.mysql_harness import OnMySql, PrivateHarness
 
 OLD_TABLE = """CREATE TABLE cdcd_checkpoint (daemon VARCHAR(64), `system` VARCHAR(64), lineage VARCHAR(64) NOT NULL,
     epoch BIGINT NOT NULL, batch_after BIGINT NOT NULL, batch_through BIGINT NOT NULL, updated_at DATETIME(6) NOT NULL,
     PRIMARY KEY (daemon, `system`))"""
+TWICE_UNIQUE = "CREATE TABLE t (id int PRIMARY KEY, sku varchar(20) NOT NULL UNIQUE, v int)"
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
 
 
@@ -36,6 +38,10 @@ class Desk:
         with pytest.raises(Refused) as caught:
             self.apply(*writes)
         return caught.value
+
+    def rows_read(self):
+        """So far, in any table and by any index, by the target's session."""
+        return sum(int(value) for _, value in self.target._session.run("SHOW SESSION STATUS LIKE 'Handler_read%'").rows)
 
     def rows(self, columns="*", table="t", order="id"):
         return self.harness.sql(f"SELECT {columns} FROM {table} ORDER BY {order}")
@@ -212,6 +218,12 @@ class Targets:
         at.apply(write(DELETE, ("sku",), [[None]], key=("sku",)))
         assert len(at.rows()) == 1
 
+    def test_half_a_surrogate_pair_is_put_down_to_its_row_among_few(self, desk):
+        at = desk(TWICE_UNIQUE, "INSERT INTO t VALUES (1, 'a', 0), (2, 'b', 0)")
+        rows = [[1, "fine", 1], [2, "\ud800", 1]]
+        error = at.refuse(write(UPSERT, ("id", "sku", "v"), rows, likely_new=True))
+        assert (error.rows, error.code) == (((0, 1),), "bad-text")
+
     def test_half_a_surrogate_pair_is_refused(self, desk):
         at = desk("CREATE TABLE t (id int PRIMARY KEY, v varchar(20))")
         error = at.refuse(write(UPSERT, ("id", "v"), [[1, "fine"], [2, "\ud800"]]))
@@ -316,6 +328,71 @@ class Targets:
             at.apply(write(UPSERT, ("sku", "a", "b"), rows, key=("sku",), insert_only=("b",)))
         pairs = [tuple(map(int, row)) for row in at.rows("a, b")]
         assert pairs == [(1, 1)] * 50 + [(2, 1)] * 50 + [(2, 2)] * 50
+
+    def test_rows_that_are_probably_new_cost_one_look_and_one_insert(self, desk, monkeypatch):
+        at, sent = desk(TWICE_UNIQUE), []
+        at.apply(write(UPSERT, ("id", "sku", "v"), [[-1, "first", 0]]))
+        run_all = Session.run_all
+        monkeypatch.setattr(Session, "run_all", lambda self, sql: sent.extend(sql) or run_all(self, sql))
+        at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(900)], likely_new=True))
+        assert [sql.split(" ", 1)[0] for sql in sent[3:]] == ["SELECT", "INSERT"]
+        assert len(at.rows()) == 901
+
+    def test_rows_that_exist_although_they_are_probably_new_are_updated_and_then_not_looked_for(
+        self, desk, monkeypatch
+    ):
+        at, sent = desk(TWICE_UNIQUE), []
+        at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(90)]))
+        run_all = Session.run_all
+        monkeypatch.setattr(Session, "run_all", lambda self, sql: sent.extend(sql) or run_all(self, sql))
+        looks = []
+        for start, value in ((50, 1), (0, 2), (900, 3), (1200, 4)):
+            rows = [[n, f"s{n}", value] for n in range(start, start + 100)]
+            at.apply(write(UPSERT, ("id", "sku", "v"), rows, likely_new=True))
+            looks.append(sum("LIMIT 1" in sql for sql in sent))
+            sent.clear()
+        assert looks == [1, 0, 0, 1]  # none of the third were there: it is worth looking again
+        expected = {**dict.fromkeys(range(100, 150), 1), **dict.fromkeys(range(100), 2)}
+        expected |= dict.fromkeys(range(900, 1000), 3) | dict.fromkeys(range(1200, 1300), 4)
+        assert {int(row[0]): int(row[1]) for row in at.rows("id, v")} == expected
+
+    @pytest.mark.parametrize("count", [3, 40])
+    def test_a_collision_of_probably_new_rows_names_its_row_and_touches_no_other(self, desk, count):
+        at = desk(TWICE_UNIQUE, "INSERT INTO t VALUES (900, 'taken', 0)")
+        rows = [[n, f"s{n}", 1] for n in range(count)]
+        rows[2][1] = "Taken"
+        error = at.refuse(write(UPSERT, ("id", "sku", "v"), rows, likely_new=True))
+        assert (error.rows, error.code) == (((0, 2),), "duplicate-key")
+        assert at.rows() == [("900", "taken", "0")]
+
+    def test_probably_new_rows_that_the_server_holds_equal_to_others_are_these(self, desk):
+        at = desk("CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT, sku varchar(20) UNIQUE, v int)")
+        for spelled, value in (("SKU{}", 1), ("sku{}", 2)):
+            rows = [[spelled.format(n), value] for n in range(30)]
+            at.apply(write(UPSERT, ("sku", "v"), rows, key=("sku",), likely_new=True))
+        assert at.rows("sku, v")[29:] == [("SKU29", "2")]
+        assert len(at.rows()) == 30
+
+    def test_an_index_that_is_dropped_while_we_run_is_done_without(self, desk):
+        at = desk(TWICE_UNIQUE)
+        rows = [[f"s{n}", n, 0] for n in range(40)]
+        at.apply(write(UPSERT, ("sku", "id", "v"), rows, key=("sku",), likely_new=True))
+        at.harness.sql("ALTER TABLE t DROP INDEX sku")
+        rows = [[f"s{n}", n, 1] for n in range(20, 60)]
+        at.apply(write(UPSERT, ("sku", "id", "v"), rows, key=("sku",), likely_new=True))
+        assert [int(row[0]) for row in at.rows("v")] == [0] * 20 + [1] * 40
+
+    def test_rows_are_found_by_their_key_also_before_the_server_has_counted_a_table_that_grew(self, desk):
+        at = desk(f"{TWICE_UNIQUE} STATS_AUTO_RECALC = 0")
+        for start in range(0, 4000, 500):
+            rows = [[n, f"s{n}", 0] for n in range(start, start + 500)]
+            at.apply(write(UPSERT, ("id", "sku", "v"), rows, likely_new=True))
+        for key, columns in ((("id",), ("id", "v")), (("sku",), ("sku", "v"))):
+            rows = [[n if key == ("id",) else f"s{n}", 1] for n in range(3000, 3500)]
+            before = at.rows_read()
+            at.apply(write(UPDATE, columns, rows, key=key))
+            assert at.rows_read() - before < 6 * len(rows)
+        assert at.rows("sum(v)", order="1") == [("500",)]
 
     def test_triggers_of_inserts_do_not_run_for_rows_that_exist(self, desk):
         at = desk(

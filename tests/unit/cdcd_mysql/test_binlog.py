@@ -5,11 +5,22 @@ import zlib
 import pytest
 
 from cdcd.errors import DecodeError
-from cdcd_mysql.binlog import decode_checksum_size, event_name
+from cdcd_mysql.binlog import decode_checksum_size, event_name, has_checksum
 from cdcd_mysql.captured import TableName
 from cdcd_mysql.compression import uncompress
 from cdcd_mysql.logged import first_word
 from unit.cdcd_mysql.captured_events import captured_tables
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1 << 14, 1 << 15])
+def test_an_event_ends_with_the_checksum_of_what_is_before_it(size):
+    body = bytes(range(1, 256)) * (size // 255) + bytes(size % 255)
+    event = body + zlib.crc32(body).to_bytes(4, "little")
+    assert has_checksum(b"before" + event + b"after", 6, 6 + len(event))
+    for at in {0, len(event) // 2, len(event) - 1}:
+        damaged = bytearray(event)
+        damaged[at] ^= 4
+        assert not has_checksum(bytes(damaged), 0, len(damaged))
 
 
 @pytest.mark.parametrize(

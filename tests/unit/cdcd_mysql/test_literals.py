@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from cdcd.model import ABSENT
 from cdcd_mysql.charsets import charset
-from cdcd_mysql.literals import UnfitError, encode_column, literal
+from cdcd_mysql.column_literals import encode_column
+from cdcd_mysql.literals import UnfitError, literal
 from cdcd_mysql.schema import LiveColumn
 
 UTF8 = charset("utf8mb4")

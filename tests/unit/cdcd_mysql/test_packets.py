@@ -57,3 +57,14 @@ def test_errors_and_the_end_are_told_from_events():
     buffer.consume()
     assert events == [b"event"]
     assert ends == [b"\xff\xd4\x04#HY000text", b"\xfe\0\0\0\0", b""]
+
+
+def test_events_behind_one_that_takes_its_time_wait():
+    taken = []
+    buffer = PacketBuffer(lambda data, place, end: bool(taken.append(data[place:end]) or taken[-1] == b"slow"), print)
+    buffer.add(packet(b"\0first") + packet(b"\0slow") + packet(b"\0behind"))
+    buffer.consume()
+    assert taken == [b"first", b"slow"]
+    assert buffer.has_packet
+    buffer.consume()
+    assert taken == [b"first", b"slow", b"behind"]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from cdcd_mysql.captured import TableName, table_name
 from cdcd_mysql.statements import (
     delete_sql,
+    derived_table,
     equals,
     greater_than,
     insert_sql,
@@ -41,7 +42,7 @@ def test_keys_after_a_key_are_compared_so_that_an_index_serves():
 def test_statements():
     assert key_condition(("a",), [("1",), ("2",)]) == "`a` IN (1,2)"
     assert key_condition(("a", "b"), [("1", "2"), ("3", "4")]) == "(`a` = 1 AND `b` = 2) OR (`a` = 3 AND `b` = 4)"
-    assert insert_sql(T, ("a", "b"), ["(1,2)"]) == "INSERT INTO `shop`.`item` (`a`, `b`) VALUES (1,2)"
+    assert insert_sql(T, ("a", "b"), ["1,2", "3,4"]) == "INSERT INTO `shop`.`item` (`a`, `b`) VALUES (1,2),(3,4)"
     assert update_sql(T, [("b", "2")], equals(("a",), ("1",))) == "UPDATE `shop`.`item` SET `b` = 2 WHERE `a` = 1"
     assert delete_sql(T, "`a` = 1") == "DELETE FROM `shop`.`item` WHERE `a` = 1"
 
@@ -52,12 +53,19 @@ def test_upserts_name_new_values_as_each_server_wants_it():
     assert on_duplicate_sql([], "a", has_row_alias=False) == " ON DUPLICATE KEY UPDATE `a` = `a`"
 
 
-def test_joined_updates_name_the_columns_of_their_rows():
-    sql = update_joined_sql(
-        T, 2, ["1,2", "3,4"], ["cdcd_old.`a` = cdcd_new.c0"], [("b", "cdcd_new.c1")], is_mariadb=True
+def test_literals_are_a_table_whose_columns_have_names():
+    new = derived_table(["1,2", "3,4"], 2, is_mariadb=True)
+    assert new == "(SELECT NULL c0,NULL c1 FROM DUAL WHERE FALSE UNION ALL VALUES (1,2),(3,4)) cdcd_new"
+    assert "VALUES ROW(1,2),ROW(3,4))" in derived_table(["1,2", "3,4"], 2, is_mariadb=False)
+
+
+def test_updates_are_joined_with_literals_and_led_by_either():
+    conditions, sets = ["cdcd_old.`a` = cdcd_new.c0"], [("b", "cdcd_new.c1")]
+    assert update_joined_sql(T, "(…) cdcd_new", conditions, sets, "") == (
+        "UPDATE (…) cdcd_new STRAIGHT_JOIN `shop`.`item` cdcd_old ON cdcd_old.`a` = cdcd_new.c0"
+        " SET cdcd_old.`b` = cdcd_new.c1"
     )
-    assert sql == (
-        "UPDATE (SELECT NULL c0,NULL c1 FROM DUAL WHERE FALSE UNION ALL VALUES (1,2),(3,4)) cdcd_new"
-        " STRAIGHT_JOIN `shop`.`item` cdcd_old ON cdcd_old.`a` = cdcd_new.c0 SET cdcd_old.`b` = cdcd_new.c1"
+    assert update_joined_sql(T, "(…) cdcd_new", conditions, sets, "PRIMARY", "`a` IN (1)") == (
+        "UPDATE `shop`.`item` cdcd_old FORCE INDEX (`PRIMARY`) STRAIGHT_JOIN (…) cdcd_new"
+        " ON cdcd_old.`a` = cdcd_new.c0 SET cdcd_old.`b` = cdcd_new.c1 WHERE cdcd_old.`a` IN (1)"
     )
-    assert "ROW(1,2)" in update_joined_sql(T, 2, ["1,2"], [], [], is_mariadb=False)

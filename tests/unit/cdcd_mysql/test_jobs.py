@@ -1,0 +1,72 @@
+"""Writes as SQL literals: how they are cut into statements, and by which index their rows are found."""
+
+import pytest
+
+from cdcd.model import TableWrite, WriteKind
+from cdcd_mysql.captured import TableName
+from cdcd_mysql.jobs import key_index, make_job, portions, segments
+from cdcd_mysql.schema import LiveColumn, LiveTable
+
+
+def column(name):
+    return LiveColumn(
+        name=name,
+        data_type="int",
+        type="integer(-999999,999999)",
+        nullable=True,
+        charset=None,
+        collation="",
+        has_default=False,
+        is_generated=False,
+        is_automatic=False,
+    )
+
+
+TABLE = LiveTable(
+    spelled="t",
+    name=TableName("shop", "t"),
+    engine="InnoDB",
+    kind="BASE TABLE",
+    columns=(column("a"), column("b"), column("c")),
+    primary_key=("a",),
+    unique_keys=(("a",), ("c", "b")),
+    unique_key_names=("PRIMARY", "by_c"),
+    has_partial_unique_key=False,
+    has_insert_trigger=False,
+)
+
+
+def job(rows, columns=("a", "b"), key=("a",)):
+    write = TableWrite("t", WriteKind.UPSERT, key, columns, rows)
+    return make_job(0, write, TABLE, rows, range(10, 10 + len(rows)))
+
+
+@pytest.mark.parametrize(
+    ("rows_max", "size_max", "counts"),
+    [
+        (999, 9999, [10]),
+        (9, 9999, [5, 5]),
+        (4, 9999, [4, 4, 2]),
+        (1, 9999, [1] * 10),
+        (999, 13, [2] * 5),
+        (9, 1, [1] * 10),
+    ],
+)
+def test_statements_are_equally_large_and_hold_every_row_once(rows_max, size_max, counts):
+    parts = list(portions(job([[n, 0] for n in range(10)]), rows_max, size_max))
+    assert [len(part.rows) for part in parts] == counts
+    assert [place for part in parts for place in part.places] == [*range(10, 20)]
+    assert [text for part in parts for text in part.texts] == [f"{n},0" for n in range(10)]
+    assert list(portions(job([]), 9, 9)) == []
+
+
+def test_a_write_is_cut_where_a_key_comes_again():
+    parts = list(segments(job([[1, 0], [2, 0], [1, 1], [3, 0], [1, 2]])))
+    assert [part.texts for part in parts] == [["1,0", "2,0"], ["1,1", "3,0"], ["1,2"]]
+    assert list(segments(job([]))) == []
+
+
+def test_the_index_of_a_key_is_the_unique_one_over_all_of_it():
+    assert key_index(job([[1, 2]])) == "PRIMARY"
+    assert key_index(job([[1, 2]], ("b", "c"), ("b", "c"))) == "by_c"
+    assert key_index(job([[1, 2]], ("b", "c"), ("b",))) == ""
