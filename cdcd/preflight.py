@@ -12,8 +12,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
@@ -22,6 +23,7 @@ from cdcd import config_rules, fitting, plugins, state_key
 from cdcd.adapter import Finding, Identity
 from cdcd.control import Failure, RemoteError, failure
 from cdcd.errors import CdcdError, NeedsOperator, Unavailable
+from cdcd.forking import CheckRequest, Process, Template
 from cdcd.model import TableShape
 from cdcd.report import ErrorNote, error_note
 from cdcd.state_directory import StateDirectory
@@ -198,11 +200,20 @@ def _sentence(error: CdcdError) -> str:
 class CheckApart:
     """`check` in a process of its own, begun when this is made; its outcome is asked for when it may be there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, template: Template | None = None) -> None:
+        """`template` saves the imports."""
+        self._path = path
         self._until = time.monotonic() + PREFLIGHT_SECONDS
         self._output = os.memfd_create("cdcd-preflight", os.MFD_CLOEXEC)
-        command = [sys.executable, "-P", "-m", "cdcd.preflight", str(path)]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._output)
+        self._asked = template.ask(CheckRequest(str(path)), [self._output]) if template is not None else None
+
+    @cached_property
+    def _process(self) -> Process:
+        forked = self._asked.process() if self._asked is not None else None
+        if forked is not None:
+            return forked
+        command = [sys.executable, "-P", "-m", "cdcd.preflight", str(self._path)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._output)
 
     def wait(self) -> None:
         """Until it has ended, or has taken too long."""
@@ -244,10 +255,10 @@ class CheckApart:
         os.close(self._output)
 
 
-def check_apart(path: Path) -> Outcome:
-    """`check` in a process of its own, waited for. Raises what it raised."""
+def check_apart(path: Path, begun: CheckApart | None = None) -> Outcome:
+    """`check` in a process of its own, waited for. Raises what it raised. `begun`: the first attempt."""
     for attempt in range(KILLED_TIMES_MAX):
-        apart = CheckApart(path)
+        apart = begun if attempt == 0 and begun is not None else CheckApart(path)
         try:
             apart.wait()
             if not apart.was_killed or attempt == KILLED_TIMES_MAX - 1:
@@ -259,18 +270,23 @@ def check_apart(path: Path) -> Outcome:
     raise AssertionError("the last attempt returns or raises")
 
 
-def main(arguments: list[str]) -> int:
-    """Check and print the outcome."""
+def print_outcome(path: Path, output: BinaryIO) -> int:
+    """Check, and write a `Result` to `output`. The exit code of a process that does only that."""
     from cdcd import core_dumps, logs  # noqa: PLC0415
 
     logs.setup("preflight")
     core_dumps.forbid()
     try:
-        result = Result(outcome=check(Path(arguments[0])))
+        result = Result(outcome=check(path))
     except CdcdError as error:
         result = Result(failure=failure(error).error)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(result))
+    output.write(msgspec.msgpack.encode(result))
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Check and print the outcome."""
+    return print_outcome(Path(arguments[0]), sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from cdcd.control import Answer, Ready, Request, Server, failure
 from cdcd.errors import CdcdError, Fenced
 from cdcd.failpoints import reach
 from cdcd.forgetting.job import is_begun
+from cdcd.forking import Template
 from cdcd.mailbox import Mailbox
 from cdcd.notices.watch import Watch
 from cdcd.operations.desk import Desk
@@ -71,16 +72,18 @@ class Supervisor:
         *,
         stamp: tuple[int, int] = (0, 0),
         silent_since_us: int = 0,
+        template: Template | None = None,
     ) -> None:
         """`stamp` is what the configuration's file was like when `blueprint` was drawn (`reloading.file_stamp`).
 
         `silent_since_us`: when the daemon that this one succeeds last gave a sign of life, 0 when it succeeds nobody.
+        `template`: one that imports already.
         """
         self._directory = directory
         self._lock = lock
         self._heartbeat = Heartbeat(lock)
         self._observer = Observer(blueprint, directory)
-        self._workforce = Workforce(blueprint)
+        self._workforce = Workforce(blueprint, template)
         self._workers = self._workforce.workers
         self.mailbox = Mailbox(self._current_status)
         self._samples = Samples()
@@ -269,6 +272,7 @@ class Supervisor:
         reload.outcome = outcome
         reload.end_by = time.monotonic() + STOP_SECONDS
         self._workforce.end()
+        self._workforce.expect_change()
 
     def _switch(self, reload: Reload, outcome: Outcome) -> None:
         """No worker is there: go on with the new configuration."""

@@ -1,6 +1,6 @@
-"""A worker process: `python -m cdcd.worker ROLE CONFIG FD` drives one loop until it is told to end.
+"""A worker process: drives one loop until it is told to end.
 
-The supervisor starts it and hands down open descriptors, FD among them, which holds the `Assignment`. CONFIG is for
+The supervisor has the template fork it (see `template`), or starts it (`python -P -m cdcd.worker ROLE CONFIG FD`), and hands down open descriptors, FD among them, which holds the `Assignment`. CONFIG is for
 the process list only. The worker waits for events only: its bell, its source,
 signals, the supervisor's death. What goes wrong becomes a state with an error that people can see, and is tried
 again; a defect or a failed disk ends the process, and the supervisor starts another.
@@ -8,7 +8,6 @@ again; a defect or a failed disk ends the process, and the supervisor starts ano
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import math
@@ -16,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from cdcd import core_dumps, logs, stages, storage
 from cdcd.backoff import Backoff
 from cdcd.blueprint import Blueprint, Role, parse_role
 from cdcd.config import use_state_key
+from cdcd.death_signal import end_with_the_supervisor
 from cdcd.errors import CdcdError, ConfigError, Fenced, Unavailable
 from cdcd.report import (
     HEARTBEAT_SECONDS,
@@ -50,7 +51,6 @@ _FENCED_NEXT: Final = "it is not tried again by itself, only by 'cdcd resume SYS
 _CONFIG_NEXT: Final = (
     "then it is tried again within a minute, at once by 'cdcd resume SYSTEM'; a changed file needs 'cdcd reload'"
 )
-_PR_SET_PDEATHSIG: Final = 1
 _log: Final = logging.getLogger("cdcd.worker")
 
 
@@ -65,6 +65,11 @@ class Wiring(msgspec.Struct, frozen=True):
     def descriptors(self) -> list[int]:
         """All of them."""
         return [self.report, self.life, *self.bells.values()]
+
+    def renumbered(self, descriptors: Sequence[int]) -> Wiring:
+        """The same in a process that has them under other numbers, given in the order of `descriptors`."""
+        report, life, *bells = descriptors
+        return Wiring(self.supervisor_pid, report, life, dict(zip(self.bells, bells, strict=True)))
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -248,27 +253,24 @@ def _for_a_person(error: CdcdError) -> CdcdError:
     return error
 
 
-def end_with_the_supervisor(supervisor_pid: int) -> bool:
-    """Ask the kernel to kill us when the supervisor dies (prctl(2), PR_SET_PDEATHSIG); False when it is dead already.
-
-    SIGKILL, because a successor may be waiting for our lock while we are stuck in a call to a server, and because
-    dying at any moment is safe here.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    return os.getppid() == supervisor_pid
-
-
 def main(arguments: list[str]) -> int:
-    """Run the worker that the supervisor asked for."""
+    """Run the worker that the supervisor asked for, in a process of its own making."""
     role = parse_role(arguments[0])
     logs.setup(str(role))
-    core_dumps.forbid()
     assignment_fd = int(arguments[2])
+    for fd in read_assignment(assignment_fd).wiring.descriptors():
+        os.set_inheritable(fd, False)
+    return work(role, assignment_fd)
+
+
+def work(role: Role, assignment_fd: int, wired: Sequence[int] = ()) -> int:
+    """Be the worker of a role until told to end; return the exit code. `wired` see `Wiring.renumbered`."""
+    logs.setup(str(role))
+    core_dumps.forbid()
     assignment = read_assignment(assignment_fd)
     wiring, blueprint = assignment.wiring, assignment.blueprint
+    wiring = wiring.renumbered(wired) if wired else wiring
     os.close(assignment_fd)
-    for fd in wiring.descriptors():
-        os.set_inheritable(fd, False)
     if not end_with_the_supervisor(wiring.supervisor_pid):
         return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the supervisor passes it on

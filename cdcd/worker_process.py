@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,13 +13,13 @@ import msgspec
 
 from cdcd.backoff import Backoff
 from cdcd.blueprint import Role
+from cdcd.forking import Process, Template, WorkerRequest, public_environment
 from cdcd.report import CaptureFigures, Counter, DeliverFigures, ErrorNote, Report, WorkerState, now_us
 from cdcd.status import WorkerStatus
 from cdcd.wake import Bell
 
 STEADY_SECONDS: Final = 10.0
 """A worker that ended after so long was not in a loop of starting and failing: the next one starts at once."""
-PRIVATE: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Spawner(msgspec.Struct, frozen=True):
@@ -29,15 +28,25 @@ class Spawner(msgspec.Struct, frozen=True):
     file: str
     assignment: int
     descriptors: tuple[int, ...]
+    template: Template | None = None
 
-    def start(self, role: Role) -> subprocess.Popen[bytes]:
+    def start(self, role: Role) -> Process:
         """Start the worker of a role. Call it from the main thread: the worker dies with the thread that made it."""
-        environment = {key: value for key, value in os.environ.items() if key not in PRIVATE}
+        return self._forked(role) or self._executed(role)
+
+    def _forked(self, role: Role) -> Process | None:
+        """By the template, which has imported already what a worker needs."""
+        if self.template is None:
+            return None
+        asked = self.template.ask(WorkerRequest(str(role), self.file), (self.assignment, *self.descriptors))
+        return asked.process() if asked is not None else None
+
+    def _executed(self, role: Role) -> Process:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cdcd.worker", str(role), self.file, str(self.assignment)],
             stdin=subprocess.DEVNULL,
             pass_fds=(self.assignment, *self.descriptors),
-            env=environment,
+            env=public_environment(),
         )
 
 
@@ -48,7 +57,7 @@ class WorkerProcess:
         self.role = role
         self.bell = bell
         self._spawner = spawner
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._backoff = Backoff()
         self._started_at = 0.0
         self._start_at = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cdcd.blueprint import Blueprint, Role
+from cdcd.forking import Template
 from cdcd.report import Counter, Receiver
 from cdcd.wake import Bell
 from cdcd.worker import Assignment, Wiring, write_assignment
@@ -14,7 +15,9 @@ from cdcd.worker_process import Spawner, WorkerProcess
 class Workforce:
     """The workers by role (`workers`, always the same mapping), and what they are wired with."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self, blueprint: Blueprint, template: Template | None = None) -> None:
+        """`template` is one that imports already."""
+        self._template = template or Template(blueprint.file)
         self.workers: dict[Role, WorkerProcess] = {}
         self._former: dict[Role, WorkerProcess] = {}
         self._receiver = Receiver()
@@ -44,7 +47,7 @@ class Workforce:
         if self._assignment is not None:
             os.close(self._assignment)
         self._assignment = write_assignment(Assignment(blueprint, wiring))
-        return Spawner(blueprint.file, self._assignment, tuple(wiring.descriptors()))
+        return Spawner(blueprint.file, self._assignment, tuple(wiring.descriptors()), self._template)
 
     def fileno(self) -> int:
         """Readable when a worker has reported."""
@@ -63,6 +66,7 @@ class Workforce:
 
     def start(self) -> None:
         """Start those whose time has come."""
+        self._template.tend()
         for worker in self.workers.values():
             if worker.start_due_seconds() == 0.0:
                 worker.start()
@@ -77,6 +81,10 @@ class Workforce:
         for worker in self.workers.values():
             worker.end()
 
+    def expect_change(self) -> None:
+        """Another configuration is about to be followed: what its workers need is imported meanwhile."""
+        self._template.renew()
+
     def kill(self) -> None:
         """End all at once."""
         for worker in self.workers.values():
@@ -87,5 +95,6 @@ class Workforce:
         return [counter for worker in (*self.workers.values(), *self._former.values()) for counter in worker.counters()]
 
     def close(self) -> None:
-        """Stop hearing them."""
+        """Stop hearing them. The template ends."""
+        self._template.close()
         self._receiver.close()

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,15 +15,15 @@ import click
 import msgspec
 
 from cdcd import config as c
-from cdcd import core_dumps, logs, notify, preflight
-from cdcd.cli import check
+from cdcd import core_dumps, logs, notify
 from cdcd.cli.output import Verdict, answer, common, is_watched
 from cdcd.errors import CdcdError
-from cdcd.reloading import file_stamp
+from cdcd.forking import Template
 from cdcd.standby import Running, Standby, remembered
 from cdcd.state_directory import Lock, StateDirectory, lock_for_supervisor, refuse_if_running
 
 if TYPE_CHECKING:
+    from cdcd.preflight import Outcome
     from cdcd.supervisor import Supervisor
 
 
@@ -74,10 +74,31 @@ def _run(config: Path, *, stands_by: bool, after_stop: bool) -> Verdict:
     directory = StateDirectory(Path(c.read(config).daemon.state_dir))
     if not stands_by:
         refuse_if_running(directory)
-    stamp = file_stamp(config)
+    with closing(Template(str(config))) as template:
+        template.tend()  # it imports what the workers need, and we meanwhile what the supervisor does
+        return _checked(config, template, stands_by=stands_by, after_stop=after_stop)
+
+
+def _checked(config: Path, template: Template, *, stands_by: bool, after_stop: bool) -> Verdict:
+    from cdcd import preflight, reloading  # noqa: PLC0415
+
+    stamp = reloading.file_stamp(config)
     notify.extend_timeout(preflight.PREFLIGHT_SECONDS + EXTEND_SECONDS, "checking the configuration and the servers")
     with _shown("checking the configuration and the servers"):
-        outcome = preflight.check_apart(config)
+        begun = preflight.CheckApart(config, template)
+        from cdcd import supervisor as _  # noqa: F401, PLC0415 - while the checks run
+
+        outcome = preflight.check_apart(config, begun)
+    if stands_by:
+        template.close()  # it may be for days
+    return _started(Running(outcome.blueprint, stamp), outcome, template, stands_by=stands_by, after_stop=after_stop)
+
+
+def _started(running: Running, outcome: Outcome, template: Template, *, stands_by: bool, after_stop: bool) -> Verdict:
+    """Become the supervisor, at once or when the other daemon is gone, unless something forbids it."""
+    from cdcd.cli import check  # noqa: PLC0415
+
+    directory = StateDirectory(Path(running.blueprint.config.daemon.state_dir))
     result = {"findings": outcome.findings, "unreachable": outcome.unreachable}
     if outcome.forbidding(first_start=not directory.state.exists()):
         return Verdict(f"not started: {check.summary(outcome)}", result, check.lines(outcome), 3)
@@ -88,16 +109,15 @@ def _run(config: Path, *, stands_by: bool, after_stop: bool) -> Verdict:
     os.umask(0o077)
     core_dumps.forbid()
     directory.prepare()
-    running = Running(outcome.blueprint, stamp)
     if not stands_by:
-        code = _supervise(running, directory, lock_for_supervisor(directory))
+        code = _supervise(running, directory, lock_for_supervisor(directory), template)
         return Verdict("stopped", result, exit_code=code)
     standby = Standby(directory, after_stop=after_stop)
     lock = standby.take_over()
     if lock is None:
         return Verdict("stopped while standing by", result)
     running = _predecessors(running, directory) if standby.has_waited else running
-    code = _supervise(running, directory, lock, silent_since_us=standby.silent_since_us)
+    code = _supervise(running, directory, lock, template, silent_since_us=standby.silent_since_us)
     return Verdict("stopped", result, exit_code=code)
 
 
@@ -124,7 +144,9 @@ def _shown(what: str) -> AbstractContextManager[object]:
     return working(what)
 
 
-def _supervise(running: Running, directory: StateDirectory, lock: Lock, *, silent_since_us: int = 0) -> int:
+def _supervise(
+    running: Running, directory: StateDirectory, lock: Lock, template: Template, *, silent_since_us: int = 0
+) -> int:
     from cdcd.state import State  # noqa: PLC0415
     from cdcd.supervisor import Supervisor  # noqa: PLC0415
 
@@ -134,7 +156,9 @@ def _supervise(running: Running, directory: StateDirectory, lock: Lock, *, silen
     known = state.get("vocabulary") or b""
     state.close()
     blueprint = msgspec.structs.replace(running.blueprint, vocabulary=known)
-    supervisor = Supervisor(blueprint, directory, lock, stamp=running.stamp, silent_since_us=silent_since_us)
+    supervisor = Supervisor(
+        blueprint, directory, lock, stamp=running.stamp, silent_since_us=silent_since_us, template=template
+    )
     _serve(supervisor, blueprint.config, as_successor=silent_since_us > 0)
     supervisor.start()
     if sys.stderr.isatty():

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from cdcd.errors import CdcdError
-from cdcd.notices import mail, program, webhook
 from cdcd.notices.channels import Channel, Email, Webhook
 from cdcd.notices.failures import Unfit
 from cdcd.notices.messages import Letter, letter
@@ -38,10 +37,16 @@ def tell(channel: Channel, content: Letter, version: str) -> None:
     """Send it, however long that takes; returning means that it arrived. Raises CdcdError: NotTold, ConfigError for a secret."""
     means = channel.means
     if isinstance(means, Webhook):
+        from cdcd.notices import webhook  # noqa: PLC0415 - without a channel of the kind nobody needs a MiB of it
+
         webhook.post(means, content, version)
     elif isinstance(means, Email):
+        from cdcd.notices import mail  # noqa: PLC0415
+
         mail.send(means, content)
     else:
+        from cdcd.notices import program  # noqa: PLC0415
+
         program.run(means, content)
 
 

@@ -12,6 +12,7 @@ from cdcd import logs
 from cdcd.backoff import Backoff
 from cdcd.blueprint import Blueprint
 from cdcd.errors import CdcdError, NeedsOperator
+from cdcd.forking import public_environment
 from cdcd.resolve.plan import Plan
 from cdcd.scheduling import schedule
 from cdcd.scheduling.schedule import Run
@@ -20,7 +21,6 @@ from cdcd.state_directory import StateDirectory
 from cdcd.storage import DiskFailed, StorageError, translated
 from cdcd.verifying import scratch, timetable
 from cdcd.verifying.results import Asked, Results, path_in
-from cdcd.worker_process import PRIVATE
 
 LOOK_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 60.0
@@ -112,12 +112,11 @@ class Keeper:
 
     def _started(self) -> subprocess.Popen[bytes]:
         """From the main thread: it dies with the thread that made it."""
-        environment = {key: value for key, value in os.environ.items() if key not in PRIVATE}
         arguments = [str(self._directory.path), str(os.getpid())]
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cdcd.verifying.process", *arguments],
             stdin=subprocess.DEVNULL,
-            env=environment,
+            env=public_environment(),
         )
 
     def _reap(self, now: float) -> None:

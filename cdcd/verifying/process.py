@@ -22,6 +22,7 @@ from cdcd import logs, plugins, standby
 from cdcd.adapter import Identity
 from cdcd.blueprint import Blueprint
 from cdcd.config import use_state_key
+from cdcd.death_signal import end_with_the_supervisor
 from cdcd.errors import CdcdError, Unavailable
 from cdcd.report import now_us
 from cdcd.resolve.plan import Plan
@@ -34,7 +35,6 @@ from cdcd.verifying.line import RunningLine
 from cdcd.verifying.live_records import Tables
 from cdcd.verifying.pace import Cancelled, Pace, Wish
 from cdcd.verifying.results import Comparison, Difference, Results, Run, path_in
-from cdcd.worker import end_with_the_supervisor
 
 ATTEMPTS: Final = 3
 AGAIN_SECONDS: Final = 5.0

@@ -99,10 +99,12 @@ class Daemon:
 
 
 def process_name(pid: int) -> str:
-    """How a process calls itself, shortened: "cdcd run", or the worker's role."""
+    """How a process calls itself, shortened: "supervisor", "template", or the worker's role."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
     except OSError:
         return f"pid {pid}"
     role = next((word for word in words if word.partition(":")[0] in {"capture", "resolve", "deliver"}), None)
+    if "cdcd.template" in words:
+        return "template"
     return role or ("supervisor" if "run" in words else f"pid {pid}")

@@ -135,7 +135,7 @@ class Daemon(DaemonProcess):
         found = {"supervisor": self.process.pid}
         for pid in watchdog.descendants(self.process.pid):
             with suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
                 found.update({word: pid for word in words if word in ROLES})
         return found
 

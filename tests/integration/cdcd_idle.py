@@ -124,6 +124,13 @@ class IdleTarget:
         pass
 
 
+def _note_descriptors(directory: Path) -> None:
+    """What this process has open, for a test that has made the directory: others may not look (see `core_dumps`)."""
+    if directory.exists():
+        opened = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+        (directory / str(os.getpid())).write_text("\n".join(map(str, opened)))
+
+
 class IdleAdapter:
     options = Options
 
@@ -132,6 +139,7 @@ class IdleAdapter:
 
     def open_source(self, identity: Identity, options: msgspec.Struct, tables: Sequence[TableNeed]) -> IdleSource:
         assert {thread.name for thread in threading.enumerate()} <= {"MainThread", "sign-of-life"}
+        _note_descriptors(Server(options).directory / "descriptors")
         return IdleSource(Server(options))
 
     def open_target(self, identity: Identity, options: msgspec.Struct) -> IdleTarget:
