@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 ARGS ?=
 # Files of tests that run at the same time, each process with servers of its own. A third of their time is waiting.
 TEST_PROCESSES ?= 3
@@ -17,7 +18,7 @@ LONG_TESTS := tests/bench tests/faults/each tests/real tests/soak tests/systemd
 export PATH := $(PATH):/usr/sbin:/sbin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test bench test-faults test-matrix test-real test-systemd deb lock audit fuzz lint clean environment servers prometheus browser
+.PHONY: help demo test bench bench-peers test-faults test-matrix test-real test-systemd deb lock audit fuzz lint clean environment servers prometheus browser
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -35,6 +36,9 @@ test: environment servers prometheus browser ## style, types, rules and all test
 
 bench: environment servers ## how fast, beside peers in the same run; ARGS="--scale 0.1 W1 W3", ARGS=--help tells more
 	@PYTHONPATH=tests exec $(BIN)/python -m bench $(ARGS)
+
+bench-peers: ## Debezium and pg_chameleon for `make bench`, in environments of their own; needs Java and 500 MB
+	@.ci/bench-peers $(PEERS)
 
 # What syncs and clocks do needs a C compiler; without one those faults are left out, and it is said.
 test-faults: environment servers ## everything fails while both sides write; ARGS="--transactions 1000000 --faults 500" makes it long
@@ -69,8 +73,8 @@ lint: environment ## style and types alone
 	@$(BIN)/mypy --no-error-summary
 	@MYPYPATH=tests $(BIN)/mypy --no-error-summary tests/demo
 
-clean: ## remove .venv and everything the tools have left
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+clean: ## remove .venv, .venv-peers and everything the tools have left
+	@rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # ---- what demo and test stand on ----------------------------------------------------------------------------

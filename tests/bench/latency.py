@@ -1,4 +1,7 @@
-"""W5: an application commits at a steady rate; how long until each commit can be seen in the target."""
+"""W5: an application commits at a steady rate; how long until each commit can be seen in the target.
+
+`python -m bench.latency KIND PLACE DATABASE FIRST SECONDS` is that application.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pymysql
 from pymysql.constants import CLIENT
 
 from bench import workloads
-from bench.sides import AnySide, MariaDbSide
+from bench.sides import AnySide, MariaDbSide, PostgresSide
 
 RATE: Final = 500
 SECONDS: Final = 20.0
@@ -27,15 +30,12 @@ class Latency(NamedTuple):
 
     p50_ms: float
     p99_ms: float
-    count: int
+    commits: int
 
 
 def measure(source: AnySide, database: str, target: AnySide, target_database: str) -> Latency:
     """The writer is a process of its own, so that looking does not slow it down. Both use this machine's monotonic clock."""
-    place = ["my", str(source.server.port)] if isinstance(source, MariaDbSide) else ["pg", source.server.dsn(database)]
-    writer = subprocess.Popen(
-        [sys.executable, "-m", "bench.latency", *place, database], stdout=subprocess.PIPE, text=True
-    )
+    writer = application(source, database, _FIRST, SECONDS + WARM_UP_SECONDS)
     seen = _watch(target, target_database, int(RATE * (SECONDS + WARM_UP_SECONDS)))
     output, _ = writer.communicate()
     committed = {int(number): moment for number, moment in json.loads(output).items()}
@@ -46,14 +46,26 @@ def measure(source: AnySide, database: str, target: AnySide, target_database: st
     return Latency(waits[len(waits) // 2], waits[int(len(waits) * 0.99)], len(waits))
 
 
+def application(source: AnySide, database: str, first: int, seconds: float) -> subprocess.Popen[str]:
+    """Commits orders from number `first` on for so long; then prints when it has committed each, as a JSON object."""
+    place = ["my", str(source.server.port)] if isinstance(source, MariaDbSide) else ["pg", source.server.dsn(database)]
+    command = [sys.executable, "-m", "bench.latency", *place, database, str(first), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
 def _watch(target: AnySide, database: str, count: int) -> dict[int, float]:
     """When each order was first seen."""
     seen: dict[int, float] = {}
     last = _FIRST - 1
     deadline = time.monotonic() + SECONDS + WARM_UP_SECONDS + 60
+    newer = "SELECT id FROM orders WHERE id > %s"
     with target.connect(database) as connection, connection.cursor() as cursor:
+        if isinstance(target, PostgresSide):
+            cursor.execute(
+                "SET enable_seqscan = off; SET enable_bitmapscan = off"
+            )  # it has no statistics of a table that grows just now
         while last < _FIRST + count - 1 and time.monotonic() < deadline:
-            cursor.execute(f"SELECT id FROM orders WHERE id > {last}")
+            cursor.execute(newer, (last,))
             rows = cursor.fetchall()
             now = time.monotonic()
             for (number,) in rows:
@@ -63,13 +75,13 @@ def _watch(target: AnySide, database: str, count: int) -> dict[int, float]:
     return seen
 
 
-def _write(kind: str, place: str, database: str) -> None:
+def _write(kind: str, place: str, database: str, first: int, seconds: float) -> None:
     moments: dict[int, float] = {}
     started_at = time.monotonic()
     with _connected(kind, place, database) as connection, connection.cursor() as cursor:
-        for at in range(int(RATE * (SECONDS + WARM_UP_SECONDS))):
+        for at in range(int(RATE * seconds)):
             time.sleep(max(0.0, started_at + at / RATE - time.monotonic()))
-            number = _FIRST + at
+            number = first + at
             cursor.execute(";".join(("BEGIN", *workloads.order_and_stock(number, 1000), "COMMIT")))
             while cursor.nextset():
                 pass
@@ -91,4 +103,4 @@ def _connected(kind: str, place: str, database: str) -> psycopg.Connection | pym
 
 
 if __name__ == "__main__":
-    _write(sys.argv[1], sys.argv[2], sys.argv[3])
+    _write(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))

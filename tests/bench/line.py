@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 from typing import Final, Literal
 
-from bench.sides import AnySide, MariaDbSide, PostgresSide
+from bench.journal_watch import JournalWatch
+from bench.measuring import Cost, Meter
+from bench.programs import printed
+from bench.sides import AnySide, MariaDbSide, PostgresSide, wait_for_marker
 from bench.workloads import COLUMNS, TABLES
 
 Mode = Literal["copy", "entity"]
 _STOP_SECONDS: Final = 60.0
-_READY_SECONDS: Final = 120.0
+_READY_SECONDS: Final = 300.0
 _TYPES: Final = {
     "id": "integer",
     "sku": "text(32)",
@@ -32,14 +35,25 @@ _OWNED_BY_SHOP: Final = ("description",)
 
 
 class Line:
-    """One daemon from `source` to `target`. In mode "entity" products are golden records, and flow both ways."""
+    """One daemon from `source` to `target`. In mode "entity" products are golden records, and flow both ways.
+
+    `more_tables` are copied besides the workloads' own.
+    """
 
     def __init__(
-        self, directory: Path, mode: Mode, source: AnySide, source_database: str, target: AnySide, target_database: str
+        self,
+        directory: Path,
+        mode: Mode,
+        source: AnySide,
+        source_database: str,
+        target: AnySide,
+        target_database: str,
+        *,
+        more_tables: tuple[str, ...] = (),
     ) -> None:
         """The directory's name is the daemon's, too."""
         self.directory = directory
-        self.target_database = target_database
+        self.target, self.target_database = target, target_database
         self._source, self._source_database = source, source_database
         self.state = directory / "state"
         self.state.mkdir(parents=True, mode=0o700)
@@ -48,7 +62,7 @@ class Line:
         self.process: subprocess.Popen[bytes] | None = None
         systems = _system("erp", source, source_database) + _system("shop", target, target_database)
         daemon = f'[daemon]\nname = "{directory.name}"\nstate-dir = "{self.state}"\n\n'
-        tables = _copies(source) if mode == "copy" else _entity(source, target)
+        tables = _copies(source, (*TABLES, *more_tables)) if mode == "copy" else _entity(source, target)
         self.config.write_text(daemon + systems + tables)
 
     def start(self) -> None:
@@ -69,12 +83,30 @@ class Line:
         ended = self.process is None or self.process.poll() is not None
         return self.log.read_text()[-2000:] if ended else ""
 
+    def parties(self) -> dict[str, int]:
+        """Who works for it: the daemon and both servers."""
+        return {"cdcd": self.pid, "source": self._source.pid, "target": self.target.pid}
+
+    def drain(self, marker: int) -> Cost:
+        """Bring everything before the marker to the target. It goes on running."""
+        watch = JournalWatch(self.state / "journal.db")
+        self.start()
+        with Meter(self.parties(), "cdcd", role) as meter:
+            watch.wait_for_change("erp", self.trouble)
+            meter.begin()
+            wait_for_marker(self.target, self.target_database, marker, self.trouble)
+            return meter.stop()
+
     def wait_until_arrived(self) -> None:
         """Until everything committed so far, the first copies too, is in the target."""
         deadline = time.monotonic() + _READY_SECONDS
-        while not self._is_live() and time.monotonic() < deadline:
+        while not self._is_live():
+            if found := self.trouble():
+                raise RuntimeError(found)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not live within {_READY_SECONDS:.0f} s")
             time.sleep(0.1)
-        subprocess.run(_command("wait", self.config, "--timeout", "15m"), check=True, capture_output=True)
+        printed(_command("wait", self.config, "--timeout", "15m"))
 
     def _is_live(self) -> bool:
         found = subprocess.run(_command("status", self.config, "--json"), check=False, capture_output=True, text=True)
@@ -83,7 +115,8 @@ class Line:
         result = json.loads(found.stdout)["result"]
         captures = [system["capture"] for system in result["systems"].values() if system.get("capture")]
         copied = all(copy["done"] for capture in captures for copy in capture["copies"])
-        return bool(captures) and copied and all(phase == "live" for phase in result["resolve"]["phases"].values())
+        begun = bool(captures) and all(capture["copies"] for capture in captures)
+        return begun and copied and all(phase == "live" for phase in result["resolve"]["phases"].values())
 
     def stop(self) -> None:
         """Let it finish its step and end."""
@@ -113,9 +146,11 @@ def _command(verb: str, config: Path, *arguments: str) -> list[str]:
 def role(pid: int) -> str:
     """What a process of the daemon does, by its command line."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
     except OSError:
         return "ended"
+    if "cdcd.template" in words:
+        return "template"
     return words[words.index("cdcd.worker") + 1] if "cdcd.worker" in words else "supervisor"
 
 
@@ -133,7 +168,7 @@ def _table(side: AnySide, name: str) -> str:
     return name if isinstance(side, MariaDbSide) else f"public.{name}"
 
 
-def _copies(source: AnySide, tables: tuple[str, ...] = TABLES) -> str:
+def _copies(source: AnySide, tables: tuple[str, ...]) -> str:
     names = ", ".join(f'"{_table(source, name)}"' for name in tables)
     return f'[[replicate]]\nfrom = "erp"\nto = "shop"\ntables = [{names}]\n'
 

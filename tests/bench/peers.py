@@ -14,7 +14,8 @@ from pymysql.cursors import DictCursor
 
 from bench import workloads
 from bench.measuring import Cost, Meter
-from bench.sides import AnySide, MariaDbSide, PostgresSide, wait_for_marker
+from bench.programs import printed
+from bench.sides import AnySide, MariaDbSide, PostgresSide, wait_for_marker, wait_for_row
 
 PUBLICATION = "bench"
 
@@ -23,7 +24,11 @@ class Peer(Protocol):
     """Another way to bring a database's changes to a target."""
 
     name: str
-    target: AnySide
+
+    @property
+    def target(self) -> AnySide:
+        """The server to which it brings it."""
+        ...
 
     def drain(self, marker: int) -> Cost:
         """Bring everything before the marker to the target, and stop."""
@@ -38,6 +43,21 @@ class Peer(Protocol):
         ...
 
 
+def publish(source: PostgresSide, database: str, slot: str) -> None:
+    """A slot from which the changes of the workloads' tables can be read from now on."""
+    if not source.run(database, f"SELECT 1 FROM pg_publication WHERE pubname = '{PUBLICATION}'"):
+        source.run(database, f"CREATE PUBLICATION {PUBLICATION} FOR TABLE {', '.join(workloads.TABLES)}")
+    source.run(database, f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+
+
+def drop_slot(source: PostgresSide, database: str, slot: str) -> None:
+    """Once its last reader has let go of it."""
+    wait_for_row(
+        source, database, f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND NOT active", lambda: ""
+    )
+    source.run(database, f"SELECT pg_drop_replication_slot('{slot}')")
+
+
 class NativePostgres:
     """PostgreSQL's logical replication."""
 
@@ -47,8 +67,7 @@ class NativePostgres:
         self._source, self._database, self.target = source, database, target
         self._copy = f"{database}_native"
         target.create(self._copy)
-        source.run(database, f"CREATE PUBLICATION {PUBLICATION} FOR TABLE {', '.join(workloads.TABLES)}")
-        source.run(database, f"SELECT pg_create_logical_replication_slot('{self._copy}', 'pgoutput')")
+        publish(source, database, self._copy)
         connection = source.server.dsn(database).replace("'", "''")
         target.run(
             self._copy,
@@ -62,22 +81,19 @@ class NativePostgres:
     def drain(self, marker: int) -> Cost:
         with Meter({"source": self._source.pid, "target": self.target.pid}, "") as meter:
             self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} ENABLE")
+            # Its launcher starts workers at most every five seconds (wal_retrieve_retry_interval).
+            reading = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{self._copy}' AND active"
+            wait_for_row(self._source, self._database, reading, lambda: "")
+            meter.begin()
             wait_for_marker(self.target, self._copy, marker, lambda: "")
             cost = meter.stop()
         self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} DISABLE")
-        self._wait_until_released()
         return cost
-
-    def _wait_until_released(self) -> None:
-        deadline = time.monotonic() + 60
-        sql = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{self._copy}' AND active"
-        while self._source.run(self._database, sql) and time.monotonic() < deadline:
-            time.sleep(0.05)
 
     def close(self) -> None:
         self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} SET (slot_name = NONE)")
         self.target.run(self._copy, f"DROP SUBSCRIPTION {self._copy}")
-        self._source.run(self._database, f"SELECT pg_drop_replication_slot('{self._copy}')")
+        drop_slot(self._source, self._database, self._copy)
 
 
 class NativeMariaDb:
@@ -129,9 +145,7 @@ class ReceiveLogical:
     def __init__(self, source: PostgresSide, database: str) -> None:
         self._source, self._database = source, database
         self._slot = f"{database}_receive"
-        if not source.run(database, f"SELECT 1 FROM pg_publication WHERE pubname = '{PUBLICATION}'"):
-            source.run(database, f"CREATE PUBLICATION {PUBLICATION} FOR TABLE {', '.join(workloads.TABLES)}")
-        source.run(database, f"SELECT pg_create_logical_replication_slot('{self._slot}', 'pgoutput')")
+        publish(source, database, self._slot)
 
     def read(self) -> float:
         """Seconds to read all there is."""
@@ -153,7 +167,7 @@ class ReceiveLogical:
         return time.monotonic() - started_at
 
     def close(self) -> None:
-        self._source.run(self._database, f"SELECT pg_drop_replication_slot('{self._slot}')")
+        drop_slot(self._source, self._database, self._slot)
 
 
 class MysqlReplication:
@@ -170,11 +184,9 @@ class MysqlReplication:
         file, position = self._source.run(self._database, "SHOW MASTER STATUS")[0][:2]
         places = [self._file, self._position, file, position]
         arguments = [str(self._source.server.port), self._database, *map(str, places)]
-        found = subprocess.run(
-            [sys.executable, "-m", "bench.read_binlog", *arguments], check=True, capture_output=True, text=True
-        )
+        found = printed([sys.executable, "-m", "bench.read_binlog", *arguments])
         self._file, self._position = file, position
-        return float(found.stdout)
+        return float(found)
 
 
 class MultiRowUpserts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
 import psycopg
@@ -143,6 +144,17 @@ class MariaDbSide:
                 while cursor.nextset():
                     pass
 
+    @contextmanager
+    def announcing(self, version: str) -> Iterator[None]:
+        """Restarted, it calls itself that: for clients that refuse what they do not know."""
+        self.server.settings["version"] = version
+        self.server.restart()
+        try:
+            yield
+        finally:
+            del self.server.settings["version"]
+            self.server.restart()
+
     def settle(self) -> None:
         self.server.execute("FLUSH LOCAL TABLES")
 
@@ -158,20 +170,23 @@ def place_marker(side: Side, database: str, number: int) -> None:
     side.play(database, [[f"INSERT INTO bench_marker VALUES ({number}, 'end')"]])
 
 
-def has_marker(side: Side, database: str, number: int) -> bool:
-    """Whether it has arrived."""
-    return bool(side.run(database, f"SELECT 1 FROM bench_marker WHERE id = {number}"))
-
-
 def wait_for_marker(side: AnySide, database: str, number: int, trouble: Callable[[], str]) -> None:
-    """Until it has arrived, looked for over one connection. Raises RuntimeError when `trouble` says something, TimeoutError."""
+    """Until it has arrived. Raises as `wait_for_row`."""
+    wait_for_row(side, database, f"SELECT 1 FROM bench_marker WHERE id = {number}", trouble)
+
+
+def wait_for_row(side: AnySide, database: str, sql: str, trouble: Callable[[], str]) -> None:
+    """Until a query that costs the server nothing has a row, looked for over one connection.
+
+    Raises RuntimeError when `trouble` says something, TimeoutError.
+    """
     looked_at = time.monotonic()
     deadline = time.monotonic() + WAIT_SECONDS
     connection = side.connect(database)
     try:
         with connection.cursor() as cursor:
             while time.monotonic() < deadline:
-                cursor.execute(f"SELECT 1 FROM bench_marker WHERE id = {number}")
+                cursor.execute(sql)
                 if cursor.fetchone() is not None:
                     return
                 if time.monotonic() - looked_at > _TROUBLE_SECONDS:
@@ -181,7 +196,7 @@ def wait_for_marker(side: AnySide, database: str, number: int, trouble: Callable
                 time.sleep(_POLL_SECONDS)
     finally:
         connection.close()
-    raise TimeoutError(f"what was committed before marker {number} did not arrive within {WAIT_SECONDS:.0f} s")
+    raise TimeoutError(f"nothing within {WAIT_SECONDS:.0f} s: {sql}")
 
 
 def difference(source: Side, source_database: str, target: Side, target_database: str) -> str:
