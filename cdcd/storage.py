@@ -21,7 +21,10 @@ from cdcd.sqlite_driver import sqlite
 from cdcd.state_key import StateKey
 
 PAGE_BYTES: Final = 8192
-_CACHE_KIB: Final = 8192
+CACHE_BYTES: Final = 8 * 2**20
+"""Of pages, per connection."""
+_CHECKPOINT_BYTES: Final = 16 * 2**20
+"""A write-ahead log of this size is brought into its file."""
 
 
 class StorageError(CdcdError):
@@ -41,10 +44,13 @@ class Schema(msgspec.Struct, frozen=True):
 
     `upgrades[n]` makes format n + 2 of format n + 1 (SQL statements), before `tables` adds what is new as a whole. The
     format of a file is its `user_version`; 0 is what was written before formats had numbers, which is the first.
+
+    `page_bytes` is for a file that is made now and not encrypted: others keep the pages that they have.
     """
 
     tables: str
     upgrades: tuple[str, ...] = ()
+    page_bytes: int = PAGE_BYTES
 
     @property
     def format(self) -> int:
@@ -66,7 +72,7 @@ class _Connection(sqlite.Connection):
             raise
 
 
-def connected(path: Path, key: StateKey | None, *, options: str = "") -> _Connection:
+def connected(path: Path, key: StateKey | None, *, options: str = "", page_bytes: int = PAGE_BYTES) -> _Connection:
     """A connection in autocommit to a file, which is encrypted if there is a key. `options` are those of a SQLite URI.
 
     Whether the key is the right one shows when the file is first read. What SQLite puts aside while it sorts lies in
@@ -78,7 +84,7 @@ def connected(path: Path, key: StateKey | None, *, options: str = "") -> _Connec
     )
     connection.path = path
     if key is None:
-        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        connection.execute(f"PRAGMA page_size={page_bytes}")
         connection.execute("PRAGMA temp_store=FILE")
     else:
         connection.execute("PRAGMA cipher_log_level=NONE")  # else it writes to our stderr
@@ -93,19 +99,29 @@ def connected(path: Path, key: StateKey | None, *, options: str = "") -> _Connec
 class Database:
     """One SQLite file. Writers of several processes take turns by a lock on `<file>.lock`, which the kernel hands over."""
 
-    def __init__(self, path: Path, schema: Schema, *, durable: bool = True, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Schema,
+        *,
+        durable: bool = True,
+        read_only: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         """Open or create the file, of whatever earlier format. `durable=False` leaves out fsync: for simulations only.
 
         `read_only` changes nothing, waits for nobody, and wants a file that is there.
         """
         self.path = path
+        self._cache_bytes = cache_bytes
         self._key = state_key.key_of(path.parent)
         state_key.refuse_unfit(path, self._key)
         self._lock = _opened(Path(os.devnull) if read_only else path.with_name(path.name + ".lock"))
         if not read_only:
             _make_for_us_alone(path)
         try:
-            self.connection = connected(path, self._key, options="mode=ro" if read_only else "")
+            options = "mode=ro" if read_only else ""
+            self.connection = connected(path, self._key, options=options, page_bytes=schema.page_bytes)
             if read_only:
                 self._refuse_older(schema)
             else:
@@ -147,8 +163,8 @@ class Database:
             execute("PRAGMA journal_mode=WAL")
             execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             execute("PRAGMA busy_timeout=60000")
-            execute("PRAGMA wal_autocheckpoint=2000")
-            execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_BYTES // self._page_bytes()}")
+            execute(f"PRAGMA cache_size=-{self._cache_bytes // 1024}")
             execute("PRAGMA journal_size_limit=67108864")
             self._bring_up_to_date(schema)
             if self._key is not None and state_key.mark_of(self.path.parent) is None:
@@ -190,7 +206,11 @@ class Database:
         """Bytes in use: pages of the file that are not free."""
         (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
         (free,) = self.connection.execute("PRAGMA freelist_count").fetchone()
-        return int(pages - free) * PAGE_BYTES
+        return int(pages - free) * self._page_bytes()
+
+    def _page_bytes(self) -> int:
+        (page_bytes,) = self.connection.execute("PRAGMA page_size").fetchone()
+        return int(page_bytes)
 
     def read_on(self) -> None:
         """Have a file that is only read be readable again behind a damaged page: SQLCipher refuses all that comes after it."""
@@ -214,7 +234,7 @@ def alone(path: Path) -> Iterator[sqlite.Connection]:
         try:
             with closing(connected(path, key)) as connection:
                 connection.execute("PRAGMA busy_timeout=60000")
-                connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                connection.execute(f"PRAGMA cache_size=-{CACHE_BYTES // 1024}")
                 yield connection
         except sqlite.DatabaseError as error:
             raise storage_error(path, error) from error

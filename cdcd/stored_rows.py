@@ -14,7 +14,20 @@ from cdcd.model import ABSENT, Op, Relation, Row, Rows
 
 _Run: TypeAlias = tuple[int, Op, msgspec.Raw, msgspec.Raw]
 _runs: Final = msgspec.msgpack.Decoder(list[_Run]).decode
-_values: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
+
+
+class _Absences:
+    """Gives ABSENT back where it was stored, and counts it."""
+
+    count = 0
+
+    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
+        self.count += 1
+        return ABSENT
+
+
+_absences: Final = _Absences()
+_values: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
 _FIXED_LENGTH: Final = 0x0F
 _TWO_BYTES: Final = 0xDC
 _FOUR_BYTES: Final = 0xDD
@@ -33,6 +46,11 @@ class StoredRows(msgspec.Struct, gc=False):
     def count(self) -> int:
         """How many rows there are."""
         return array_length(self.packed_rows)
+
+    def unpacked_and_lacking(self) -> tuple[Rows, bool]:
+        """With values, and whether any of them is ABSENT."""
+        before = _absences.count
+        return self.unpacked(), _absences.count != before
 
     def unpacked(self) -> Rows:
         """With values. ABSENT stands for what the log did not carry."""

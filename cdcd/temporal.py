@@ -27,6 +27,8 @@ _FORMS: Final = {
 _FIRST_LIMIT: Final = {"date": 0, "time": 1, "datetime": 1, "instant": 1}
 _CALENDAR: Final = {"date": 10, "datetime": 19, "instant": 20}
 """Characters of a plain value of each kind, at least."""
+_WITH_POINT: Final = {"time": 9, "datetime": 20, "instant": 21}
+"""The same of one with a fraction, but for its digits."""
 
 
 def fit(source: ValueType, target: ValueType) -> Convert | None:
@@ -67,7 +69,11 @@ def fraction_digits(target: ValueType) -> Convert | None:
     if digits is None:
         return None
 
+    short = _WITH_POINT[target.kind] + digits
+
     def check(text: str) -> str:
+        if len(text) <= short:  # nearly always, and three times as fast
+            return text
         _, _, fraction = text.removesuffix("Z").partition(".")
         if len(fraction) > digits:
             raise misfit(target, f"it has more than {digits} digits of fraction")

@@ -21,6 +21,7 @@ _WHY: Final = {
     "held": "could not be understood or lost, and waits for a person ('cdcd conflicts list')",
     "waiting": "refers to rows that nobody has shown",
     "first-copy": "is being copied for the first time: nothing of it is delivered before that is over",
+    "copying": "are still being copied for the first time: rows that were there before are on their way",
     "suspended": "is suspended ('cdcd status' says why)",
 }
 

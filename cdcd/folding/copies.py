@@ -245,16 +245,18 @@ class CopyFolder:
         deletes: dict[int, _Pile] = {}
         piles: dict[int, _Pile] = {}
         new_piles: dict[int, _Pile] = {}
-        layout, old, new = None, None, None
+        layout, old, new, gone_layout = None, None, None, None
+        gone: _Pile | None = None
         is_new = stage.new.__contains__
         for key, (row_layout, row) in stage.rows.items():
             if row_layout.misfit is not None:
                 folded.unwritable.append(self._misfit(row_layout, key, row, stage.origins.get(key), parked))
             elif row is None:
-                writer = self.table.deleter(row_layout)
-                deleted = deletes.get(id(writer)) or deletes.setdefault(id(writer), _Pile(writer, None))
-                deleted.keys.append(key)
-                deleted.rows.append(_parts(row_layout, key))
+                if gone is None or row_layout is not gone_layout:
+                    gone_layout, writer = row_layout, self.table.deleter(row_layout)
+                    gone = deletes.setdefault(id(writer), _Pile(writer, None))
+                gone.keys.append(key)
+                gone.rows.append([key] if row_layout.single else list(key))
             elif stage.partial and not self.is_whole(row_layout, row):
                 self._take_partial(piles, folded, key, row_layout, row, stage.origins.get(key), parked)
             else:

@@ -2,22 +2,24 @@
 
 A page is folded by the same folders as a small batch, so a record is written once and in the same order of tables; only
 the order of records within a table is that of their keys. The pages can be gone through again, and any write of them
-found again by its number.
+found again by its number. A unit in which no record occurs twice is spared this (see `in_place`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, Final, Literal
 
 import msgspec
 
+from cdcd.folding.adding import waits
 from cdcd.folding.copies import CopyFolder, filled
 from cdcd.folding.copy_layout import Layout, RowKey
-from cdcd.folding.fold import Folder, RecordFolder, waits
+from cdcd.folding.fold import Folder
 from cdcd.folding.folded import Folded, Grouped, Groups, Unwritable
+from cdcd.folding.paged import PagedGroups
+from cdcd.folding.records import RecordFolder
 from cdcd.folding.spill import Page, Spill, Spilled
 from cdcd.model import ABSENT, Op, Relation, Row
 from cdcd.outbox import CHANGES, Item, RecordWrite, Unit
@@ -164,16 +166,18 @@ class LargeFold:
             steps += [(section, "moves"), (section, "changes")] if section.move_count else [(section, "changes")]
         steps += [(section, "last") for section, record in self._records.values() if record.has_late]
         deletes: list[tuple[_Section, _Part]] = [(s, "deletes") for s in reversed(records) if s.has_deletes]
-        return _SpilledGroups(deletes + steps if deletes_first else steps + deletes, self.pages, self.groups)
+        return PagedGroups(deletes + steps if deletes_first else steps + deletes, self.pages, self.groups)
 
-    def pages(self, section: _Section, part: _Part, after: bytes | None) -> Iterator[Page]:
+    def pages(self, step: tuple[_Section, _Part], after: bytes | None) -> Iterator[Page]:
         """The pages of one step."""
+        section, part = step
         if part == "clear":
             return iter([Page(after)])
         return self._spill.pages(section.moves if part == "moves" else section.number, after)
 
-    def groups(self, section: _Section, part: _Part, page: Page) -> list[Grouped]:
+    def groups(self, step: tuple[_Section, _Part], page: Page) -> list[Grouped]:
         """The writes of one page."""
+        section, part = step
         folder = section.folder
         if isinstance(folder, RecordFolder):
             folded = self._folded_records(folder, part, page)
@@ -316,48 +320,6 @@ class _CopySpiller:
         section.move_count += 1
         at = section.move_count.to_bytes(8, "big")
         self._spill.add([(section.moves, at, 0, _encode((number, old_key, key)))])
-
-
-class _SpilledGroups:
-    """The writes of several steps, each read page by page. Remembers of each page only where it begins."""
-
-    def __init__(
-        self,
-        steps: list[tuple[_Section, _Part]],
-        pages: Callable[[_Section, _Part, bytes | None], Iterator[Page]],
-        groups: Callable[[_Section, _Part, Page], list[Grouped]],
-    ) -> None:
-        self._steps = steps
-        self._pages = pages
-        self._groups = groups
-        self._starts = [0]
-        self._places: list[tuple[int, bytes | None]] = [(0, None)]
-
-    def between(self, first: int, last: int | None = None) -> Iterator[Grouped]:
-        """See `Groups`."""
-        known = bisect_right(self._starts, first) - 1
-        number, (step, after) = self._starts[known], self._places[known]
-        for at in range(step, len(self._steps)):
-            for page in self._pages(*self._steps[at], after):
-                self._note(number, at, page.after)
-                for group in self._groups(*self._steps[at], page):
-                    if last is not None and number >= last:
-                        return
-                    if number >= first:
-                        yield group
-                    number += 1
-            after = None
-
-    def _note(self, number: int, step: int, after: bytes | None) -> None:
-        if number > self._starts[-1]:
-            self._starts.append(number)
-            self._places.append((step, after))
-        elif number == self._starts[-1]:
-            self._places[-1] = (step, after)
-
-    def at(self, number: int) -> Grouped:
-        """See `Groups`."""
-        return next(self.between(number, number + 1))
 
 
 def _key(stored: Any) -> RowKey:

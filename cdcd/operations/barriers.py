@@ -35,7 +35,10 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What has not arrived though the barrier has passed. `subject` is an entity, or "" for all of a system."""
+    """What has not arrived though the barrier has passed. `subject` is an entity, "tables" of plain copies, or "" for all of a system.
+
+    `records` counts records, and of "tables" the tables.
+    """
 
     system: str
     subject: str
@@ -161,6 +164,16 @@ def _left(desk: Desk) -> Iterator[Left]:
             yield Left("", entity, "first-copy", 0)
     for subject in sorted(suspension.load(state)):
         yield Left("", subject, "suspended", 0)
+    yield from _copying(desk)
+
+
+def _copying(desk: Desk) -> Iterator[Left]:
+    """Plain copies whose tables have not been read whole since they are configured."""
+    copied = {pair for subject, pairs in desk.blueprint.entity_tables.items() if ":" in subject for pair in pairs}
+    for source in desk.blueprint.sources:
+        copies = [copy for copy in desk.journal.backfills(source) if copy.run == 0 and not copy.done]
+        if unread := sum((source, copy.table) in copied for copy in copies):
+            yield Left(source, "tables", "copying", unread)
 
 
 def _parked(path: Path) -> int:

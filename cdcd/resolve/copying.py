@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
+import msgspec
+
 from cdcd.failpoints import reach
 from cdcd.journal import ChunkNote
 from cdcd.model import ABSENT
@@ -16,11 +18,26 @@ from cdcd.resolve.golden import GoldenRecords
 from cdcd.resolve.masks import slots_of
 from cdcd.resolve.missing import UNKNOWN_KEY, NamedRecords, judge_missing
 from cdcd.resolve.plan import Plan, root_of
+from cdcd.resolve.runs import RunDecider
 from cdcd.resolve.seeding import Seeds, Settler
 from cdcd.state import State
 
 PAGE_RECORDS: Final = 1_000
+SETTLE_PAGES: Final = 20
+"""Of a first copy, what is settled in one commit: targets are told of the first records while the last ones are settled."""
 _log: Final = logging.getLogger(__name__)
+
+
+class Settling(msgspec.Struct, frozen=True, array_like=True):
+    """An entity that is settled over several commits, as of the journal entry that completed its copies."""
+
+    entity: str
+    seq: int
+    committed_at_us: int
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_settling: Final = msgspec.msgpack.Decoder(Settling | None).decode
 
 
 class Copying:
@@ -30,7 +47,7 @@ class Copying:
         self,
         plan: Plan,
         state: State,
-        deciders: Mapping[str, EntityDecider],
+        deciders: Mapping[str, RunDecider],
         golden: GoldenRecords,
         seeds: Seeds,
         outbox: OutboxWriter,
@@ -59,6 +76,8 @@ class Copying:
         """By system: since which copies its log is read from a later place than where it was left."""
         self._snapshots: dict[tuple[str, str], int] = {}
         self._first_runs: dict[str, int] = {}
+        self.settling: Settling | None = None
+        """What is to be settled on before anything else is resolved."""
 
     def load(self) -> None:
         """Take up the phases where they were: at the start, and after a step that failed."""
@@ -69,6 +88,8 @@ class Copying:
         self._snapshots = {(s, t): run for s, t, run in execute('SELECT system, "table", run FROM snapshots')}
         self._resyncs = json.loads(self._state.get("resyncs") or b"{}")
         self._repositioned = json.loads(self._state.get("repositioned") or b"{}")
+        stored = self._state.get("settling")
+        self.settling = None if stored is None else _decode_settling(stored)
         self.named.load()
 
     # ---- chunks ----------------------------------------------------------------------------------------------
@@ -80,10 +101,12 @@ class Copying:
         note: ChunkNote,
         entities: Collection[str],
         complete: Collection[str] = (),
+        *,
+        at_once: bool = True,
     ) -> None:
         """A chunk has been read for these entities. After the last one of a table: settle, or look who is missing.
 
-        `complete` are those whose records can be put together since this chunk.
+        `complete` are those whose records can be put together since this chunk. `at_once`: see `settle_ready`.
         """
         if not note.done or note.filtered:
             return  # where only some rows were wanted, nobody is missing
@@ -96,11 +119,12 @@ class Copying:
         for entity in dict.fromkeys([*(name for name in shown if not self._is_awaiting(name)), *complete]):
             if entity in entities and entity not in self.seeding:
                 self._sweep(moment, source, entity, note, first=first)
-        self.settle_ready(moment, entities)
+        self.settle_ready(moment, entities, at_once=at_once)
 
-    def settle_ready(self, moment: Moment, entities: Collection[str]) -> None:
+    def settle_ready(self, moment: Moment, entities: Collection[str], *, at_once: bool = True) -> None:
         """Settle every one of `entities` whose tables have all been read and whose parent and references are settled.
 
+        If not `at_once`, only so many records that there is something left to be `settling`: then `settle_on` in further commits.
         Where references go in a circle, those that come later need only have been read.
         """
         unread = {
@@ -115,8 +139,21 @@ class Copying:
             later.discard(name)
             wanted = {entity.parent, *(field.refers_to for field in entity.fields)} - {None, name}
             unsettled = wanted & self.seeding
-            if name in entities and name in self.seeding - unread and unsettled <= later - unread:
-                self._settle(moment, name)
+            is_ready = name in entities and name in self.seeding - unread and unsettled <= later - unread
+            if is_ready and not self._settle(moment, name, None if at_once else SETTLE_PAGES):
+                return
+
+    def settle_on(self, moment: Moment, entities: Collection[str]) -> None:
+        """Settle more of what is `settling`, as far as one commit goes, and what is ready after it."""
+        assert self.settling is not None, "nothing is left to be settled"
+        name = self.settling.entity
+        self._note_settling(None)
+        if name not in self.seeding or self._settle(moment, name, SETTLE_PAGES):
+            self.settle_ready(moment, entities, at_once=False)
+
+    def _note_settling(self, settling: Settling | None) -> None:
+        self.settling = settling
+        self._state.put("settling", _encode(settling))
 
     def _is_read(self, entity: str, system: str, table: str) -> bool:
         """Whether a table was read whole since the entity is known: rows of a copy before that were not read for it.
@@ -126,16 +163,23 @@ class Copying:
         since = max(self._first_runs.get(entity, 0), self._repositioned.get(system, 0))
         return self._snapshots.get((system, table), -1) >= since
 
-    def _settle(self, moment: Moment, name: str) -> None:
+    def _settle(self, moment: Moment, name: str, pages: int | None) -> bool:
+        """Settle an entity, or so many pages of it; whether that is all."""
         settler = Settler(self._deciders[name], self._seeds)
+        settled = 0
         while settler.settle_page(moment):
             self._outbox.end_unit()
-            self._golden.flush()
+            self._golden.put_away()
             self._pulse()
+            settled += 1
+            if settled == pages:
+                self._note_settling(Settling(name, moment.seq, moment.committed_at_us))
+                return False
         self.seeding.discard(name)
         self._state.connection.execute("UPDATE phases SET phase='live' WHERE entity=?", (name,))
         reach("resolve.after-settle")
         _log.info("live entity=%s seq=%d", name, moment.seq)
+        return True
 
     # ---- resyncs ---------------------------------------------------------------------------------------------
 
@@ -220,6 +264,10 @@ class Copying:
         """The families that a later copy of `source` is to show: an earlier one (`run`) misses nobody for them."""
         later = [at.partition(":") for at, expected in self._resyncs.items() if run < expected]
         return frozenset(root_of(entity) for system, _, entity in later if system == source)
+
+    def is_watching(self, system: int, entity: str) -> bool:
+        """Whether `seen` would note anything of the entity."""
+        return bool(self.named.wanted) or f"{self._systems[system]}:{entity}" in self._resyncs
 
     def seen(self, system: int, entity: str, key: bytes) -> None:
         """While the entity is copied anew, note that the system has the record."""

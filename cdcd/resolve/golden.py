@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -13,9 +14,11 @@ from cdcd.resolve.ownership import NOBODY
 from cdcd.resolve.renaming import Renames
 from cdcd.state import State
 
-CACHE_RECORDS: Final = 10_000
+CACHE_RECORDS: Final = 20_000
 CACHE_BYTES: Final = 16 * 2**20
 """What may be kept between steps: so many records, of so many bytes as they are stored."""
+_RECORD_BYTES: Final = 1_000
+"""Of a record that somebody may hold: a guess. There are few between steps."""
 PAGE_BYTES: Final = 4 * 2**20
 _LOOKUP_KEYS: Final = 400
 
@@ -52,6 +55,11 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     adding: dict[int, list[tuple[int, int, Any]]] = {}
 
 
+_VALUES_AT: Final = 1
+"""Of a stored record: behind the header of an array of at most 15."""
+_ONE_BYTE_MAX: Final = 0x7F
+_SYSTEM_BITS: Final = 7
+_TRUE: Final = 0xC3
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Record, ext_hook=lambda _code, _data: ABSENT).decode
 
@@ -67,8 +75,9 @@ class GoldenRecords:
         self._connection = state.connection
         self._renames = renames
         self._widths = widths
-        self._cache: dict[tuple[int, bytes], Record | None] = {}
-        self._dirty: dict[tuple[int, bytes], Record] = {}
+        self._cache: dict[tuple[int, bytes], Record | bytes | None] = {}
+        self._dirty: dict[tuple[int, bytes], Record | bytes] = {}
+        """Records as somebody may hold and change them, or as they are stored: those need a third of the memory."""
         self._cached_bytes = 0
 
     def preload(self, entity: int, keys: Iterable[bytes]) -> None:
@@ -82,10 +91,10 @@ class GoldenRecords:
             for key, body in self._connection.execute(
                 f"SELECT key, body FROM golden WHERE entity=? AND key IN ({marks})", (entity, *part)
             ):
-                cache[entity, key] = self._decoded(entity, body)
+                cache[entity, key] = body
+                self._cached_bytes += len(body)
 
     def _decoded(self, entity: int, body: bytes) -> Record:
-        self._cached_bytes += len(body)
         record: Record = _decode(body)
         if len(record.values) < self._widths[entity]:
             _widen(record, self._widths[entity])
@@ -95,18 +104,47 @@ class GoldenRecords:
 
     def get(self, entity: int, key: bytes) -> Record | None:
         """The record, also a deleted one; None when it never was."""
+        found = self._found(entity, key)
+        if type(found) is bytes:
+            found = self._cache[entity, key] = self._decoded(entity, found)
+        return found  # type: ignore[return-value]
+
+    def _found(self, entity: int, key: bytes) -> Record | bytes | None:
         try:
             return self._cache[entity, key]
         except KeyError:
             pass
         row = self._connection.execute("SELECT body FROM golden WHERE entity=? AND key=?", (entity, key)).fetchone()
-        record = None if row is None else self._decoded(entity, row[0])
-        self._cache[entity, key] = record
-        return record
+        body = self._cache[entity, key] = None if row is None else row[0]
+        self._cached_bytes += 0 if body is None else len(body)
+        return body
+
+    def show(self, entity: int, key: bytes, values: bytes, system: int) -> bool:
+        """Note that `system` has shown the record with just these values (packed), and say so; False where it is not so.
+
+        False, too, where that cannot be told from how the record is stored: `get` it then.
+        """
+        body = self._found(entity, key)
+        if type(body) is not bytes or not body.startswith(values, _VALUES_AT):
+            return False
+        at = _VALUES_AT + len(values)  # here begin `present`, `sent` and `alive`
+        present = body[at]
+        if present > _ONE_BYTE_MAX or body[at + 1] > _ONE_BYTE_MAX or body[at + 2] != _TRUE or system >= _SYSTEM_BITS:
+            return False
+        if not present >> system & 1:
+            shown = b"%b%c%b" % (body[:at], present | 1 << system, body[at + 1 :])
+            self._cache[entity, key] = self._dirty[entity, key] = shown
+        return True
 
     def put(self, entity: int, key: bytes, record: Record) -> None:
         """Store a new or changed record with the step's commit."""
         self._cache[entity, key] = self._dirty[entity, key] = record
+
+    def put_all(self, entity: int, keys: Sequence[bytes], records: Iterable[Record]) -> None:
+        """Store new records, which nobody holds any more: they may share what they are made of."""
+        named = {(entity, key): _encode(record) for key, record in zip(keys, records, strict=True)}
+        self._cache.update(named)
+        self._dirty.update(named)
 
     def with_prefix(self, entity: int, prefix: bytes) -> Iterator[tuple[bytes, Record]]:
         """All records of a child entity under one parent key."""
@@ -126,16 +164,33 @@ class GoldenRecords:
             "SELECT key, body FROM golden WHERE entity=? AND key>? ORDER BY key LIMIT ?", (entity, after, limit)
         )
         rows = taken_to(cursor, PAGE_BYTES, 1)
-        return [(key, self._cache.get((entity, key)) or self._decoded(entity, body)) for key, body in rows]
+        cached = ((key, self._cache.get((entity, key)), body) for key, body in rows)
+        return [(key, it if isinstance(it, Record) else self._decoded(entity, body)) for key, it, body in cached]
 
     def flush(self) -> None:
         """Write changed records into the state's open transaction."""
         if self._dirty:
-            rows = [(entity, key, _encode(record)) for (entity, key), record in self._dirty.items()]
+            rows = [(*at, it if type(it) is bytes else _encode(it)) for at, it in self._dirty.items()]
             self._connection.executemany("INSERT OR REPLACE INTO golden VALUES (?,?,?)", rows)
             self._cached_bytes += sum([len(body) for _, _, body in rows])
             self._dirty.clear()
         if len(self._cache) > CACHE_RECORDS or self._cached_bytes > CACHE_BYTES:
+            self._forget_older()
+
+    def put_away(self) -> None:
+        """The same, when nobody holds a record any more: they stay known as they are stored."""
+        held = {at: _encode(it) for at, it in self._dirty.items() if type(it) is not bytes}
+        self._dirty.update(held)
+        self._cache.update(held)
+        self.flush()
+
+    def _forget_older(self) -> None:
+        """What was told last stays: it is soon read back."""
+        kept = min(len(self._cache), CACHE_RECORDS) // 2
+        for at in [*islice(self._cache, len(self._cache) - kept)]:
+            del self._cache[at]
+        self._cached_bytes = sum([len(it) if type(it) is bytes else _RECORD_BYTES for it in self._cache.values()])
+        if self._cached_bytes > CACHE_BYTES:
             self._forget()
 
     def _forget(self) -> None:

@@ -13,6 +13,7 @@ import msgspec
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
 _FIXARRAY: Final = 0x90
+_ARRAY32: Final = b"\xdd"
 
 
 def encode_key(parts: Sequence[Any]) -> bytes:
@@ -21,10 +22,20 @@ def encode_key(parts: Sequence[Any]) -> bytes:
     return _encode(parts)[1:]
 
 
+encode_part: Final = _encode
+"""The key of one part."""
+
+
 def decode_key(key: bytes, width: int) -> list[Any]:
     """The parts of a key of `width` parts."""
     parts: list[Any] = _decode(bytes((_FIXARRAY | width,)) + key)
     return parts
+
+
+def decode_keys(keys: Sequence[bytes], width: int) -> list[list[Any]]:
+    """The first, second, … parts of keys of `width` parts: a list for each place."""
+    parts: list[Any] = _decode(_ARRAY32 + (len(keys) * width).to_bytes(4, "big") + b"".join(keys))
+    return [parts[place::width] for place in range(width)]
 
 
 def after_prefix(prefix: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -10,7 +10,8 @@ import msgspec
 
 from cdcd.conversions import Convert, StandsIn, between, column_text, stand_in_test, to_field, typed
 from cdcd.model import ABSENT, Relation, Row
-from cdcd.resolve.keys import decode_key, encode_key
+from cdcd.resolve.keys import decode_key, encode_key, encode_part
+from cdcd.resolve.masks import mask_of
 from cdcd.resolve.plan import BindingPlan, ColumnPlan, EntityPlan, Plan
 from cdcd.resolve.suspension import CannotRead
 from cdcd.transforms.groups import Amount, Parts, from_minor_units, joined
@@ -50,7 +51,11 @@ class RowMapper:
         self._key_of = key_of
         self._check_columns()
         columns = {b.slot: self._at[b.columns[0]] for b in binding.columns if len(b.columns) == 1}
-        self._take = _taker([columns.get(slot, len(relation.columns)) for slot in range(len(entity.fields))])
+        places = [columns.get(slot, len(relation.columns)) for slot in range(len(entity.fields))]
+        self._take = _taker(places)
+        self._is_row = places == list(range(len(relation.columns)))
+        self.bound = mask_of([b.slot for b in binding.columns])
+        """The slots that have columns here, as bits."""
         self._converts: dict[int, Convert] = {}
         self._nulls: dict[int, Any] = {}
         """What NULL is read as, by slot, where it is not read as NULL."""
@@ -65,6 +70,8 @@ class RowMapper:
         self._is_plain = not (self._nulls or self._constants or self._joins or self._amounts)
         self._key_columns = [(columns[slot], self._converts.get(slot)) for slot in entity.key]
         self._parent = self._parent_reader(plan)
+        self.maps_runs = self._is_plain and self._parent is None and not binding.is_gathered
+        """Whether `map_run` may be called."""
         self._id = self._id_reader()
         self.has_id = self._id is not None
         referred_to = entity.name in plan.referred_to()
@@ -192,6 +199,32 @@ class RowMapper:
             self._make(row, values)
         return Mapped(self._record_key(row, [values[slot] for slot in self.entity.key]), values)
 
+    def map_run(self, rows: Sequence[Row]) -> tuple[list[bytes], list[list[Any]]]:
+        """The keys and values of rows, none of which holds ABSENT, as `map` makes them. Raises as that does."""
+        if self._is_row:
+            values = [row.copy() for row in rows]
+        else:
+            take = self._take
+            values = [list(take([*row, ABSENT])) for row in rows]
+        for slot, convert in self._converts.items():
+            for made in values:
+                if made[slot] is not None:
+                    made[slot] = convert(made[slot])
+        return self._keys(values), values
+
+    def _keys(self, values: Sequence[list[Any]]) -> list[bytes]:
+        slots = self.entity.key
+        if len(slots) == 1:
+            (slot,) = slots
+            parts = [made[slot] for made in values]
+            if None in parts:
+                raise self._no_key()
+            return [encode_part(part) for part in parts]
+        several = [*map(itemgetter(*slots), values)]
+        if any(None in parts for parts in several):
+            raise self._no_key()
+        return [encode_key(parts) for parts in several]
+
     def _convert(self, values: list[Any]) -> None:
         for slot, convert in self._converts.items():
             value = values[slot]
@@ -234,11 +267,14 @@ class RowMapper:
     def _record_key(self, row: Row, parts: list[Any]) -> bytes:
         for part in parts:
             if part is None or part is ABSENT:
-                raise ValueRefused(
-                    f"a row of {self.binding.table} has no key", code="key-missing", cause="a key column is NULL"
-                )
+                raise self._no_key()
         key = encode_key(parts)
         return self._parent(row) + key if self._parent else key
+
+    def _no_key(self) -> ValueRefused:
+        return ValueRefused(
+            f"a row of {self.binding.table} has no key", code="key-missing", cause="a key column is NULL"
+        )
 
 
 def _converted(value: Any, convert: Convert | None) -> Any:

@@ -28,13 +28,23 @@ def mask_of(slots: Iterable[int]) -> int:
 
 def masked(values: list[Any], mask: int) -> list[Any]:
     """The values of a mask's slots."""
-    pick = _PICKS.get(mask) or _picker(mask)
-    return list(pick(values))
+    return list(picker(mask)(values))
 
 
-def _picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
+def picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """What picks the values of a mask's slots, for who has many lists of them."""
+    return _PICKS.get(mask) or _new_picker(mask)
+
+
+def _new_picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
     slots = slots_of(mask)
-    pick: Any = itemgetter(*slots) if len(slots) > 1 else lambda values: tuple([values[slot] for slot in slots])
+    if len(slots) > 1:
+        pick: Any = itemgetter(*slots)
+    elif slots:
+        (slot,) = slots
+        pick = lambda values: (values[slot],)  # noqa: E731 - as itemgetter, but for its result
+    else:
+        pick = lambda _values: ()  # noqa: E731
     if len(_PICKS) < _MEMO_LIMIT:
         _PICKS[mask] = pick
     return pick  # type: ignore[no-any-return]

@@ -26,6 +26,8 @@ from cdcd.resolve.missing import UNKNOWN_KEY
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import BindingPlan, Plan, Route, copies_of
 from cdcd.resolve.renaming import Renames, free_key, rename
+from cdcd.resolve.run_reading import RunReader
+from cdcd.resolve.runs import RunDecider
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.suspension import CannotRead
 from cdcd.resolve.unmapped import UnmappedRows
@@ -82,7 +84,7 @@ class RowReader:
         self,
         plan: Plan,
         journal: Journal,
-        deciders: Mapping[str, EntityDecider],
+        deciders: Mapping[str, RunDecider],
         golden: GoldenRecords,
         renames: Renames,
         crosswalk: Crosswalk,
@@ -115,6 +117,7 @@ class RowReader:
         self._copying = copying
         self._outbox = outbox
         self._counts = counts
+        self._runs = RunReader(deciders, golden, renames, crosswalk, seeds, unmapped, copying)
 
     def read(self, source: str, run: StoredRows, written: OwnWrites | None) -> None:
         """Take a run of rows. Raises CannotRead when something in scope can be read no further."""
@@ -128,16 +131,19 @@ class RowReader:
         for route in readers.routes:
             self._copy(route, run)
         if readers.looks:
-            self._look_at(source, readers, run.unpacked(), written)
+            rows, is_lacking = run.unpacked_and_lacking()
+            self._look_at(source, readers, rows, written, is_lacking=is_lacking)
         elif not (readers.routes or readers.refusals):
             self._left(source, run.relation.table, run.count)
 
-    def _look_at(self, source: str, readers: _Readers, rows: Rows, written: OwnWrites | None) -> None:
+    def _look_at(
+        self, source: str, readers: _Readers, rows: Rows, written: OwnWrites | None, *, is_lacking: bool
+    ) -> None:
         kept = self._kept(source, rows)
         if not (kept or readers.mappers or readers.routes or readers.refusals):
             self._left(source, rows.relation.table, len(rows.rows))
         for mapper in readers.mappers:
-            self._records(source, mapper, rows, written)
+            self._records(source, mapper, rows, written, is_lacking=is_lacking)
 
     def _kept(self, source: str, rows: Rows) -> bool:
         """Keep rows that records are put together from; whether there is any use for them."""
@@ -272,13 +278,22 @@ class RowReader:
 
     # ---- records ---------------------------------------------------------------------------------------------
 
-    def _records(self, source: str, mapper: RowMapper, rows: Rows, written: OwnWrites | None) -> None:
+    def _records(
+        self, source: str, mapper: RowMapper, rows: Rows, written: OwnWrites | None, *, is_lacking: bool = True
+    ) -> None:
+        """`is_lacking`: values in the rows may be ABSENT."""
         system = self._systems.index(source)
         entity = mapper.entity.name
         if rows.op == Op.DELETE:
             for row in rows.rows:
                 self._row_deleted(system, entity, mapper, row, written)
             return
+        if is_lacking or not self._runs.take(self.moment, system, mapper, rows, written):
+            self._records_one_by_one(source, mapper, rows, written)
+
+    def _records_one_by_one(self, source: str, mapper: RowMapper, rows: Rows, written: OwnWrites | None) -> None:
+        system = self._systems.index(source)
+        entity = mapper.entity.name
         ids = [mapper.row_id(row) for row in rows.rows] if mapper.learns else None
         if ids is not None:
             self._crosswalk.preload(mapper.number, ids)

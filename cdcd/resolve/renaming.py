@@ -7,7 +7,7 @@ read next, and before somebody else gets that key, all that refers is rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cdcd.resolve.golden import Crosswalk, GoldenRecords, Record
 
 _PAGE_RECORDS: Final = 1_000
+_LOOKUP_KEYS: Final = 400
 References = Mapping[int, tuple[tuple[int, int, int], ...]]
 """By entity: the slots that refer to others, each with that entity and the width of its key."""
 
@@ -56,6 +57,20 @@ class Renames:
     def any(self, entity: int) -> bool:
         """Whether records of an entity were renamed."""
         return bool(self._counts) and self._counts.get(entity, 0) > 0
+
+    def concern(self, entity: int, keys: Sequence[bytes]) -> bool:
+        """Whether any of these keys is an old one, or what records of the entity refer to may have had another key."""
+        if not self._counts:
+            return False
+        if any(self.any(other) for _, other, _ in self._refer.get(entity, ())):
+            return True
+        return self.any(entity) and any(
+            self._connection.execute(
+                f"SELECT 1 FROM renamed WHERE entity=? AND old IN ({','.join('?' * len(part))}) LIMIT 1",
+                (entity, *part),
+            ).fetchone()
+            for part in (keys[start : start + _LOOKUP_KEYS] for start in range(0, len(keys), _LOOKUP_KEYS))
+        )
 
     def followed(self, entity: int, key: bytes) -> bytes:
         """The present key of the record that was known by `key`."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -23,8 +24,7 @@ from cdcd.journal_care.checksums import LOST
 from cdcd.outbox import AppliedMark, OutboxWriter
 from cdcd.resolve import recopying, resyncs, suspension
 from cdcd.resolve.commands import Commands
-from cdcd.resolve.copying import Copying
-from cdcd.resolve.decide import EntityDecider
+from cdcd.resolve.copying import Copying, Settling
 from cdcd.resolve.gathering import Gathering
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.moment import Moment, believed_us
@@ -34,6 +34,7 @@ from cdcd.resolve.plan import Plan, copies_of
 from cdcd.resolve.reading import RowReader, Scope
 from cdcd.resolve.renaming import Renames, references
 from cdcd.resolve.resyncs import Resync, Resyncs
+from cdcd.resolve.runs import deciders_of
 from cdcd.resolve.seeding import Seeds
 from cdcd.resolve.suspension import CannotRead, Suspension
 from cdcd.resolve.totals import Levels
@@ -42,8 +43,8 @@ from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.state import State
 
 STEP_ENTRIES: Final = 1_000
-OPEN_ROWS: Final = 10_000
-OPEN_BYTES: Final = 8 * 2**20
+OPEN_ROWS: Final = 5_000
+OPEN_BYTES: Final = 4 * 2**20
 """Rows, and journalled bytes, after which what a step has changed leaves the memory for the state's open transaction."""
 TRIM_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ class Resolver:
         self._trail = Trail(state)
         self._owed = Owed(plan, state)
         self._echoed: dict[int, int] = {}
-        self._deciders = self._make_deciders()
+        self._deciders = deciders_of(
+            plan, self._golden, self._outbox, self._book, self._levels, self.counts, self.happened, self._echoed
+        )
         self._gathering = Gathering(plan, state, pulse)
         self._copying = Copying(
             plan, state, self._deciders, self._golden, self._seeds, self._outbox, pulse, self._gathering.is_awaiting
@@ -133,28 +136,6 @@ class Resolver:
             self._journal,
             self._pulse,
         )
-
-    def _make_deciders(self) -> dict[str, EntityDecider]:
-        """One for each entity; those of child collections hang on their parents'."""
-        plan = self._plan
-        deciders = {
-            name: EntityDecider(
-                plan,
-                entity,
-                self._golden,
-                self._outbox,
-                self._book,
-                self._levels,
-                self.counts,
-                self.happened,
-                self._echoed,
-            )
-            for name, entity in plan.entities.items()
-        }
-        for name, entity in plan.entities.items():
-            if entity.parent is not None:
-                deciders[entity.parent].children.append(deciders[name])
-        return deciders
 
     @property
     def position(self) -> int:
@@ -213,6 +194,9 @@ class Resolver:
 
         `news` holds the targets that were given units. A step that fails changes nothing.
         """
+        if self._copying.settling is not None:
+            self._settle_on(self._copying.settling)
+            return True
         entries = self._journal.read(self._position, STEP_ENTRIES)
         if entries:
             self._take(entries, None)
@@ -233,21 +217,40 @@ class Resolver:
     def _commit(self, entries: Sequence[Entry], behind: Suspension | None) -> None:
         self._reader.scope = self._reader.main if behind is None else self._scopes[behind.subject]
         through = entries[-1].seq
+        with self._one_commit():
+            for entry in entries:
+                self._resolve(entry)
+                if self._copying.settling is not None:
+                    through = entry.seq - 1  # it is resolved when all that it completed is settled
+                    break
+            self._flush(through, behind)
+        if behind is None:
+            self._position = through
+
+    def _settle_on(self, settling: Settling) -> None:
+        """Go on settling what the entry behind the position has completed."""
+        self._reader.scope = self._reader.main
+        self._moment = self._reader.moment = Moment(settling.seq, settling.committed_at_us, {})
+        self._trail.at(settling.seq)
+        with self._one_commit():
+            self._copying.settle_on(self._moment, self._reader.main.entities)
+            self._outbox.end_unit()
+            self._flush(self._position if self._copying.settling else settling.seq, None)
+        self._position = self._state.position
+
+    @contextmanager
+    def _one_commit(self) -> Iterator[None]:
         try:
             with self._state.transaction():
-                for entry in entries:
-                    self._resolve(entry)
-                self._flush(through, behind)
+                yield
                 reach("resolve.before-commit")
             reach("resolve.after-commit")
         except BaseException:
             self._discard()
             raise
-        if behind is None:
-            self._position = through
 
     def _flush(self, through: int, behind: Suspension | None) -> None:
-        assert through > (behind or self).position, f"resolve would go back to {through}"
+        assert through >= (behind or self).position, f"resolve would go back to {through}"
         self._write_changed()
         self.news |= self._outbox.flush()
         self._state.put("units", self._outbox.units)
@@ -260,7 +263,7 @@ class Resolver:
 
     def _write_changed(self) -> None:
         """Write what has changed into the step's open transaction: also on the way, where a step is large (Invariant 11)."""
-        self._golden.flush()
+        self._golden.put_away()
         self._crosswalk.flush()
         self._seeds.flush()
         self._owed.flush()
@@ -309,7 +312,9 @@ class Resolver:
         complete = self._gathering.copied(source, note.table, note.run, families) if note.done else []
         if note.done:
             self._reader.put_together(source, copied=True)
-        self._copying.chunk_read(self._moment, source, note, scope.entities, [g.entity.name for g in complete])
+        names = [gathered.entity.name for gathered in complete]
+        is_main = scope is self._reader.main
+        self._copying.chunk_read(self._moment, source, note, scope.entities, names, at_once=not is_main)
 
     def _level(self, system: int, echoed_unit: int) -> None:
         """Look again at totals that waited for this unit to be read back; those of suspended entities wait on."""

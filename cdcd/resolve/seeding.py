@@ -19,16 +19,36 @@ from msgspec import structs
 
 from cdcd.model import ABSENT
 from cdcd.outbox import RecordWrite
-from cdcd.resolve.decide import EntityDecider
 from cdcd.resolve.golden import PAGE_BYTES, Record, widened
 from cdcd.resolve.masks import mask_of, slots_of
 from cdcd.resolve.moment import Moment
 from cdcd.resolve.ownership import NOBODY
+from cdcd.resolve.runs import RunDecider
 from cdcd.state import State
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
 PAGE_RECORDS: Final = 1_000
+
+
+class _Absences:
+    """Gives ABSENT back where it was stored, and counts it."""
+
+    count = 0
+
+    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
+        self.count += 1
+        return ABSENT
+
+
+_absences: Final = _Absences()
+_decode: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
+
+
+class SeedPage(msgspec.Struct):
+    """Records in key order with what each system holds. So many of these values are `absent`."""
+
+    records: list[tuple[bytes, dict[int, list[Any]]]]
+    absent: int
 
 
 class Recovery(msgspec.Struct, frozen=True, array_like=True):
@@ -54,7 +74,7 @@ class Seeds:
         self._connection = state.connection
         self._widths = widths
         self._state = state
-        self._dirty: dict[tuple[int, bytes, int], list[Any] | None] = {}
+        self._dirty: dict[tuple[int, bytes, int], bytes | None] = {}
         self._events: dict[tuple[int, bytes, int], bool | None] = {}
         self.recovery = Recovery()
         self._load()
@@ -88,7 +108,13 @@ class Seeds:
             known = self._get(entity, key, system)
             if known is not None:
                 values = [old if new is ABSENT else new for new, old in zip(values, known, strict=True)]
-        self._dirty[entity, key, system] = values
+        self._dirty[entity, key, system] = _encode(values)
+
+    def put_all(self, entity: int, keys: Sequence[bytes], system: int, rows: Sequence[list[Any]]) -> None:
+        """The same for many rows, of which none is ABSENT in a slot that the system has."""
+        self._dirty.update(
+            {(entity, key, system): _encode(values) for key, values in zip(keys, rows, strict=True)},
+        )
 
     def created(self, entity: int, key: bytes, system: int) -> None:
         """An application of `system` has made the row that is put."""
@@ -115,14 +141,16 @@ class Seeds:
     def _get(self, entity: int, key: bytes, system: int) -> list[Any] | None:
         at = (entity, key, system)
         if at in self._dirty:
-            return self._dirty[at]
-        row = self._connection.execute("SELECT body FROM seeds WHERE entity=? AND key=? AND system=?", at).fetchone()
-        return None if row is None else widened(_decode(row[0]), self._widths[entity])
+            body = self._dirty[at]
+        else:
+            found = self._connection.execute("SELECT body FROM seeds WHERE entity=? AND key=? AND system=?", at)
+            (body,) = found.fetchone() or (None,)
+        return None if body is None else widened(_decode(body), self._widths[entity])
 
     def flush(self) -> None:
         """Write into the state's open transaction."""
-        gone = [at for at, values in self._dirty.items() if values is None]
-        kept = [(*at, _encode(values)) for at, values in self._dirty.items() if values is not None]
+        gone = [at for at, body in self._dirty.items() if body is None]
+        kept = [(*at, body) for at, body in self._dirty.items() if body is not None]
         self._connection.executemany("DELETE FROM seeds WHERE entity=? AND key=? AND system=?", gone)
         self._connection.executemany("INSERT OR REPLACE INTO seeds VALUES (?,?,?,?)", kept)
         if self._events:
@@ -145,25 +173,27 @@ class Seeds:
         self._connection.execute("DELETE FROM seeds WHERE entity=? AND system=?", (entity, system))
         self._connection.execute("DELETE FROM seed_events WHERE entity=? AND system=?", (entity, system))
 
-    def take_page(self, entity: int, limit: int = PAGE_RECORDS) -> list[tuple[bytes, dict[int, list[Any]]]]:
+    def take_page(self, entity: int, limit: int) -> SeedPage:
         """The next records in key order with what each system holds; they are removed from the seeds."""
         self.flush()
         rows = self._connection.execute(
-            "SELECT key, system, body FROM seeds WHERE entity=? AND key IN"
-            " (SELECT DISTINCT key FROM seeds WHERE entity=? ORDER BY key LIMIT ?) ORDER BY key",
-            (entity, entity, limit),
+            "SELECT key, system, body FROM seeds WHERE entity=? ORDER BY key, system", (entity,)
         )
         page: dict[bytes, dict[int, list[Any]]] = {}
-        left = PAGE_BYTES
+        left, width, before, added = PAGE_BYTES, self._widths[entity], _absences.count, 0
         for key, system, body in rows:
-            if left <= 0 and key not in page:
-                break
+            if key not in page:
+                if left <= 0 or len(page) == limit:
+                    break
+                page[key] = {}
             left -= len(body)
-            page.setdefault(key, {})[system] = widened(_decode(body), self._widths[entity])
+            values = _decode(body)
+            added += width - len(values)
+            page[key][system] = widened(values, width) if len(values) < width else values
         rows.close()
         if page:
             self._connection.execute("DELETE FROM seeds WHERE entity=? AND key<=?", (entity, next(reversed(page))))
-        return list(page.items())
+        return SeedPage(list(page.items()), _absences.count - before + added)
 
     def events(self, entity: int, first: bytes, last: bytes) -> dict[bytes, dict[int, bool]]:
         """What logs showed of records from `first` through `last`: by key and system, whether it was deleted, or else created."""
@@ -178,20 +208,37 @@ class Seeds:
 class Settler:
     """Turns seeds into golden records and tells each system what it lacks."""
 
-    def __init__(self, decider: EntityDecider, seeds: Seeds) -> None:
+    def __init__(self, decider: RunDecider, seeds: Seeds) -> None:
         self._decider = decider
         self._seeds = seeds
 
     def settle_page(self, moment: Moment) -> bool:
         """Settle the next page of records; return whether there was one."""
         number = self._decider.number
-        page = self._seeds.take_page(number)
-        events = self._seeds.events(number, page[0][0], page[-1][0]) if page else {}
-        for key, held in page:
-            self._settle(moment, key, held, events.get(key, {}))
-        if not page:
+        page = self._seeds.take_page(number, PAGE_RECORDS)
+        records = page.records
+        if not records:
             self._seeds.settled(number)
-        return bool(page)
+        elif not self._settle_alike(moment, page):
+            events = self._seeds.events(number, records[0][0], records[-1][0])
+            for key, held in records:
+                self._settle(moment, key, held, events.get(key, {}))
+        return bool(records)
+
+    def _settle_alike(self, moment: Moment, page: SeedPage) -> bool:
+        """Settle a page of records that one and the same system has, and may create; False where it is no such page."""
+        decider = self._decider
+        holders = {system for _, held in page.records for system in held}
+        (system,) = holders if len(holders) == 1 else (NOBODY,)
+        may = system in decider.rights.creators and system in decider.rights.published_by
+        if not may or not decider.is_plain() or decider.number in self._seeds.recovery.entities:
+            return False
+        bound = decider.slots[system]
+        if page.absent != len(page.records) * (len(decider.entity.fields) - len(bound)):
+            return False
+        keys = [key for key, _ in page.records]
+        decider.settle_run(moment, system, keys, [held[system] for _, held in page.records], mask_of(bound))
+        return True
 
     def _settle(self, moment: Moment, key: bytes, held: dict[int, list[Any]], events: Mapping[int, bool]) -> None:
         decider = self._decider
@@ -326,6 +373,9 @@ class Settler:
         """
         decider = self._decider
         believed = self._state_believed(key, held)
+        first_held, *others = held.values()
+        if all(other == first_held for other in others):
+            return list(first_held), believed
         order = [believed, *(system for system in sorted(held) if system != believed)]
         values: list[Any] = []
         for slot, owner in enumerate(decider.ownership.fixed):

@@ -148,6 +148,7 @@ class Trail:
         cells: Sequence[tuple[int, str, int, Any, Any]] = (),
         held_by: int = 0,
         reason: str = "",
+        told: Sequence[tuple[int, int, int, int, int]] = (),
     ) -> None:
         """A decision about a record. `cells` are as in `Cell`; what is told from here on about the record belongs to it.
 
@@ -157,11 +158,28 @@ class Trail:
         if len(self._notes) >= OPEN_NOTES:
             self.flush()  # Invariant 11
         note = self._note = self._decided = _Taken(
-            self._seq, entity, key, system, decision, rule, cells, (), held_by, reason
+            self._seq, entity, key, system, decision, rule, cells, told, held_by, reason
         )
         self._echo = note if decision == "echo" else None
         if self._echo is None:
             self._notes.append(note)
+
+    def note_all(
+        self,
+        entity: int,
+        keys: Iterable[bytes],
+        system: int,
+        decision: str,
+        rule: int,
+        told: tuple[tuple[int, int, int, int, int], ...],
+        held_by: int = 0,
+    ) -> None:
+        """The same decision about many records, of which the same is told."""
+        seq = self._seq
+        self._notes += [_Taken(seq, entity, key, system, decision, rule, (), told, held_by, "") for key in keys]
+        self._note = self._decided = self._echo = None
+        if len(self._notes) >= OPEN_NOTES:
+            self.flush()  # Invariant 11
 
     def told(self, entity: int, key: bytes, target: int, unit: int, kind: int, mask: int, initial: int) -> None:
         """A target is told about a record, because of the last decision about it."""
@@ -191,7 +209,8 @@ class Trail:
         while start < len(notes):
             part = notes[start : start + ROW_NOTES - len(self._row)]
             start += len(part)
-            self._row += [_stored(note) for note in part]
+            stored = [_encode(note) for note in part]
+            self._row += stored if max(map(len, stored)) <= NOTE_BYTES else [_stored(note) for note in part]
             self._row_digests += [zlib.crc32(note.key, note.entity) for note in part]
             self._row_seq = max(self._row_seq, *[note.seq for note in part])
             self._store()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WAIT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 60.0
 """While anything is parked, so often it is looked whether the target's tables have changed."""
+_CACHE_BYTES: Final = 2 * 2**20
+"""The outbox is read in order: a page is hardly ever wanted twice."""
 _DELIVER_COUNTERS: Final = {
     "transactions": "applied_transactions",
     "parked": "parked_records",
@@ -45,7 +47,7 @@ class DeliverStage:
         self._blueprint = blueprint
         self._plan = blueprint.plan()
         self._journal = Journal(directory.journal)
-        self._state = State(directory.state)
+        self._state = State(directory.state, cache_bytes=_CACHE_BYTES)
         self._parked = ParkedRecords(directory.deliver(system))
         self._applied = AppliedMark(directory.path, system)
         self._identity = identity(system, blueprint, directory)

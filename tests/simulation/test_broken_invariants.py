@@ -39,9 +39,9 @@ class CommitsPositionOnItsOwn(Resolver):
 class MovesCheckpointOnItsOwn(Deliverer):
     """Invariant 4 broken: the checkpoint moves in a transaction before the rows'."""
 
-    def _apply(self, groups: Any, batch: Batch, first: int = 0, last: int | None = None) -> None:
+    def apply(self, groups: Any, batch: Batch, first: int = 0, last: int | None = None) -> None:
         self._target.apply([], batch)
-        super()._apply(groups, batch, first, last)
+        super().apply(groups, batch, first, last)
 
 
 def failures(tmp_path: Path, **broken: Any) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from cdcd import deliver, outbox
+from cdcd import backlog, outbox
 from cdcd.adapter import Applied, Checkpoint
 from cdcd.deliver import Deliverer
 from cdcd.errors import Refused
-from cdcd.folding import spill
+from cdcd.folding import in_place, spill
 from cdcd.journal import Journal, decode_command
 from cdcd.model import Batch, ColumnShape, Op, Relation, Rows, TableShape
 from cdcd.outbox import AppliedMark, OutboxWriter, RecordWrite
@@ -161,12 +161,14 @@ class Line:
             resource.close()
 
 
-@pytest.fixture(params=["in memory", "by way of the disk"])
+@pytest.fixture(params=["in memory", "in place", "by way of the disk"])
 def line(tmp_path, request, monkeypatch):
     if request.param != "in memory":
-        monkeypatch.setattr(outbox, "PART_WRITES", 1)
-        monkeypatch.setattr(deliver, "LARGE_WRITES", 1)
+        monkeypatch.setattr(outbox, "PART_WRITES", 2 if request.param == "in place" else 1)
+        monkeypatch.setattr(backlog, "LARGE_WRITES", 1)
         monkeypatch.setattr(spill, "PAGE_ITEMS", 2)
+    if request.param == "by way of the disk":
+        monkeypatch.setattr(in_place, "KEYS_MAX", 0)
     line = Line(tmp_path)
     yield line
     line.close()

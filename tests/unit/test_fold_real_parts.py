@@ -63,4 +63,4 @@ def test_a_delete_that_a_system_ignores_only_says_that_nothing_is_parked_any_mor
     folded, _ = line.folder.fold([Unit(1, 0, [line.item("product", DELETE, ["A"])])], None)
     (group,) = folded.changes
     assert (group.write.kind, group.write.columns, group.write.rows) == (WriteKind.UPDATE, ("sku",), [["A"]])
-    assert (group.subjects, group.missing_is_fine, folded.deletes) == ([(0, encode_key(["A"]))], True, [])
+    assert ([*group.subjects], group.missing_is_fine, folded.deletes) == ([(0, encode_key(["A"]))], True, [])

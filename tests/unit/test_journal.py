@@ -83,7 +83,7 @@ def test_position_and_entries_are_one_commit(journal: Journal):
     append(journal, "erp", "a", at_us=77, position="0/1")
     assert (journal.position("erp"), journal.captured_at_us("erp")) == ("0/1", 77)
     with pytest.raises(StorageError):
-        journal.append("erp", [Draft(Kind.LOG, "", 2, 1, body=b"x"), Draft("x", "", 2, 1)], "0/2")  # type: ignore[arg-type]
+        journal.append("erp", [Draft(Kind.LOG, "", 2, 1, body=b"x"), Draft(Kind.LOG, None, 2, 1)], "0/2")  # type: ignore[arg-type]
     assert journal.position("erp") == "0/1"
     assert journal.last_seq() == 1
 
@@ -127,7 +127,7 @@ def test_dropping_unfinished_parts_does_not_read_the_whole_journal(journal: Jour
 
 def test_a_read_is_bounded_by_entries_and_bytes_but_always_moves(journal: Journal):
     for _ in range(3):
-        append(journal, "erp", "x" * (3 * 2**20))
+        append(journal, "erp", "x" * (3 * 2**19))
     assert [entry.seq for entry in journal.read(0)] == [1, 2]
     assert [entry.seq for entry in journal.read(2)] == [3]
     append(journal, "erp", "small")

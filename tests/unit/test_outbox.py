@@ -39,6 +39,21 @@ def fill(state, *sizes, target="shop"):
     return news
 
 
+@pytest.mark.parametrize("sizes", [[3, 4], [8, 9, 2], [12, 1], [1, 25]])
+@pytest.mark.usefixtures("small_parts")
+def test_items_that_are_added_at_once_are_those_of_one_unit(state, sizes):
+    with state.transaction():
+        writer = OutboxWriter(state)
+        given = [item(number) for number in range(sum(sizes))]
+        left = list(given)
+        numbers = {writer.add_all("shop", [left.pop(0) for _ in range(size)], 5) for size in sizes}
+        assert numbers == {writer.units}
+        writer.end_unit()
+        writer.flush()
+    assert [one for row in rows(state) for unit in row.units() for one in unit.items] == given
+    assert [row.writes for row in rows(state)] == [sum(len(u.items) for u in row.units()) for row in rows(state)]
+
+
 def rows(state, target="shop", after_id=0, after_unit=0):
     return outbox.read(state, target, after_id, after_unit)
 
@@ -205,3 +220,16 @@ def test_a_target_lacks_only_units_of_its_own_that_are_not_applied(state):
     assert not outbox.lacks(state, "shop", 2, 3)
     assert not outbox.lacks(state, "erp", 0, 2)
     assert outbox.lacks(state, "erp", 2, 3)
+
+
+def test_a_unit_that_is_put_together_may_have_absent_values_if_any_part_of_it_has(state, small_parts):
+    with state.transaction():
+        writer = OutboxWriter(state)
+        for number in range(12):
+            writer.add("shop", [1, 2, b"k", 1, [ABSENT if number == 11 else number], 0, []], 5)
+        writer.end_unit()
+        writer.flush()
+    rows = outbox.read(state, "shop", 0, 0)
+    assert [[unit.partial for unit in row.units()] for row in rows] == [[False], [True]]
+    (unit,) = outbox.joined(rows)
+    assert (unit.partial, len(unit.items)) == (True, 12)

@@ -11,7 +11,7 @@ import pytest
 
 from cdcd import failpoints, state_key
 from cdcd.errors import NeedsOperator
-from cdcd.journal import Command, Journal
+from cdcd.journal import SCHEMA, Command, Journal
 from cdcd.parking.parked import ParkedRecords
 from cdcd.rekeying import rekey
 from cdcd.state import State
@@ -57,7 +57,7 @@ def contents(directory: Path) -> list[object]:
             parked.database.connection.execute("SELECT row FROM parked").fetchall(),
             connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall(),
             connection.execute("PRAGMA user_version").fetchone(),
-            connection.execute("PRAGMA page_size").fetchone()[0] in (8192, "8192"),
+            connection.execute("PRAGMA page_size").fetchone()[0] in (8192, "8192", SCHEMA.page_bytes),
         ]
     finally:
         journal.close()

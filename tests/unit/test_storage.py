@@ -1,6 +1,7 @@
 """SQLite as we use it: turns between processes, durable or nothing, errors that say what to do."""
 
 import resource
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_a_block_that_raises_leaves_nothing(tmp_path: Path):
     assert database.connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
     database.close()
     database.close()
+
+
+def test_the_driver_need_not_find_out_how_null_and_bytes_are_stored():
+    assert {type(None), bytes} <= {kind for kind, _ in sqlite.adapters}
+    with closing(sqlite.connect(":memory:")) as connection:
+        stored = connection.execute("SELECT ?1, typeof(?1), ?2, typeof(?2)", (None, b"a\0b")).fetchone()
+    assert stored == (None, "null", b"a\0b", "blob")
 
 
 def test_who_only_reads_changes_nothing_and_waits_for_nobody(tmp_path: Path):

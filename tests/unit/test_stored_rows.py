@@ -29,3 +29,11 @@ def test_a_run_that_was_passed_on_packed_is_the_same_run() -> None:
     found = StoredRows(number, ITEM, op, packed_rows, packed_olds).unpacked()
     assert found == run
     assert found.rows[1][1] is ABSENT
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_who_looks_at_rows_is_told_whether_they_lack_values(*, lacking: bool) -> None:
+    rows: list[Row] = [[1, "a"], [2, ABSENT if lacking else "\xc7\x00\x01"]]
+    ((number, op, packed_rows, packed_olds),) = split(packed([Rows(ITEM, Op.INSERT, rows)]))
+    found = StoredRows(number, ITEM, op, packed_rows, packed_olds).unpacked_and_lacking()
+    assert found == (Rows(ITEM, Op.INSERT, rows), lacking)

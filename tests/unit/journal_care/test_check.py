@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdcd.errors import NeedsOperator
-from cdcd.journal import Command, Journal
+from cdcd.journal import SCHEMA, Command, Journal
 from cdcd.journal_care.check import Checker, Verdict
 from cdcd.journal_care.salvage import salvage
 from cdcd.model import Op
@@ -128,14 +128,14 @@ def test_what_is_resolved_already_is_said_to_be(journal):
 
 def test_a_damaged_page_is_told_by_sqlite_and_the_rest_is_read(journal):
     for number in range(400):
-        add(journal, "erp", rows("x" * 500), position=f"1/{number}")
+        add(journal, "erp", rows("x" * 1000), position=f"1/{number}")
     path = journal.database.path
     page = journal.database.connection.execute("SELECT rootpage FROM sqlite_master WHERE name='entries'").fetchone()[0]
     journal.database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     journal.close()
     leaf = _leaf(path, page)
     with path.open("r+b") as file:
-        file.seek((leaf - 1) * 8192)
+        file.seek((leaf - 1) * SCHEMA.page_bytes)
         file.write(b"\xff" * 64)
     found = Checker(path, 0).check()
     assert found.pages
@@ -157,7 +157,7 @@ def test_a_damaged_page_is_told_by_sqlite_and_the_rest_is_read(journal):
 
 def _leaf(path: Path, root: int) -> int:
     """The second child page of a table's root (https://sqlite.org/fileformat.html, 1.6)."""
-    content = path.read_bytes()[(root - 1) * 8192 : root * 8192]
+    content = path.read_bytes()[(root - 1) * SCHEMA.page_bytes : root * SCHEMA.page_bytes]
     assert content[0] == 5, "an interior page"
     cell = int.from_bytes(content[14:16], "big")
     return int.from_bytes(content[cell : cell + 4], "big")

@@ -9,7 +9,7 @@ import pytest
 from cdcd.adapter import Identity, TableNeed
 from cdcd.capture import Capture
 from cdcd.errors import PositionLost, Unavailable
-from cdcd.journal import Journal, Kind, decode_command
+from cdcd.journal import SCHEMA, Journal, Kind, decode_command
 from cdcd.journal_care.check import Checker, Damage
 from cdcd.journal_care.repair import LOST, NotTheSame, place_of, put_back, replace, restore_shapes, touched
 from cdcd.journal_care.rereading import Reread, Rereader
@@ -181,7 +181,7 @@ def _places(content: bytes, body: bytes) -> Iterator[int]:
 
 def _is_table(content: bytes, at: int) -> bool:
     """Whether a place in the file is in a leaf of a table (13), not of an index (10)."""
-    return content[at // 8192 * 8192] == 13
+    return content[at // SCHEMA.page_bytes * SCHEMA.page_bytes] == 13
 
 
 def test_an_entry_that_is_given_up_leaves_a_word_for_resolve_and_keeps_whose_it_was(bench):

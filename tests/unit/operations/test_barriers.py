@@ -103,6 +103,15 @@ def test_what_is_kept_back_is_said(bench: Bench):
     ]
 
 
+def test_tables_that_are_still_being_copied_are_counted(bench: Bench):
+    bench.journal.ensure_backfills("erp", ["item", "main.move"])
+    pending, barrier = begun(bench, system="erp")
+    note(bench, barrier, "erp")
+    assert [(left.system, left.subject, left.why, left.records) for left in outcome(pending()).left] == [
+        ("erp", "tables", "copying", 1)
+    ]
+
+
 def test_a_place_belongs_to_one_system_and_one_that_is_none_is_an_answer(bench: Bench):
     with pytest.raises(RequestError, match="belongs to one system's log"):
         bench.handle("wait", position="0/5")

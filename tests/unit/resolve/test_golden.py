@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cdcd.model import ABSENT
@@ -10,6 +11,8 @@ from cdcd.resolve.golden import Crosswalk, GoldenRecords, Record
 from cdcd.resolve.keys import encode_key
 from cdcd.resolve.ownership import NOBODY
 from cdcd.state import State
+
+pack = msgspec.msgpack.Encoder().encode
 
 
 @pytest.fixture
@@ -52,6 +55,60 @@ def test_what_is_not_flushed_is_not_stored_and_what_is_discarded_is_forgotten(st
     assert golden.get(3, b"A") is None
 
 
+def test_new_records_may_share_what_they_are_made_of(state):
+    golden, told = records(state), {1: [(7, 3)]}
+    golden.put_all(3, [b"A", b"B"], [record(1, 2, told=told), record(3, 4, told=told)])
+    golden.get(3, b"A").told[2] = []
+    assert golden.get(3, b"B") == record(3, 4, told={1: [(7, 3)]})
+
+
+@pytest.mark.parametrize("is_stored", [False, True], ids=["in memory", "stored"])
+def test_a_system_that_shows_just_what_a_record_holds_is_noted_without_reading_it(state, is_stored):
+    golden = records(state)
+    golden.put_all(3, [b"A"], [record("a", 1)])
+    if is_stored:
+        with state.transaction():
+            golden.flush()
+        golden.discard()
+    assert golden.show(3, b"A", pack(["a", 1]), 2)
+    with state.transaction():
+        golden.put_away()
+    golden.discard()
+    assert golden.get(3, b"A") == Record(["a", 1], 0b101, 0, True, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "shown", "system"),
+    [
+        (record("a", 1), ["a", 2], 2),
+        (record("a", 1), ["a"], 2),
+        (record("a"), ["a", ABSENT], 2),
+        (Record(["a", 1], 1, 0, False, 0, 1, 1), ["a", 1], 2),
+        (record("a", 1), ["a", 1], 7),
+        (Record(["a", 1], 0x80, 0, True, 0, 1, 1), ["a", 1], 2),
+        (Record(["a", 1], 1, 0x80, True, 0, 1, 1), ["a", 1], 2),
+    ],
+    ids=["another value", "fewer fields", "a field is new", "deleted", "many systems", "held by many", "told to many"],
+)
+def test_a_record_that_must_be_read_for_that_is_not_touched(state, found, shown, system):
+    golden = records(state)
+    golden.put_all(3, [b"A"], [found])
+    assert not golden.show(3, b"A", pack(shown), system)
+    assert not golden.show(3, b"B", pack(shown), system)
+    assert golden.get(3, b"A").present == found.present
+
+
+def test_a_record_that_was_put_away_is_read_anew_by_whom_changes_it(state):
+    golden, held = records(state), record("a", 1)
+    golden.put(3, b"A", held)
+    with state.transaction():
+        golden.put_away()
+        golden.get(3, b"A").values[0] = "b"
+        assert held.values[0] == "a"
+        assert golden.get(3, b"A").values[0] == "b"
+        assert [found.values[0] for _, found in golden.page(3, b"", 5)] == ["b"]
+
+
 def test_many_records_are_read_with_few_statements(state, monkeypatch):
     stored(state, *[([n], record(n, n)) for n in range(50)])
     monkeypatch.setattr(golden_module, "_LOOKUP_KEYS", 20)
@@ -90,7 +147,7 @@ def test_children_are_found_by_their_parents_key(state):
     assert found == [1, 2]
 
 
-def test_the_cache_is_emptied_when_it_is_large(state, monkeypatch):
+def test_the_oldest_half_leaves_the_cache_when_it_is_large(state, monkeypatch):
     monkeypatch.setattr(golden_module, "CACHE_RECORDS", 10)
     golden, crosswalk = records(state), Crosswalk(state)
     with state.transaction():
@@ -99,7 +156,8 @@ def test_the_cache_is_emptied_when_it_is_large(state, monkeypatch):
             crosswalk.learn(1, encode_key([n]), b"x")
         golden.flush()
         crosswalk.flush()
-    assert len(golden._cache) == len(crosswalk._cache) == 0
+    assert [key for _, key in golden._cache] == [encode_key([n]) for n in range(45, 50)]
+    assert not crosswalk._cache
     assert golden.get(3, encode_key([49])).values == [49, 49]
     assert crosswalk.key_of(1, encode_key([49])) == b"x"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdcd.resolve.keys import after_prefix, decode_key, encode_key
+from cdcd.resolve.keys import after_prefix, decode_key, decode_keys, encode_key
 
 part = (
     st.integers(min_value=-(2**63), max_value=2**64 - 1) | st.text(max_size=40) | st.booleans() | st.binary(max_size=5)
@@ -16,6 +16,13 @@ part = (
 @given(parts=st.lists(part, min_size=1, max_size=4))
 def test_a_key_reads_back_as_it_was_written(parts):
     assert decode_key(encode_key(parts), len(parts)) == parts
+
+
+@given(width=st.integers(1, 3), data=st.data())
+def test_many_keys_are_read_by_place(width, data):
+    keys = data.draw(st.lists(st.lists(part, min_size=width, max_size=width), min_size=1, max_size=20))
+    columns = decode_keys([encode_key(parts) for parts in keys], width)
+    assert [list(parts) for parts in zip(*columns, strict=True)] == keys
 
 
 @given(parent=st.lists(part, min_size=1, max_size=2), child=part, stranger=st.lists(part, min_size=1, max_size=3))

@@ -8,6 +8,7 @@ import pytest
 
 from cdcd.model import ABSENT, Op, Relation, Rows
 from cdcd.resolve import resolver as resolver_module
+from cdcd.resolve.runs import RunDecider
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
 from unit.small_line import Told, delete, insert, update
 
@@ -66,7 +67,7 @@ def test_the_same_journal_in_the_same_steps_gives_the_same_outbox_byte_for_byte(
 def test_a_step_that_fails_midway_changes_nothing_and_can_be_done_again(orders, monkeypatch):
     work(orders, 5)
     before = {table: orders.dump(table) for table in TABLES_OF_STATE}
-    decide, calls = resolver_module.EntityDecider.changed, []
+    decide, calls = RunDecider.changed, []
 
     def fails_late(self, *arguments):
         calls.append(1)
@@ -75,7 +76,7 @@ def test_a_step_that_fails_midway_changes_nothing_and_can_be_done_again(orders, 
         decide(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(resolver_module.EntityDecider, "changed", fails_late)
+        patch.setattr(RunDecider, "changed", fails_late)
         with pytest.raises(RuntimeError):
             orders.resolver.step()
     assert {table: orders.dump(table) for table in TABLES_OF_STATE} == before
@@ -97,10 +98,9 @@ def test_a_transaction_of_long_rows_leaves_the_memory_on_the_way(products, monke
     monkeypatch.setattr(resolver_module, "OPEN_BYTES", 1)
     rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(20)]
     kept = []
-    flush = products.resolver._golden.flush
-    monkeypatch.setattr(
-        products.resolver._golden, "flush", lambda: (kept.append(len(products.resolver._golden._dirty)), flush())
-    )
+    golden = products.resolver._golden
+    put_away = golden.put_away
+    monkeypatch.setattr(golden, "put_away", lambda: (kept.append(len(golden._dirty)), put_away()))
     put_aside = products.resolver._outbox.put_aside
     monkeypatch.setattr(products.resolver._outbox, "put_aside", lambda: (kept.append(0), put_aside()))
     products.apps["erp"].write(*rows)
@@ -113,10 +113,9 @@ def test_a_huge_transaction_leaves_the_memory_on_the_way(products, monkeypatch):
     monkeypatch.setattr(resolver_module, "OPEN_ROWS", 10)
     rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(100)]
     kept = []
-    flush = products.resolver._golden.flush
-    monkeypatch.setattr(
-        products.resolver._golden, "flush", lambda: (kept.append(len(products.resolver._golden._dirty)), flush())
-    )
+    golden = products.resolver._golden
+    put_away = golden.put_away
+    monkeypatch.setattr(golden, "put_away", lambda: (kept.append(len(golden._dirty)), put_away()))
     products.apps["erp"].write(*rows)
     products.resolve()
     assert max(kept) <= 11
