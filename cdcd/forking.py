@@ -172,6 +172,11 @@ class Template:
         self._is_wanted = True
         self._start()
 
+    def rest(self) -> None:
+        """End it: nobody is to be started. Who is to be after all, until it is renewed, is started without it."""
+        self.close()
+        self._is_wanted = False
+
     def _start(self) -> None:
         self.has_served = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

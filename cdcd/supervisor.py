@@ -400,6 +400,8 @@ class Supervisor:
         self._kept_house_at = now
         if self._stop_by is None:
             self._tell_systemd()
+        if self._stop_by is None and not self._is_switching:
+            self._workforce.spare_template()
         if self._observer.journal.size_bytes() >= self._max_bytes:
             self._trim_at = now  # captures wait for room
 

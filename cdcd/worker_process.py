@@ -86,6 +86,11 @@ class WorkerProcess:
         """Its pid, 0 when there is none."""
         return self._process.pid if self._process is not None else 0
 
+    @property
+    def running_seconds(self) -> float:
+        """How long ago the process was started, 0 when there is none."""
+        return time.monotonic() - self._started_at if self.alive else 0.0
+
     def start_due_seconds(self) -> float | None:
         """How long until it is to be started, None while it runs."""
         return None if self.alive else max(0.0, self._start_at - time.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from cdcd.blueprint import Blueprint, Role
 from cdcd.forking import Template
@@ -10,6 +11,9 @@ from cdcd.report import Counter, Receiver
 from cdcd.wake import Bell
 from cdcd.worker import Assignment, Wiring, write_assignment
 from cdcd.worker_process import Spawner, WorkerProcess
+
+TEMPLATE_SECONDS: Final = 3.0
+"""So long all workers must have run until nobody is expected to need the template."""
 
 
 class Workforce:
@@ -84,6 +88,11 @@ class Workforce:
     def expect_change(self) -> None:
         """Another configuration is about to be followed: what its workers need is imported meanwhile."""
         self._template.renew()
+
+    def spare_template(self) -> None:
+        """Once all have worked for a while, end the template: its pages that no worker shares any more are 25 MiB."""
+        if all(worker.running_seconds >= TEMPLATE_SECONDS for worker in self.workers.values()):
+            self._template.rest()
 
     def kill(self) -> None:
         """End all at once."""

@@ -15,9 +15,12 @@ from integration.idle_daemon import IdleDaemon
 
 
 @contextmanager
-def begun(directory: Path, preparation: str = "") -> Iterator[IdleDaemon]:
+def begun(
+    directory: Path, preparation: str = "import cdcd.workforce as w; w.TEMPLATE_SECONDS = 1e9"
+) -> Iterator[IdleDaemon]:
+    """By default the template stays."""
     made = IdleDaemon(directory, directory / "state")
-    script = f"{preparation}; from cdcd.cli import main; main()".removeprefix("; ")
+    script = f"{preparation}; from cdcd.cli import main; main()"
     made.command = lambda *arguments: [sys.executable, "-c", script, *arguments]
     (made.base / "a" / "descriptors").mkdir()
     try:
@@ -37,7 +40,9 @@ def daemon(tmp_path: Path) -> Iterator[IdleDaemon]:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[IdleDaemon]:
     """Waits a second for a template that has served before."""
-    with begun(tmp_path, "import cdcd.forking; cdcd.forking.ANSWER_SECONDS = 1.0") as made:
+    with begun(
+        tmp_path, "import cdcd.forking as f, cdcd.workforce as w; f.ANSWER_SECONDS = 1.0; w.TEMPLATE_SECONDS = 1e9"
+    ) as made:
         yield made
 
 
@@ -104,6 +109,17 @@ def test_a_frozen_template_is_done_without(impatient: IdleDaemon):
     assert not alive(template)
     daemon.wait_for_states()
     assert daemon.end() == 0
+
+
+def test_it_ends_when_all_work_and_who_is_started_again_needs_none(tmp_path: Path):
+    with begun(tmp_path, "import cdcd.supervisor as s; s.HOUSEKEEPING_SECONDS = 0.5") as daemon:
+        wait_until(lambda: not templates(daemon), "it has ended")
+        before = workers(daemon)["resolve"]
+        os.kill(before, signal.SIGKILL)
+        status = daemon.wait_for(lambda s: s.workers()["resolve"].pid not in (0, before), "resolve came back")
+        assert not is_forked(status.workers()["resolve"].pid)
+        daemon.wait_for_states()
+        assert daemon.end() == 0
 
 
 def test_a_reload_replaces_it(daemon: IdleDaemon):
