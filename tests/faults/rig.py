@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
+import pymysql
+from pymysql.constants import ER
 
 from cdcd import failpoints
 from cdcd.errors import CdcdError
@@ -283,7 +285,13 @@ class Rig:
         return self.postgres.execute("company", sql)
 
     def shop(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.mariadb.execute(sql, "company")
+        """A transaction that InnoDB has chosen to end in a deadlock did not happen, and is begun again."""
+        while True:
+            try:
+                return self.mariadb.execute(sql, "company")
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != ER.LOCK_DEADLOCK:
+                    raise
 
     def transactions(self) -> int:
         """What both sides have committed by now, as they say themselves."""
