@@ -395,13 +395,13 @@ class Supervisor:
             self._look_whether_ready()
         if self._stop_by is None and now >= self._trim_at:
             self._trim()
+        if self._stop_by is None and not self._is_switching:
+            self._workforce.spare_template()
         if now - self._kept_house_at < min(HOUSEKEEPING_SECONDS, (notify.watchdog_seconds() or 60.0) / 3):
             return
         self._kept_house_at = now
         if self._stop_by is None:
             self._tell_systemd()
-        if self._stop_by is None and not self._is_switching:
-            self._workforce.spare_template()
         if self._observer.journal.size_bytes() >= self._max_bytes:
             self._trim_at = now  # captures wait for room
 

@@ -112,7 +112,7 @@ def test_a_frozen_template_is_done_without(impatient: IdleDaemon):
 
 
 def test_it_ends_when_all_work_and_who_is_started_again_needs_none(tmp_path: Path):
-    with begun(tmp_path, "import cdcd.supervisor as s; s.HOUSEKEEPING_SECONDS = 0.5") as daemon:
+    with begun(tmp_path, "import cdcd.workforce as w; w.TEMPLATE_SECONDS = 0.5") as daemon:
         wait_until(lambda: not templates(daemon), "it has ended")
         before = workers(daemon)["resolve"]
         os.kill(before, signal.SIGKILL)
