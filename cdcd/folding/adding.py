@@ -17,7 +17,7 @@ _Kind: TypeAlias = tuple[int, int, bool]
 
 
 class Adding:
-    """Adds the units of one batch. `waiting` are the parked subjects that a change was left out for."""
+    """Adds the units of one batch. `waiting` are the parked subjects that a change was left out for, `copied` the copies told."""
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Adding:
         parked: ParkedRecords | None,
     ) -> None:
         self.waiting: list[Subject] = []
+        self.copied: set[int] = set()
         self._records = records
         self._gathered = [record for record in records.values() if record.is_gathered]
         self._copies = copies
@@ -53,6 +54,7 @@ class Adding:
         copy = self._copies.get(number)
         if copy is None:
             return
+        self.copied.add(number)
         kind = (op, relation, partial)
         run = self._runs.get(number)
         plain = op != Op.TRUNCATE and (olds is None or olds.count(None) == len(olds))

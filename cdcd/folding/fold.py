@@ -47,8 +47,9 @@ class Folder:
             adding.add(unit)
         adding.finish()
         folded = Folded()
-        for copy in self.copies.values():
-            copy.take(folded, parked)
+        for number, copy in self.copies.items():
+            if number in adding.copied:  # there may be a thousand others
+                copy.take(folded, parked)
         for record in self.records.values():
             record.take(folded)
         return folded, adding.waiting

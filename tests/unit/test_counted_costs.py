@@ -7,17 +7,20 @@ once, in C. When such a number grows, a call for every row has come in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cdcd.adapter import Applied, Identity
 from cdcd.capture import Capture
+from cdcd.folding.fold import Folder
 from cdcd.journal import Draft, Journal, Kind
 from cdcd.model import Commit, Event, Op, Relation, Rows
+from cdcd.outbox import Unit
 from unit.counting import blocks_left, python_calls, statements
-from unit.deliver_line import Line
-from unit.small_line import SmallLine
+from unit.deliver_line import SHAPES, Line
+from unit.small_line import SmallLine, plan_of
 from unit.test_capture import ScriptedSource
 
 COPY = """
@@ -209,6 +212,18 @@ def test_deliver_makes_no_call_for_a_row_of_a_plain_copy(delivering: tuple[Line,
         found.append(python_calls(line.deliverer.step))
         assert target.rows == count
     assert found[2] - found[1] < 20
+
+
+def test_a_batch_makes_no_call_for_a_table_that_it_has_nothing_of() -> None:
+    found = []
+    for others in (0, 40):
+        tables = ["carrier", *(f"other_{n}" for n in range(others))]
+        plan = plan_of(COPY.replace('["carrier"]', str(tables).replace("'", '"')))
+        folder = Folder(plan, "shop", SHAPES, lambda _number: FITTING)
+        (number,) = [-1 - route.number for route in plan.routes if route.source_table == "carrier"]
+        unit = Unit(1, 0, [[number, int(Op.INSERT), 1, rows(0, 5).rows, None]], partial=False)
+        found.append(python_calls(partial(folder.fold, [unit], None)))
+    assert found[0] == found[1]
 
 
 def test_many_small_units_are_one_transaction_of_the_target(delivering: tuple[Line, TakesAll]) -> None:
