@@ -251,8 +251,8 @@ def test_an_idle_source_has_no_lag(harness, opened):
     harness.sql(NUMBERS)
     reader = opened(harness, heartbeat_seconds=1)
     harness.sql("INSERT INTO t VALUES (1, 'v', 0)", "CREATE TABLE elsewhere (id int)", "FLUSH BINARY LOGS")
+    # Once is enough: MariaDB may add its checkpoint's event to the new file a moment later, which is read, too.
     reader.read_until(lambda: reader.transactions and reader.source.status().lag_bytes == 0)
-    assert reader.source.status().lag_bytes == 0
 
 
 def test_a_domain_that_the_server_never_had_is_a_lost_position(harness, opened, mariadb_only):
