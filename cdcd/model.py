@@ -28,6 +28,18 @@ Columns, all texts: entity and key (together the primary key), and id: that of t
 ABSENT: Final = msgspec.msgpack.Ext(1, b"")
 """Stands in a row for a value the log did not carry (unchanged TOAST, minimal row image). Compare with `is`."""
 
+
+class Absences:
+    """A decoder's `ext_hook`: gives ABSENT back where it was stored, and counts it. What has none need not be looked through."""
+
+    count = 0
+
+    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
+        """See the class."""
+        self.count += 1
+        return ABSENT
+
+
 Value: TypeAlias = bool | int | float | str | bytes | msgspec.msgpack.Ext | list[Any] | None
 """A canonical value. A list is the key of several parts that a `Lookup` resolves."""
 Row: TypeAlias = list[Value]

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from cdcd.model import ABSENT
+from cdcd.model import Absences
 from cdcd.state import State
 from cdcd.storage import unwritable
 
@@ -47,17 +47,7 @@ CHANGES: Final = frozenset({RecordWrite.UPDATE, RecordWrite.ADD})
 Item: TypeAlias = list[Any]
 
 
-class _Absences:
-    """Gives ABSENT back where it was stored, and counts it: rows without any need not be looked through."""
-
-    count = 0
-
-    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
-        self.count += 1
-        return ABSENT
-
-
-_absences: Final = _Absences()
+_absences: Final = Absences()
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
 

@@ -10,23 +10,14 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from cdcd.model import ABSENT, Op, Relation, Row, Rows
+from cdcd.model import Absences, Op, Relation, Row, Rows
 
 _Run: TypeAlias = tuple[int, Op, msgspec.Raw, msgspec.Raw]
+_encode: Final = msgspec.msgpack.Encoder().encode
 _runs: Final = msgspec.msgpack.Decoder(list[_Run]).decode
 
 
-class _Absences:
-    """Gives ABSENT back where it was stored, and counts it."""
-
-    count = 0
-
-    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
-        self.count += 1
-        return ABSENT
-
-
-_absences: Final = _Absences()
+_absences: Final = Absences()
 _values: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
 _FIXED_LENGTH: Final = 0x0F
 _TWO_BYTES: Final = 0xDC
@@ -41,6 +32,12 @@ class StoredRows(msgspec.Struct, gc=False):
     op: Op
     packed_rows: msgspec.Raw
     packed_olds: msgspec.Raw
+
+    @classmethod
+    def of(cls, number: int, rows: Rows) -> StoredRows:
+        """Rows that are packed again."""
+        packed = msgspec.Raw(_encode(rows.rows)), msgspec.Raw(_encode(rows.olds))
+        return cls(number, rows.relation, rows.op, *packed)
 
     @property
     def count(self) -> int:

@@ -428,12 +428,13 @@ class Supervisor:
             return
         self._ready = True
         self._status = None
-        notify.notify("READY=1", f"STATUS={health.headline(self._current_status())}")
         since_us, self._silent_since_us = self._silent_since_us, 0
         extra = {"takeover_seconds": f"{(now_us() - since_us) / 1e6:.1f}"} if since_us else {}
         for reason in missing:
             _log.warning("ready without", extra={"worker": reason.role, "code": reason.code, "what": reason.message})
         _log.info("ready", extra=extra)
+        # After the log: who waits for us to be ready finds there what is missing.
+        notify.notify("READY=1", f"STATUS={health.headline(self._current_status())}")
 
     def _tell_systemd(self) -> None:
         """Feed the watchdog, and ask for time before we are ready, unless something is stuck that a restart would free."""

@@ -1,9 +1,9 @@
 """A worker process: drives one loop until it is told to end.
 
-The supervisor has the template fork it (see `template`), or starts it (`python -P -m cdcd.worker ROLE CONFIG FD`), and hands down open descriptors, FD among them, which holds the `Assignment`. CONFIG is for
-the process list only. The worker waits for events only: its bell, its source,
-signals, the supervisor's death. What goes wrong becomes a state with an error that people can see, and is tried
-again; a defect or a failed disk ends the process, and the supervisor starts another.
+The supervisor has the template fork it (see `template`), or starts it (`python -P -m cdcd.worker ROLE CONFIG FD`), and
+hands down open descriptors, FD among them, which holds the `Assignment`. CONFIG is for the process list only. The worker
+waits for events only: its bell, its source, signals, the supervisor's death. What goes wrong becomes a state with an error
+that people can see, and is tried again; a defect or a failed disk ends the process, and the supervisor starts another.
 """
 
 from __future__ import annotations
@@ -255,12 +255,7 @@ def _for_a_person(error: CdcdError) -> CdcdError:
 
 def main(arguments: list[str]) -> int:
     """Run the worker that the supervisor asked for, in a process of its own making."""
-    role = parse_role(arguments[0])
-    logs.setup(str(role))
-    assignment_fd = int(arguments[2])
-    for fd in read_assignment(assignment_fd).wiring.descriptors():
-        os.set_inheritable(fd, False)
-    return work(role, assignment_fd)
+    return work(parse_role(arguments[0]), int(arguments[2]))
 
 
 def work(role: Role, assignment_fd: int, wired: Sequence[int] = ()) -> int:
@@ -271,6 +266,8 @@ def work(role: Role, assignment_fd: int, wired: Sequence[int] = ()) -> int:
     wiring, blueprint = assignment.wiring, assignment.blueprint
     wiring = wiring.renumbered(wired) if wired else wiring
     os.close(assignment_fd)
+    for fd in wiring.descriptors():
+        os.set_inheritable(fd, False)
     if not end_with_the_supervisor(wiring.supervisor_pid):
         return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the supervisor passes it on

@@ -100,7 +100,7 @@ class Transaction:
         """Insert rows by COPY; False when the server will not have that, and nothing is changed.
 
         Rows that are copied carry the number of a subtransaction: what is still to be deleted once more (see
-        `delete_unseen`) would take them for somebody else's.
+        `_delete_unseen`) would take them for somebody else's.
         """
         self.add(statements.SAVEPOINT)
         self.flush()

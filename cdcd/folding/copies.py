@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, Final, overload
+from typing import Any, Final
 
 import msgspec
 
 from cdcd.errors import NeedsOperator, Refused
 from cdcd.folding.copy_layout import CopyTable, Layout, RowKey, Writer
-from cdcd.folding.folded import Folded, Grouped, KeptRow, Unwritable
+from cdcd.folding.folded import Folded, Grouped, KeptRow, Subjects, Unwritable
 from cdcd.model import ABSENT, Op, Relation, Row, TableShape, TableWrite, WriteKind
 from cdcd.parking.parked import ParkedRecords, Subject
 from cdcd.resolve.keys import encode_key
@@ -28,26 +28,8 @@ decode_kept: Final = msgspec.msgpack.Decoder(KeptRow, ext_hook=lambda _code, _da
 """The row of a plain copy that was kept in this form (see `KeptRow.encode`)."""
 
 
-class CopySubjects(Sequence[Subject]):
-    """The subjects of copied rows. Made only when they are asked for: nearly always nothing is refused."""
-
-    def __init__(self, number: int, keys: list[RowKey], *, single: bool) -> None:
-        self._number = number
-        self._keys = keys
-        self._single = single
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    @overload
-    def __getitem__(self, index: int) -> Subject: ...
-    @overload
-    def __getitem__(self, index: slice) -> CopySubjects: ...
-    def __getitem__(self, index: int | slice) -> Subject | CopySubjects:
-        if isinstance(index, slice):
-            return CopySubjects(self._number, self._keys[index], single=self._single)
-        key = self._keys[index]
-        return self._number, encode_key((key,) if self._single else key)
+def _encode_single(key: RowKey) -> bytes:
+    return encode_key((key,))
 
 
 class _Pile(msgspec.Struct):
@@ -368,7 +350,7 @@ class CopyFolder:
         )
         group = Grouped(
             write,
-            CopySubjects(self.number, pile.keys, single=single),
+            Subjects(self.number, pile.keys, _encode_single if single else encode_key),
             types=writer.types,
             sources=sources,
             olds=pile.olds,

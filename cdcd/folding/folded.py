@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, overload
 
 import msgspec
 
@@ -44,6 +44,28 @@ class PartRows(msgspec.Struct, gc=False):
         rows = self.write.rows
         write = msgspec.structs.replace(self.write, rows=[rows[place] for place in kept])
         return PartRows(write, [numbers[self.numbers[place]] for place in kept])
+
+
+class Subjects(Sequence[Subject]):
+    """The subjects of records or rows with these keys. Made only when they are asked for: nearly always nothing is refused."""
+
+    def __init__(self, number: int, keys: Sequence[Any], encode: Callable[[Any], bytes]) -> None:
+        """`encode` gives the name of one by its key."""
+        self._number = number
+        self._keys = keys
+        self._encode = encode
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Subject: ...
+    @overload
+    def __getitem__(self, index: slice) -> Subjects: ...
+    def __getitem__(self, index: int | slice) -> Subject | Subjects:
+        if isinstance(index, slice):
+            return Subjects(self._number, self._keys[index], self._encode)
+        return self._number, self._encode(self._keys[index])
 
 
 class Grouped(msgspec.Struct, gc=False):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, Final, TypeAlias, overload
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -15,7 +15,6 @@ from cdcd.conversions import Convert
 from cdcd.folding.folded import Grouped
 from cdcd.model import Row
 from cdcd.outbox import Item
-from cdcd.parking.parked import Subject
 from cdcd.resolve.keys import decode_keys
 
 key_of: Final = itemgetter(2)
@@ -24,26 +23,6 @@ _values_of: Final = itemgetter(4)
 _initial_of: Final = itemgetter(6)
 Way: TypeAlias = tuple[int, Convert | None, Any]
 """A place in a row, how its value becomes the column's, and what NULL becomes."""
-
-
-class RecordSubjects(Sequence[Subject]):
-    """The subjects of records. Made only when they are asked for: nearly always nothing is refused."""
-
-    def __init__(self, number: int, keys: list[bytes]) -> None:
-        self._number = number
-        self._keys = keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    @overload
-    def __getitem__(self, index: int) -> Subject: ...
-    @overload
-    def __getitem__(self, index: slice) -> RecordSubjects: ...
-    def __getitem__(self, index: int | slice) -> Subject | RecordSubjects:
-        if isinstance(index, slice):
-            return RecordSubjects(self._number, self._keys[index])
-        return self._number, self._keys[index]
 
 
 class ItemRows(msgspec.Struct, frozen=True):

@@ -12,8 +12,8 @@ from cdcd.column_groups import has_own_columns
 from cdcd.conversions import Convert, to_column
 from cdcd.errors import Refused
 from cdcd.folding.additions import Additions
-from cdcd.folding.folded import Folded, Grouped, Unwritable
-from cdcd.folding.item_rows import ItemRows, RecordSubjects, key_of
+from cdcd.folding.folded import Folded, Grouped, Subjects, Unwritable
+from cdcd.folding.item_rows import ItemRows, key_of
 from cdcd.folding.late import late_slots, split
 from cdcd.folding.merging import Merged, covers
 from cdcd.folding.parts import PartsFolder
@@ -246,7 +246,7 @@ class RecordFolder:
             if rows:
                 group = writer.group()
                 group.write.rows = rows
-                group.subjects = RecordSubjects(self.entity.number, [*map(key_of, good)])
+                group.subjects = Subjects(self.entity.number, [*map(key_of, good)], bytes)
                 found.append(group)
         return found
 

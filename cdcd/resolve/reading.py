@@ -14,7 +14,7 @@ import msgspec
 
 from cdcd.journal import Journal
 from cdcd.model import Op, Relation, Row, Rows
-from cdcd.outbox import Item, OutboxWriter
+from cdcd.outbox import OutboxWriter
 from cdcd.resolve.copying import Copying
 from cdcd.resolve.decide import EntityDecider, Moment
 from cdcd.resolve.gathered_binding import GatheredBinding
@@ -254,20 +254,16 @@ class RowReader:
         if self._copying.named.wanted:
             self._copying.named.rows_seen(copies_of(route.source, route.source_table), run.unpacked())
         item = [-1 - route.number, run.op, run.relation_number, run.packed_rows, run.packed_olds]
-        self._tell_copy(route, item, run.count)
-
-    def _tell_copy(self, route: Route, item: Item, count: int) -> None:
-        self._outbox.add(route.target, item, self.moment.committed_at_us, count)
-        self._counts[route.source, route.source_table, "copied"] += count
+        self._outbox.add(route.target, item, self.moment.committed_at_us, run.count)
+        self._counts[route.source, route.source_table, "copied"] += run.count
 
     def read_deleted_copies(self, source: str, rows: Rows) -> None:
         """Have rows of a table deleted from its plain copies."""
-        for route in self._routes_in(self.scope, source, rows.relation.table):
-            if self._copying.named.wanted:
-                self._copying.named.rows_seen(copies_of(route.source, route.source_table), rows)
-            relation = self._journal.relation_number(route.source, rows.relation)
-            item = [-1 - route.number, rows.op, relation, rows.rows, rows.olds]
-            self._tell_copy(route, item, len(rows.rows))
+        routes = self._routes_in(self.scope, source, rows.relation.table)
+        if routes:
+            run = StoredRows.of(self._journal.relation_number(source, rows.relation), rows)
+            for route in routes:
+                self._copy(route, run)
 
     def empty_copies(self, source: str, table: str) -> None:
         """Have the plain copies of a table emptied."""

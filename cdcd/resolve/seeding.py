@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from cdcd.model import ABSENT
+from cdcd.model import ABSENT, Absences
 from cdcd.outbox import RecordWrite
 from cdcd.resolve.golden import PAGE_BYTES, Record, widened
 from cdcd.resolve.masks import mask_of, slots_of
@@ -30,17 +30,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 PAGE_RECORDS: Final = 1_000
 
 
-class _Absences:
-    """Gives ABSENT back where it was stored, and counts it."""
-
-    count = 0
-
-    def __call__(self, _code: int, _data: memoryview) -> msgspec.msgpack.Ext:
-        self.count += 1
-        return ABSENT
-
-
-_absences: Final = _Absences()
+_absences: Final = Absences()
 _decode: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
 
 

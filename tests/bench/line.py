@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bench.journal_watch import JournalWatch
-from bench.measuring import Cost, Meter
+from bench.measuring import Cost, Meter, family
 from bench.programs import printed
 from bench.sides import AnySide, MariaDbSide, PostgresSide, wait_for_marker
 from bench.workloads import COLUMNS, TABLES
@@ -107,6 +107,12 @@ class Line:
                 raise TimeoutError(f"not live within {_READY_SECONDS:.0f} s")
             time.sleep(0.1)
         printed(_command("wait", self.config, "--timeout", "15m"))
+
+    def wait_until_settled(self) -> None:
+        """Until what belongs to the start is over: the template has ended."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while any(role(pid) == "template" for pid in family(self.pid)) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _is_live(self) -> bool:
         found = subprocess.run(_command("status", self.config, "--json"), check=False, capture_output=True, text=True)

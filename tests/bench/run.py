@@ -226,7 +226,7 @@ class LineRun:
         self._say(f"{self._line}: IDLE")
         daemon.start()
         daemon.wait_until_arrived()
-        time.sleep(5)
+        daemon.wait_until_settled()
         before = cpu_seconds(daemon.pid)
         time.sleep(IDLE_SECONDS)
         used = cpu_seconds(daemon.pid) - before

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import psycopg
 import pytest
 
 from cdcd.errors import Refused, Unavailable
-from cdcd.model import Batch, Row, TableWrite, WriteKind
+from cdcd.model import Row, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
-from cdcd_postgres import PostgresTarget, adapter
 from contract.postgres_harness import PostgresHarness
+from integration.postgres_writing import OpenTarget
 
 COUNT = 300
 COPIED = "SELECT count(*) FROM a WHERE xmin NOT IN (SELECT xmin FROM cdcd_checkpoint)"
@@ -25,21 +24,14 @@ def harness(postgres: PostgresServer) -> Iterator[PostgresHarness]:
     harness.dispose()
 
 
-class Writing:
+class Writing(OpenTarget):
     """An open target, and a word to write with."""
-
-    def __init__(self, harness: PostgresHarness, **options) -> None:
-        self.target: PostgresTarget = adapter.open_target(
-            harness.identity, msgspec.structs.replace(harness.options, **options)
-        )
-        self.through = self.target.open()
 
     def __call__(self, columns: str, rows: Sequence[Row], *others: TableWrite, likely_new: bool = True) -> None:
         """Upsert rows of table a after `others`, in one transaction."""
         names = tuple(columns.split())
         write = TableWrite("public.a", UPSERT, names[:1], names, list(rows), likely_new=likely_new)
-        self.target.apply([*others, write], Batch(self.through, self.through + 1))
-        self.through += 1
+        self.apply(*others, write)
 
 
 @pytest.fixture

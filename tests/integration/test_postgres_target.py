@@ -11,9 +11,10 @@ from cdcd.adapter import Checkpoint
 from cdcd.errors import Fenced, NotReady, Refused, Unavailable
 from cdcd.model import Batch, Lookup, Row, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
-from cdcd_postgres import PostgresTarget, adapter, transaction
+from cdcd_postgres import adapter, transaction
 from contract.postgres_harness import PostgresHarness
 from integration.daemon_process import wait_until
+from integration.postgres_writing import OpenTarget
 
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
 
@@ -25,14 +26,8 @@ def harness(postgres: PostgresServer) -> Iterator[PostgresHarness]:
     harness.dispose()
 
 
-class Writing:
+class Writing(OpenTarget):
     """An open target, and the words to write with."""
-
-    def __init__(self, harness: PostgresHarness, **options) -> None:
-        self.target: PostgresTarget = adapter.open_target(
-            harness.identity, msgspec.structs.replace(harness.options, **options)
-        )
-        self.through = self.target.open()
 
     def __call__(
         self, kind: WriteKind, table: str, columns: str, *rows: Row, key: int = 1, **extra
@@ -40,9 +35,7 @@ class Writing:
         """Write to a table in schema public; the first `key` columns are the key."""
         names = tuple(columns.split())
         write = TableWrite(f"public.{table}", kind, names[:key], names, list(rows), **extra)
-        missing = self.target.apply([write], Batch(self.through, self.through + 1)).missing
-        self.through += 1
-        return missing
+        return self.apply(write)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdcd.errors import Refused
-from cdcd.folding.item_rows import ItemRows, RecordSubjects
+from cdcd.folding.folded import Subjects
+from cdcd.folding.item_rows import ItemRows
 from cdcd.resolve.keys import encode_key
 from cdcd.values import ValueRefused
 
@@ -51,6 +52,6 @@ def test_a_value_without_a_form_is_refused():
 
 
 def test_subjects_are_made_when_they_are_asked_for():
-    subjects = RecordSubjects(4, [b"a", b"b", b"c"])
+    subjects = Subjects(4, [b"a", b"b", b"c"], bytes)
     assert (len(subjects), subjects[1], subjects[-1]) == (3, (4, b"b"), (4, b"c"))
     assert list(subjects[1:]) == [(4, b"b"), (4, b"c")]
