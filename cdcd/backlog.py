@@ -22,6 +22,8 @@ class Backlog:
         self._state = state
         self._row = 0
         self._ahead: list[StoredUnits] = []
+        self.full_reads = 1
+        """A batch of as much as so many reads bring at most is enough for one transaction."""
 
     def take(self, applied_unit: int, rows_max: int | None = None) -> list[StoredUnits]:
         """Rows with units beyond `applied_unit`, up to a batch's worth; those of one unit are taken together.
@@ -31,7 +33,7 @@ class Backlog:
         """
         taken: list[StoredUnits] = []
         size_bytes = writes = whole = 0
-        while not taken or taken[-1].more or not is_batch(size_bytes, writes, rows_max):
+        while not taken or taken[-1].more or not self._is_batch(size_bytes, writes, rows_max):
             row = self._next(applied_unit)
             if row is None:
                 assert not taken or not taken[-1].more, "a part of an outbox unit is missing"
@@ -76,7 +78,9 @@ class Backlog:
         """A row again, of which nothing is applied yet."""
         return outbox.read_row(self._state, row_id)
 
+    def is_full(self, rows: Sequence[StoredUnits]) -> bool:
+        """Whether these are a batch to which no more would be taken: enough, or a part of one unit that is large."""
+        return bool(rows) and (rows[-1].more or self._is_batch(sum([len(row.body) for row in rows]), 0, None))
 
-def is_batch(size_bytes: int, writes: int, rows_max: int | None) -> bool:
-    """Whether so much is enough for one transaction."""
-    return size_bytes >= outbox.READ_BYTES or (rows_max is not None and writes >= rows_max)
+    def _is_batch(self, size_bytes: int, writes: int, rows_max: int | None) -> bool:
+        return size_bytes >= self.full_reads * outbox.READ_BYTES or (rows_max is not None and writes >= rows_max)

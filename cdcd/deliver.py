@@ -19,7 +19,7 @@ import msgspec
 
 from cdcd import outbox
 from cdcd.adapter import Target
-from cdcd.backlog import Backlog, is_batch
+from cdcd.backlog import Backlog
 from cdcd.durations import Durations
 from cdcd.errors import CdcdError, NeedsOperator, Refused
 from cdcd.failpoints import reach
@@ -29,6 +29,7 @@ from cdcd.folding.in_place import InPlaceFold
 from cdcd.folding.large import LargeFold
 from cdcd.folding.spill import Spill
 from cdcd.journal import Journal
+from cdcd.lingering import Linger
 from cdcd.model import Batch, TableShape, TableWrite
 from cdcd.outbox import AppliedMark, StoredUnits, Unit
 from cdcd.parking.cures import Cures
@@ -39,6 +40,7 @@ from cdcd.parking.paused_entities import PausedEntities
 from cdcd.parking.retries import Retries
 from cdcd.recovering.delivery_progress import DeliveryProgress
 from cdcd.recovering.taking_over import TakeOver
+from cdcd.report import now_us
 from cdcd.resolve.plan import Plan
 from cdcd.state import State
 
@@ -96,6 +98,9 @@ class Deliverer:
         self._prepares_behind: int | None = None
         """The unit behind which the next batch is prepared, while the one through it is under way."""
         self._prepared: _Prepared | None = None
+        self._linger = Linger()
+        self._changes = 0
+        """Of the batch under way, before it is folded."""
         self._shapes: Mapping[str, TableShape] = {}
         self._folder: Folder | None = None
         self._paused = PausedEntities(system, plan, journal, self.counts)
@@ -142,6 +147,14 @@ class Deliverer:
         """The last unit that the target has."""
         return self._unit
 
+    def linger_seconds(self) -> float:
+        """How long the next step should wait for more to take along (see `lingering`)."""
+        if not self._linger.pays or self._prepared is not None or self.rows_max is not None:
+            return 0.0
+        rows = self._backlog.take(self._unit)
+        self._backlog.put_back(rows)
+        return 0.0 if self._backlog.is_full(rows) else self._linger.left_seconds(rows, time.monotonic(), now_us())
+
     def step(self) -> bool:
         """Deliver the next batch of whole units; return whether there was one.
 
@@ -163,6 +176,7 @@ class Deliverer:
         if not rows:
             return False
         self.parked.next_attempt()
+        self._changes = sum([row.writes for row in rows])
         if rows[-1].more:
             self._deliver_large(rows[0])
         else:
@@ -190,8 +204,7 @@ class Deliverer:
 
     def _prepares_after(self, rows: Sequence[StoredUnits], units: Sequence[Unit]) -> int | None:
         """The unit behind which to prepare a batch: where this one is full, so that there are likely to be more."""
-        full = is_batch(sum([len(row.body) for row in rows]), 0, self.rows_max)
-        return units[-1].number if full and self._folds_as_told() else None
+        return units[-1].number if self._backlog.is_full(rows) and self._folds_as_told() else None
 
     def _folds_as_told(self) -> bool:
         """Whether what a batch becomes depends on nothing but itself and the tables."""
@@ -206,7 +219,7 @@ class Deliverer:
         if after is None or self._prepared is not None or not self._folds_as_told():
             return
         rows = self._backlog.take(after)
-        if not rows or rows[-1].more:
+        if not rows or rows[-1].more or (self._linger.pays and not self._backlog.is_full(rows)):
             self._backlog.put_back(rows)
             return
         units, folder = self._units_of(rows, after), self._started()
@@ -352,6 +365,8 @@ class Deliverer:
                 places.append((number, place))
                 yield write
             self._take_in_hand(len(group.write.rows))
+        self._linger.folded(self._changes, sum(counts.values()))
+        self._backlog.full_reads = self._linger.full_reads
         self._prepare()
         reach("deliver.before-commit")  # all is written, and the target's transaction still open
 

@@ -68,6 +68,7 @@ class StoredUnits(msgspec.Struct, frozen=True):
     through: int
     more: bool
     writes: int
+    committed_at_us: int
     body: bytes
 
     def units(self) -> list[Unit]:
@@ -186,11 +187,12 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
     found: list[StoredUnits] = []
     size_bytes = 0
     rows = state.connection.execute(
-        "SELECT id, through, more, writes, body FROM outbox WHERE target=? AND id>? AND through>? ORDER BY id LIMIT 200",
+        "SELECT id, through, more, writes, committed_at_us, body FROM outbox"
+        " WHERE target=? AND id>? AND through>? ORDER BY id LIMIT 200",
         (target, after_id, after_unit),
     )
-    for row_id, through, more, writes, body in rows:
-        found.append(StoredUnits(row_id, through, bool(more), writes, body))
+    for row_id, through, more, writes, committed_at_us, body in rows:
+        found.append(StoredUnits(row_id, through, bool(more), writes, committed_at_us, body))
         size_bytes += len(body)
         if size_bytes >= READ_BYTES:
             break
@@ -201,11 +203,11 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
 def read_row(state: State, row_id: int) -> StoredUnits:
     """One row, which is there."""
     row = state.connection.execute(
-        "SELECT id, through, more, writes, body FROM outbox WHERE id=?", (row_id,)
+        "SELECT id, through, more, writes, committed_at_us, body FROM outbox WHERE id=?", (row_id,)
     ).fetchone()
     assert row is not None, "an outbox row is gone whose units are not applied"
-    row_id, through, more, writes, body = row
-    return StoredUnits(row_id, through, bool(more), writes, body)
+    row_id, through, more, writes, committed_at_us, body = row
+    return StoredUnits(row_id, through, bool(more), writes, committed_at_us, body)
 
 
 def joined(rows: Iterable[StoredUnits]) -> list[Unit]:

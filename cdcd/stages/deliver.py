@@ -66,6 +66,7 @@ class DeliverStage:
         limit = rate_limit.of_system(blueprint.config.systems[system])
         self._budget = None if limit is None else Budget(limit, time.monotonic())
         self._limited_until_us = 0
+        self._linger_seconds = 0.0
 
     def open(self) -> WorkerState:
         """Take over as the target's one writer, unless delivery is paused."""
@@ -97,8 +98,11 @@ class DeliverStage:
         return "running"
 
     def step(self) -> bool:
-        """One target transaction, if the rate limit allows any now."""
+        """One target transaction, if the rate limit allows any now, and it is not better to wait for more to take along."""
         if self._deliverer is None or self._is_limited():
+            return False
+        self._linger_seconds = self._deliverer.linger_seconds()
+        if self._linger_seconds:
             return False
         before = self._rows_handled()
         try:
@@ -174,13 +178,15 @@ class DeliverStage:
         return []
 
     def wait_seconds(self) -> float:
-        """Until the next retry of what is parked, or until the rate limit allows more."""
+        """Until the next retry of what is parked, until the rate limit allows more, or until a batch has waited for more long enough."""
         if self._deliverer is None:
             return WAIT_SECONDS
         if self._asked_of_resolve() > self._asked:
             return 0.0
         if self._budget is not None and self._is_limited():
             return min(WAIT_SECONDS, self._budget.wait_seconds())
+        if self._linger_seconds:
+            return self._linger_seconds
         return min(WAIT_SECONDS, self._retry_at - time.monotonic())
 
     def progress(self) -> int:

@@ -32,7 +32,7 @@ class Lying:
             units = [(7, 5, part)]
             if row_id == len(parts):
                 units.append((8, 5, [product(99, FULL, "other")]))
-            self.rows[row_id] = StoredUnits(row_id, 7, row_id < len(parts), len(part), msgspec.msgpack.encode(units))
+            self.rows[row_id] = StoredUnits(row_id, 7, row_id < len(parts), len(part), 5, msgspec.msgpack.encode(units))
         self.fold = InPlaceFold(folder(), 7, self.read, self.unwritable.extend)
         self.fits = all(self.fold.take(row) for row in self.rows.values()) and self.fold.is_fit()
 
@@ -135,7 +135,7 @@ def test_only_a_stored_row_is_held_at_once():
     def stored(row_id):
         rows = [[number, "n", f"{number:04}" * 500] for number in range(row_id * 100, row_id * 100 + 100)]
         item = [-1, int(Op.INSERT), 1, rows, None]
-        return StoredUnits(row_id, 7, True, 100, msgspec.msgpack.encode([(7, 5, [item])]))
+        return StoredUnits(row_id, 7, True, 100, 5, msgspec.msgpack.encode([(7, 5, [item])]))
 
     fold = InPlaceFold(folder(), 7, stored, list)
     tracemalloc.start()
