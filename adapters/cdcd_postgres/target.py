@@ -13,6 +13,7 @@ from cdcd.adapter import Applied, Checkpoint, Finding, Identity, TableNeed
 from cdcd.errors import CdcdError, Fenced, NeedsOperator, NotReady, Refused, Unavailable
 from cdcd.model import Batch, TableShape, TableWrite, WriteKind
 from cdcd_postgres import checks, session, statements
+from cdcd_postgres.ahead import Ahead
 from cdcd_postgres.catalog import Catalog, CatalogTable, table_shape
 from cdcd_postgres.copying import CopyAttempts
 from cdcd_postgres.errors import DENIED, answer_to, denied, translate, translated
@@ -168,22 +169,23 @@ class PostgresTarget:
         move = statements.move_checkpoint(self._checkpoint, has_progress=self._has_progress)
         with Transaction(connection, self._pipeline) as transaction:
             transaction.add(move, self._checkpoint_parameters(batch))
-            for number, write in enumerate(writes):
+            ahead = Ahead(writes)
+            for number, write in enumerate(ahead):
                 if write.lookups and write.rows:
                     transaction.flush()
                     self._write_resolved(transaction, number, write, lookups.resolve(number, write))
                     continue
                 plan = self._plan(transaction, write)
-                if not (plan.copy and self._copies.is_due(write) and self._copy(transaction, plan, write)):
+                if not (plan.copy and self._copies.is_due(write) and self._copy(transaction, plan, write, ahead)):
                     transaction.write(number, plan, write.rows, range(len(write.rows)))
                 if write.kind is WriteKind.CLEAR:
                     transaction.add(plan.statements[0])
             transaction.commit()
         return transaction.missing
 
-    def _copy(self, transaction: Transaction, plan: WritePlan, write: TableWrite) -> bool:
+    def _copy(self, transaction: Transaction, plan: WritePlan, write: TableWrite, ahead: Ahead) -> bool:
         """Try to insert all rows of a write by COPY; False when they are still to be written."""
-        accepted = transaction.copy(plan, write.rows)
+        accepted = transaction.copy(plan, write.rows, meanwhile=ahead.make)
         self._copies.note(write.table, accepted=accepted)
         return accepted
 

@@ -6,7 +6,7 @@ Statements are sent as soon as they are made: the server works on one while we e
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -96,8 +96,10 @@ class Transaction:
         for sql in plan.statements:
             self._send(sql, _Sent(parameters, reported, deletes), prepare=plan.prepares)
 
-    def copy(self, plan: WritePlan, rows: Sequence[Row]) -> bool:
+    def copy(self, plan: WritePlan, rows: Sequence[Row], meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Insert rows by COPY; False when the server will not have that, and nothing is changed.
+
+        `meanwhile` is called when it has all rows, and is still at work on them.
 
         Rows that are copied carry the number of a subtransaction: what is still to be deleted once more (see
         `_delete_unseen`) would take them for somebody else's.
@@ -111,6 +113,7 @@ class Transaction:
             with self._connection.cursor().copy(plan.copy) as copying:
                 for first in range(0, len(rows), COPY_PIECE_ROWS):
                     copying.write(copy_text(transpose(rows[first : first + COPY_PIECE_ROWS], plan.picked)))
+                meanwhile()
         except psycopg.Error as error:
             if not is_refusal(error):
                 raise

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from cdcd.errors import Refused, Unavailable
-from cdcd.model import Row, TableWrite, WriteKind
+from cdcd.model import Batch, Row, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
 from contract.postgres_harness import PostgresHarness
 from integration.postgres_writing import OpenTarget
@@ -72,6 +72,20 @@ def test_values_of_all_types_arrive_as_without_copying(harness, write):
     write(columns, made, likely_new=False)
     assert harness.sql(COPIED) == [(0,)]
     assert harness.sql(reading) == copied
+
+
+def test_what_comes_next_is_made_while_the_server_still_copies(harness, write):
+    harness.sql("CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text)")
+    copying: list[str] = []
+
+    def writes():
+        for table in "ab":
+            yield TableWrite(f"public.{table}", UPSERT, ("id",), ("id", "v"), rows(), likely_new=True)
+            copying.extend(name for (name,) in harness.sql("SELECT relid::regclass::text FROM pg_stat_progress_copy"))
+
+    write.target.apply(writes(), Batch(write.through, write.through + 1))
+    assert copying == ["a", "b"]
+    assert harness.sql("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)") == [(COUNT, COUNT)]
 
 
 def test_where_one_row_exists_all_are_written_without_copying_and_so_are_the_next_writes(harness, write):
