@@ -18,11 +18,15 @@ from cdcd.model import ABSENT, Commit, Event, Idle, Op, Relation, Row, Rows
 from cdcd_postgres import protocol
 from cdcd_postgres.position import Log, Moment, Replay, format_lsn
 from cdcd_postgres.protocol import StreamRelation, not_understood
-from cdcd_postgres.rowcode import PADDING, Unpack, compile_unpack
+from cdcd_postgres.rowcode import PADDING, Unpack, UnpackMany, compile_unpack
 
 MARKER_PREFIX: Final = "cdcd"
 """The prefix of our own logical messages: markers of chunks, and notices of what the log does not show (`notices`)."""
 ROWS_MAX: Final = 1000
+_ALONE_ROWS: Final = 3
+_TOGETHER_ROWS: Final = 199
+_TOGETHER_BYTES_MAX: Final = 16 << 10
+"""Of a run of rows the first are unpacked one by one, what follows so many together; a longer message by itself."""
 _WITH_ROWS: Final = (Op.INSERT, Op.UPDATE, Op.DELETE)
 _XLOG_DATA: Final = ord("w")
 _KEEPALIVE: Final = ord("k")
@@ -30,6 +34,8 @@ _NEW: Final = ord("N")
 _BODY: Final = 25  # bytes before a message in XLogData: kind, start, end, time
 _TUPLE: Final = _BODY + 8
 _PADDING_SIZE: Final = len(PADDING)
+_COUNT_SIZE: Final = 2
+"""The number of columns of a tuple, before the first."""
 _KEEPALIVE_BODY: Final = struct.Struct(">QqB")
 
 
@@ -67,13 +73,21 @@ ReadNotice: TypeAlias = Callable[[str], tuple[Op, str] | None]
 class _Plan:
     """What to do with row messages that begin with the same eight bytes. Without `unpack`: nothing."""
 
-    __slots__ = ("old", "op", "relation", "unpack")
+    __slots__ = ("old", "op", "relation", "unpack", "unpack_many")
 
-    def __init__(self, relation: Relation | None, op: Op, unpack: Unpack | None, old: Unpack | None = None) -> None:
+    def __init__(
+        self,
+        relation: Relation | None,
+        op: Op,
+        unpack: Unpack | None,
+        old: Unpack | None = None,
+        unpack_many: UnpackMany | None = None,
+    ) -> None:
         self.relation = relation
         self.op = op
         self.unpack = unpack
         self.old = old
+        self.unpack_many = unpack_many
 
 
 class Decoder:
@@ -161,11 +175,14 @@ class Decoder:
         padded = b"".join
         current: _Plan | None = None
         unpack: Unpack = _nothing
+        tuples: list[bytes] = []
         rows: list[Row] = []
         olds: list[Row | None] | None = None
         for message in messages:
             data = padded((message, PADDING))
             plan = find(data[_BODY:_TUPLE])
+            if tuples and (plan is not current or len(tuples) == _TOGETHER_ROWS or len(data) > _TOGETHER_BYTES_MAX):
+                _unpack_waiting(current, tuples, rows)
             if plan is None or data[0] != _XLOG_DATA:
                 current = None
                 self._decode_other(data)
@@ -178,15 +195,18 @@ class Decoder:
                     continue
                 current, unpack, rows, olds = plan, plan.unpack, [], [] if plan.old is not None else None
                 self._open_rows(plan, rows, olds)
-            if olds is None:
+            if olds is not None:
+                row, end, old = _unpack_both(plan, data)
+                olds.append(old)
+            elif len(rows) < _ALONE_ROWS or plan.unpack_many is None or len(data) > _TOGETHER_BYTES_MAX:
                 row, end = unpack(data, _TUPLE)
             else:
-                row, end, old = _unpack_both(plan, data)
+                tuples.append(data[_TUPLE - _COUNT_SIZE : -_PADDING_SIZE])
+                continue
             if end != len(data) - _PADDING_SIZE:
                 raise ValueError
             rows.append(row)
-            if olds is not None:
-                olds.append(old)
+        _unpack_waiting(current, tuples, rows)
 
     def _replay_move(self, plan: _Plan, data: bytes) -> None:
         """Rows from before the start have been taken; only what a copy must know of them is kept."""
@@ -358,7 +378,11 @@ def _plans(relation: StreamRelation, shape: Shape | None) -> dict[bytes, _Plan]:
     whole = compile_unpack(shape.expressions)
     key = _whole_key(compile_unpack(shape.expressions, frozenset(shape.relation.identity)))
     unpacks = {b"N": whole, b"K": key, b"O": whole if shape.whole_olds else key}
-    plans = {prefix(*kind): _Plan(shape.relation, op, unpacks[kind[1]]) for kind, op in kinds.items()}
+    many = {b"N": UnpackMany(shape.expressions)} if relation.columns else {}
+    plans = {
+        prefix(*kind): _Plan(shape.relation, op, unpacks[kind[1]], unpack_many=many.get(kind[1]))
+        for kind, op in kinds.items()
+    }
     for tuple_kind in old_kinds:
         plans[prefix(b"U", tuple_kind)] = _Plan(shape.relation, Op.UPDATE, whole, unpacks[tuple_kind])
     return plans
@@ -383,6 +407,28 @@ def _nothing(_data: bytes, _at: int) -> tuple[Row, int]:
     raise ValueError
 
 
+def _unpack_waiting(plan: _Plan | None, tuples: list[bytes], rows: list[Row]) -> None:
+    """Unpack what has waited, into `rows`; one by one where it cannot be done together."""
+    if not tuples:
+        return
+    assert plan is not None
+    assert plan.unpack is not None
+    assert plan.unpack_many is not None
+    waiting = tuples[:]
+    tuples.clear()
+    found = plan.unpack_many(waiting)
+    if found is not None:
+        rows += found
+        return
+    first = len(rows)
+    for one in waiting:
+        row, end = plan.unpack(one + PADDING, _COUNT_SIZE)
+        if end != len(one):
+            raise ValueError
+        rows.append(row)
+    plan.unpack_many.learn(rows[first:])
+
+
 def _unpack_both(plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:
     """An update with an old tuple: the new row, the place after it, and the old row when the identity changed.
 
@@ -392,7 +438,7 @@ def _unpack_both(plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:
     assert plan.old is not None
     assert plan.relation is not None
     old, at = plan.old(data, _TUPLE)
-    if data[at] != _NEW or data[at + 1 : at + 3] != data[_TUPLE - 2 : _TUPLE]:
+    if data[at] != _NEW or data[at + 1 : at + 3] != data[_TUPLE - _COUNT_SIZE : _TUPLE]:
         raise ValueError
     row, end = plan.unpack(data, at + 3)
     row = [before if value is ABSENT else value for value, before in zip(row, old, strict=True)]

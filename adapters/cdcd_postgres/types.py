@@ -12,15 +12,15 @@ from typing import Final
 
 import msgspec
 
-TEXT: Final = "v.decode()"
-"""Each of these is an expression over `v`, the bytes of one value; `rowcode` builds functions of them."""
-_PADDED_TEXT: Final = 'v.rstrip(b" ").decode()'
-_INTEGER: Final = "int(v)"
-_FLOAT: Final = "float(v)"
-_BOOLEAN: Final = 'v == b"t"'
-_BYTES: Final = "unhexlify(v[2:])"
-_DECIMAL: Final = 'v.rstrip(b"0").rstrip(b".").decode() if b"." in v else v.decode()'
-_INSTANT: Final = 'v[:-3].decode() + "Z" if v[-3:] == b"+00" else v.decode().replace("+00", "Z")'
+TEXT: Final = "{v}"
+"""Each of these is an expression over `{v}`, the text of one value; `rowcode` builds functions of them."""
+_PADDED_TEXT: Final = '{v}.rstrip(" ")'
+_INTEGER: Final = "int({v})"
+_FLOAT: Final = "float({v})"
+_BOOLEAN: Final = '{v} == "t"'
+_BYTES: Final = "unhexlify({v}[2:])"
+_DECIMAL: Final = '{v}.rstrip("0").rstrip(".") if "." in {v} else {v}'
+_INSTANT: Final = '{v}[:-3] + "Z" if {v}[-3:] == "+00" else {v}.replace("+00", "Z")'
 
 _MODIFIER_OFFSET: Final = 4  # VARHDRSZ: what type modifiers of lengths and precisions are raised by
 _FRACTION_DIGITS: Final = 6
