@@ -23,8 +23,8 @@ from cdcd_postgres.rowcode import PADDING, Unpack, UnpackMany, compile_unpack
 MARKER_PREFIX: Final = "cdcd"
 """The prefix of our own logical messages: markers of chunks, and notices of what the log does not show (`notices`)."""
 ROWS_MAX: Final = 1000
-_ALONE_ROWS: Final = 3
-_TOGETHER_ROWS: Final = 199
+_ALONE_ROWS: Final = 4
+_TOGETHER_ROWS: Final = (ROWS_MAX - _ALONE_ROWS) // 6
 _TOGETHER_BYTES_MAX: Final = 16 << 10
 """Of a run of rows the first are unpacked one by one, what follows so many together; a longer message by itself."""
 _WITH_ROWS: Final = (Op.INSERT, Op.UPDATE, Op.DELETE)
