@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -104,7 +105,7 @@ class LiveColumn(msgspec.Struct, frozen=True):
     keeps_negative_zero: bool = True
 
 
-class LiveTable(msgspec.Struct, frozen=True):
+class LiveTable(msgspec.Struct, frozen=True, dict=True):
     """A table. `unique_keys` are those over whole columns, the primary key first. `kind` is information_schema's table_type.
 
     `unique_key_names` are the indexes of these keys, in the same order.
@@ -127,7 +128,11 @@ class LiveTable(msgspec.Struct, frozen=True):
 
     def column(self, name: str) -> LiveColumn | None:
         """The column of that name."""
-        return next((column for column in self.columns if column.name == name), None)
+        return self._columns_by_name.get(name)
+
+    @cached_property
+    def _columns_by_name(self) -> dict[str, LiveColumn]:
+        return {column.name: column for column in self.columns}
 
     @property
     def is_base(self) -> bool:

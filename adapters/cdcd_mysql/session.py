@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import pymysql
@@ -21,6 +21,7 @@ from cdcd.errors import NotReady
 from cdcd_mysql import passwords
 from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
+from cdcd_mysql.results import Result, execute
 
 SQL_MODE: Final = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
 """Refuses what would be changed in storing; a 0 stays a 0; backslash escapes are on, double quotes are strings.
@@ -29,18 +30,6 @@ A zero date, or a day that no calendar has, is a value like others here: another
 """
 _WAIT_TIMEOUT_SECONDS: Final = 86_400
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-
-
-class Result(NamedTuple):
-    """What one statement gave. `affected` counts the rows found, changed or not (CLIENT_FOUND_ROWS).
-
-    `inserted_id` is the automatic number that an INSERT of one row has taken.
-    """
-
-    affected: int
-    warnings: int
-    rows: Sequence[tuple[Any, ...]]
-    inserted_id: int = 0
 
 
 class Session:
@@ -71,17 +60,18 @@ class Session:
 
     def run(self, sql: str) -> Result:
         """Run one statement. Raises the driver's errors."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql)
-            return _result(cursor)
+        results: list[Result] = []
+        execute(self.connection, sql, results)
+        return results[0]
 
-    def run_all(self, statements: Sequence[str]) -> Iterator[Result]:
-        """Run statements in one round trip. Raises the driver's error at the one that failed; later ones do not run."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(";".join(statements))
-            yield _result(cursor)
-            while cursor.nextset():
-                yield _result(cursor)
+    def run_all(self, statements: Sequence[str], results: list[Result] | None = None) -> list[Result]:
+        """Run statements in one round trip; add what each gave to `results`, which are returned.
+
+        Raises the driver's error at the one that failed; later ones do not run.
+        """
+        results = [] if results is None else results
+        execute(self.connection, ";".join(statements), results)
+        return results
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -97,11 +87,6 @@ def read_only_session(options: Options, server: Server) -> Session:
     with translated("open a read-only session"):
         session.run("SET SESSION TRANSACTION READ ONLY")
     return session
-
-
-def _result(cursor: Cursor) -> Result:
-    rows = cursor.fetchall() if cursor.description else ()
-    return Result(cursor.rowcount, cursor.warning_count or 0, rows, cursor.lastrowid or 0)
 
 
 def connect(options: Options, *, raw: bool = False) -> Connection[Cursor]:

@@ -7,11 +7,14 @@ character set is utf8mb4, in which no byte of a longer character is a quote or a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from cdcd.model import CHECKPOINT_TABLE
 from cdcd_mysql.captured import TableName
 
+_NAMES_MAX: Final = 5000
+"""Names that are remembered with their quotes; a small transaction has dozens, and the same ones every time."""
 CREATE_XREF_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
   entity VARCHAR(64) NOT NULL,
   `key` VARCHAR(700) NOT NULL,
@@ -31,6 +34,7 @@ CREATE_CHECKPOINT_SQL: Final = """CREATE TABLE IF NOT EXISTS {table} (
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
 
 
+@lru_cache(_NAMES_MAX)
 def quote_name(name: str) -> str:
     """A name of a table or column."""
     return f"`{name.replace('`', '``')}`"

@@ -14,11 +14,13 @@ from cdcd.errors import Fenced, NeedsOperator, NotReady, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, Batch, TableShape, TableWrite
 from cdcd_mysql import preflight
 from cdcd_mysql.errors import DUPLICATE_KEY, core_error, error_number, translated
+from cdcd_mysql.learnt import Learnt
 from cdcd_mysql.options import Options
 from cdcd_mysql.own_tables import columns_of, create_table, create_xref_tables
 from cdcd_mysql.predecessor import be_known, end_predecessor
+from cdcd_mysql.results import Result
 from cdcd_mysql.schema import LiveTable, read_tables
-from cdcd_mysql.session import Result, Server, Session, inspect
+from cdcd_mysql.session import Server, Session, inspect
 from cdcd_mysql.statements import CREATE_CHECKPOINT_SQL, checkpoint_table, quote_text
 from cdcd_mysql.writing import BatchWriter
 
@@ -39,7 +41,7 @@ class MySqlTarget:
         self._session: Session | None = None
         self._server: Server | None = None
         self._tables: dict[str, LiveTable] = {}
-        self._not_new: set[str] = set()
+        self._learnt = Learnt()
         self._described_at = 0.0
         self._epoch = 0
         self._has_progress = False
@@ -117,6 +119,7 @@ class MySqlTarget:
             self._options,
             raw=True,
             settings={
+                "autocommit": "0",  # a transaction begins with its first statement
                 "character_set_results": "NULL",
                 "innodb_lock_wait_timeout": str(self._options.lock_timeout_seconds),
                 "lock_wait_timeout": str(self._options.lock_timeout_seconds),
@@ -210,12 +213,10 @@ class MySqlTarget:
         if session is None or server is None:
             raise Unavailable("the target is not open", cause="apply without open")
         self._forget_old_descriptions()
-        writer = BatchWriter(session, server, self._described, self._not_new)
+        writer = BatchWriter(session, server, self._described, self._learnt)
         try:
             writer.begin(self._checkpoint_sql(batch), self._check_fence)
             writer.write_all(writes)
-            with translated("commit"):
-                session.run("COMMIT")
         except BaseException:
             self._roll_back(session)
             raise

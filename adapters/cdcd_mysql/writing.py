@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,7 +22,7 @@ import pymysql
 from cdcd.errors import NotReady, Refused
 from cdcd.folding.found_ids import FoundIds, hashable, tables_of
 from cdcd.model import Row, TableWrite, Value, WriteKind
-from cdcd_mysql.errors import core_error, failed_row, refused_row, translated
+from cdcd_mysql.errors import core_error
 from cdcd_mysql.jobs import (
     Job,
     ambiguous,
@@ -36,10 +37,13 @@ from cdcd_mysql.jobs import (
     portions,
     segments,
 )
+from cdcd_mysql.learnt import Learnt
 from cdcd_mysql.lookups import Lookups, Resolved, where_sql
+from cdcd_mysql.results import Result
 from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveTable
-from cdcd_mysql.session import Result, Server, Session
+from cdcd_mysql.sending import PresumedError, Sender, Step, refused
+from cdcd_mysql.session import Server, Session
 from cdcd_mysql.statements import (
     delete_sql,
     equals,
@@ -58,181 +62,131 @@ _SMALL_ROWS: Final = 16
 """Up to so many rows, single updates in one round trip are faster than asking first which rows exist."""
 _LED_ROWS_MAX: Final = 500
 """Of an UPDATE that its table leads: cheapest of 200 to 900, and still cheap should a server join it without an index."""
-_PACKET_SIZE: Final = 1 << 20
-"""Characters of SQL sent at once."""
-_CHANGED_VALUE: Final = frozenset({1264, 1265, 1292, 1300, 1366, 1406, 1411, 1441, 1977})
-"""Warnings that say that a value was stored as another one."""
-
-
+_PRESUMED_ROWS_MAX: Final = 200
+"""Of a batch, in all its tables: presuming saves round trips, which are nothing beside the work for more rows."""
 _RECENT_ROWS_MAX: Final = 5000
 """Rows after which what was written is not gone back to any more."""
 _SAVEPOINT: Final = "cdcd_recent"
 
 
 class Pace(enum.Enum):
-    """ONE_BY_ONE: every row its own statement, in order, sent and looked at before the next."""
+    """PRESUMING: rows that should exist do, so that nothing has to be looked at before the end.
 
+    ONE_BY_ONE: every row its own statement, in order, sent and looked at before the next.
+    """
+
+    PRESUMING = 0
     BULK = 1
     ONE_BY_ONE = 2
 
 
-class _Step(msgspec.Struct, frozen=True):
-    """A statement to send, the rows of a write that it is for, and what to do with its result."""
-
-    sql: str
-    table: str = ""
-    write: int = -1
-    places: Sequence[int] = ()
-    check: Callable[[Result], None] | None = None
-    counts_rows: bool = True
-    """Whether "at row 3" in the server's message is the third of `places`: not in joins, nor where a trigger writes."""
-
-
 class BatchWriter:
-    """Does the writes of one batch. `missing` names UPDATE rows that do not exist, once `flush` was called."""
+    """Does the writes of one batch. `missing` names UPDATE rows that do not exist, once it is committed."""
 
     def __init__(
         self,
         session: Session,
         server: Server,
         describe: Callable[[Sequence[str]], Mapping[str, LiveTable]],
-        not_new: set[str],
+        learnt: Learnt,
     ) -> None:
-        """`describe` gives tables that must exist; it is asked for those of each write.
-
-        `not_new` is kept from batch to batch: tables in which rows existed, of which a write said that they are probably new.
-        """
+        """`describe` gives tables that must exist; it is asked for those of each write. `learnt` is kept from batch to batch."""
         self.missing: list[tuple[int, int]] = []
         self._session = session
         self._server = server
         self._describe = describe
-        self._not_new = not_new
+        self._learnt = learnt
         self._tables = describe(())
-        self._pace = Pace.BULK
+        self._pace = Pace.PRESUMING
+        self._sender = Sender(session, server)
+        self._first = Step("")
         self._lookups = Lookups(session, self._tables, FoundIds())
         self._found_before = FoundIds()
         self._recent: list[tuple[int, TableWrite]] = []
         self._recent_rows = 0
         self._missing_before = 0
-        self._steps: list[_Step] = []
-        self._unsent: list[_Step] = []
-        """Of a flush that failed, the statements of the transaction itself that the server has not seen."""
-        self._size = 0
-        self._size_max = min(server.packet_size_max // 4, _PACKET_SIZE)
+        self._has_savepoints = False
+        """Whether `_recent` begins at one, instead of where the transaction does."""
         self._has_row_alias = not server.is_mariadb and server.version >= (8, 0, 19)
 
     # ---- the transaction ----------------------------------------------------------------------------------------------------
 
     def begin(self, sql: str, check: Callable[[Result], None]) -> None:
-        """Begin with this statement."""
-        self._add(_Step("START TRANSACTION"))
-        self._add(_Step(sql, check=check))
+        """Begin with this statement, which finds one row, or else `check` raises."""
+        self._learnt.next_batch()
+        self._first = Step(sql, check=check, presumed=1)
+        self._sender.add(self._first)
 
     def write_all(self, writes: Iterable[TableWrite]) -> None:
-        """Do `writes`, holding a few thousand rows of them.
+        """Do `writes` and commit, holding a few thousand rows of them.
 
-        In bulk first; where the server refuses something without naming its row, or says that it changed a value, the
-        last few thousand rows once more row by row, in order, which finds the row.
+        A small batch is written as if every row existed that should. Else, or where that was wrong, in bulk; where the server
+        refuses something without naming its row, or says that it changed a value, the last few thousand rows once
+        more row by row, in order, which finds the row.
         """
         for index, write in enumerate(writes):
             if not self._recent:
-                self._missing_before = len(self.missing)
-                self._found_before = self._lookups.of_writes.copy()
-                self._add(_Step(f"SAVEPOINT {_SAVEPOINT}"))
+                self._remember()
             self._recent.append((index, write))
             self._recent_rows += len(write.rows)
-            self._written(index, write, is_last=self._recent_rows >= _RECENT_ROWS_MAX)
-        self._written(-1, None, is_last=True)
+            if self._pace is Pace.PRESUMING and self._recent_rows > _PRESUMED_ROWS_MAX:
+                self._pace = Pace.BULK
+            self._or_again(partial(self.write, index, write))
+            if self._recent_rows >= _RECENT_ROWS_MAX:
+                self._or_again(self._sender.flush)
+                self._recent, self._recent_rows, self._has_savepoints = [], 0, True
+        self._commit()
 
-    def _written(self, index: int, write: TableWrite | None, *, is_last: bool) -> None:
-        """Do one write, if there is one; then nothing before it is gone back to if it `is_last` of the recent ones."""
+    def _remember(self) -> None:
+        """To this point it is gone back to, if need be: the beginning, or a savepoint."""
+        self._missing_before = len(self.missing)
+        self._found_before = self._lookups.of_writes.copy()
+        if self._has_savepoints:
+            self._sender.add(Step(f"SAVEPOINT {_SAVEPOINT}"))
+
+    def _or_again(self, act: Callable[[], None]) -> None:
         try:
-            if write is not None:
-                self.write(index, write)
-            if is_last:
-                self.flush()
+            act()
+        except PresumedError:
+            self._write_again(Pace.BULK)
         except Refused as refused:
             if refused.rows:
                 raise
-            self._write_again()
-        if is_last:
-            self._recent, self._recent_rows = [], 0
+            self._write_again(Pace.ONE_BY_ONE)
 
-    def _write_again(self) -> None:
-        """Undo the recent writes, and do them row by row."""
+    def _commit(self) -> None:
+        if self._pace is Pace.PRESUMING and not self._learnt.is_doubtful("") and self._sender.can_commit_at_once():
+            try:
+                self._sender.commit_at_once()
+            except PresumedError:
+                self._learnt.doubt("")
+                self._write_again(Pace.BULK)
+            else:
+                return
+        self._or_again(self._sender.flush)
+        self._sender.commit()
+
+    def _write_again(self, pace: Pace) -> None:
+        """Undo the recent writes, and do them at this pace; row by row, if that does not tell which row is refused."""
         del self.missing[self._missing_before :]
         self._lookups = Lookups(self._session, self._tables, self._found_before)
-        self._steps, self._size = self._unsent, 0
-        self.flush()
-        with translated("undo a part of the transaction"):
-            self._session.run(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
-        self._pace = Pace.ONE_BY_ONE
-        for index, write in self._recent:
-            self.write(index, write)
-        self.flush()
-        self._pace = Pace.BULK
-
-    # ---- sending -----------------------------------------------------------------------------------------------------------
-
-    def _add(self, step: _Step) -> None:
-        if self._steps and self._size + len(step.sql) > self._size_max:
-            self.flush()
-        self._steps.append(step)
-        self._size += len(step.sql) + 1
-
-    def flush(self) -> None:
-        """Send what is pending, in one round trip, and look at every result."""
-        steps, self._steps, self._size = self._steps, [], 0
-        if not steps:
-            return
-        results: list[Result] = []
-        failure: Exception | None = None
+        if self._has_savepoints:
+            self._sender.go_back(_SAVEPOINT)
+        else:
+            self._sender.begin_again(self._first)
+        self._pace = pace
+        self._sender.looks_closely = pace is Pace.ONE_BY_ONE
         try:
-            sql = self._checked_size(steps)
-            results.extend(self._session.run_all(sql))
-        except (pymysql.Error, OSError) as error:
-            failure = self._refusal(error, steps[len(results)])
-        except UnicodeEncodeError:
-            failure = _refused(
-                _unencodable(steps), "bad-text", "a text holds half of a surrogate pair, which is not a character"
-            )
-        for step, result in zip(steps, results, strict=False):
-            if step.check is not None:
-                step.check(result)
-            if result.warnings and step.write >= 0:
-                self._look_at_warnings(step)
-        if failure is not None:
-            self._unsent = [step for step in steps[len(results) :] if step.write < 0]
-            raise failure from None
-
-    def _checked_size(self, steps: Sequence[_Step]) -> list[str]:
-        sql = [step.sql for step in steps]
-        if (
-            sum(map(len, sql)) > self._size_max
-            and sum(len(text.encode()) for text in sql) >= self._server.packet_size_max
-        ):
-            raise _refused(steps[-1], "too-large", "the row is larger than the server's max_allowed_packet")
-        return sql
-
-    def _refusal(self, error: pymysql.Error | OSError, step: _Step) -> Exception:
-        doing = f"write to table {step.table}" if step.table else "begin the transaction"
-        translated = refused_row(error, doing, step.table) if step.write >= 0 else None
-        if translated is None:
-            return core_error(error, doing)
-        place = failed_row(error) if step.counts_rows and isinstance(error, pymysql.Error) else None
-        places = step.places if place is None or len(step.places) == 1 else step.places[place : place + 1]
-        rows = ((step.write, places[0]),) if len(places) == 1 else ()
-        return Refused(
-            translated.what, cause=translated.cause, remedy=translated.remedy, code=translated.code, rows=rows
-        )
-
-    def _look_at_warnings(self, step: _Step) -> None:
-        """In bulk, a warning is a reason to look again row by row; there, most are harmless."""
-        if self._pace is Pace.BULK:
-            raise _refused(msgspec.structs.replace(step, places=()), "value-changed", "the server warned")
-        for _, number, _ in self._session.run("SHOW WARNINGS").rows:
-            if int(number) in _CHANGED_VALUE:
-                raise _refused(step, "value-changed", f"the server would store another value (warning {int(number)})")
+            for index, write in self._recent:
+                self.write(index, write)
+            self._sender.flush()
+        except Refused as refused:
+            if refused.rows or pace is Pace.ONE_BY_ONE:
+                raise
+        else:
+            self._pace, self._sender.looks_closely = Pace.BULK, False
+            return
+        self._write_again(Pace.ONE_BY_ONE)
 
     # ---- writes ----------------------------------------------------------------------------------------------------------------
 
@@ -241,7 +195,7 @@ class BatchWriter:
         self._tables = self._describe([write.table, *tables_of(write.lookups)])
         if write.kind is WriteKind.CLEAR:
             self._lookups.forget(write.table)
-            self._add(_Step(f"DELETE FROM {quote_table(self._tables[write.table].name)}", write.table, index))
+            self._sender.add(Step(f"DELETE FROM {quote_table(self._tables[write.table].name)}", write.table, index))
             return
         if write.numbers_new and write.kind is not WriteKind.DELETE:
             self._write_numbered(index, write)
@@ -312,7 +266,7 @@ class BatchWriter:
 
             one = job.only([number])
             self._step(one, insert_sql(job.table.name, job.names, one.texts), check)
-        self.flush()
+        self._sender.flush()
         self._lookups.of_writes.keep(write, lookup, {**self._lookups.of_writes.of(write, lookup), **given})
 
     def _job(self, index: int, write: TableWrite) -> Job:
@@ -322,7 +276,7 @@ class BatchWriter:
     def _resolved(self, index: int, write: TableWrite) -> Resolved:
         if not write.lookups:
             return write.rows, range(len(write.rows)), {}
-        self.flush()
+        self._sender.flush()
         return self._lookups.resolve(index, write)
 
     def _delete(self, job: Job) -> None:
@@ -340,11 +294,15 @@ class BatchWriter:
             sql = update_sql(
                 job.table.name, list(zip(job.write.key, row[size:], strict=True)), equals(job.write.key, row[:size])
             )
+            if self._presumes(job):
+                self._step(job.only([number]), sql, presumed=1)
+                continue
             place = (job.index, job.places[number])
 
             def check(result: Result, place: tuple[int, int] = place) -> None:
                 if result.affected == 0:
                     self.missing.append(place)
+                    self._learnt.doubt(job.write.table)
 
             self._step(job.only([number]), sql, check)
 
@@ -374,54 +332,75 @@ class BatchWriter:
 
     def _portions(self, job: Job, rows_max: int = _STATEMENT_ROWS_MAX) -> Iterator[Job]:
         """Cut into statements."""
-        return portions(job, 1 if self._pace is Pace.ONE_BY_ONE else rows_max, self._size_max)
+        return portions(job, 1 if self._pace is Pace.ONE_BY_ONE else rows_max, self._sender.size_max)
 
     def _step(
-        self, job: Job, sql: str, check: Callable[[Result], None] | None = None, *, counts_rows: bool = True
+        self,
+        job: Job,
+        sql: str,
+        check: Callable[[Result], None] | None = None,
+        *,
+        counts_rows: bool = True,
+        presumed: int = -1,
+        gives_rows: bool = False,
     ) -> None:
         """A statement for all rows of the job."""
-        self._add(_Step(sql, job.write.table, job.index, job.places, check, counts_rows))
+        fits_block = not gives_rows and not job.write.added
+        self._sender.add(Step(sql, job.write.table, job.index, job.places, check, counts_rows, presumed, fits_block))
         if self._pace is Pace.ONE_BY_ONE:
-            self.flush()
+            self._sender.flush()
+
+    def _presumes(self, job: Job) -> bool:
+        """Whether all rows of a job are presumed to be there, once each."""
+        return (
+            self._pace is Pace.PRESUMING and not job.write.likely_new and not self._learnt.is_doubtful(job.write.table)
+        )
 
     def _are_all_new(self, job: Job) -> bool:
         """Whether none of the rows that are probably new exists. A table where that was not so is not asked for a while."""
-        if not job.write.likely_new or job.write.table in self._not_new or not has_plain_key(job):
+        if not job.write.likely_new or job.write.table in self._learnt.not_new or not has_plain_key(job):
             return False
         sql = any_exists_sql(job, self._where(job, "cdcd_old"), is_mariadb=self._server.is_mariadb)
         results: list[Result] = []
-        self._add(_Step(sql, job.write.table, job.index, check=results.append))
-        self.flush()
+        self._sender.add(Step(sql, job.write.table, job.index, check=results.append))
+        self._sender.flush()
         if results[0].rows:
-            self._not_new.add(job.write.table)
+            self._learnt.not_new.add(job.write.table)
         return not results[0].rows
 
     def _write_singly(self, job: Job) -> None:
         """Update every row; where none matched, the row of an upsert is new, and that of an update missing."""
         unmatched: list[int] = []
+        presumes = self._presumes(job)
         for number in range(len(job.rows)):
-            self._update_row(job, number, unmatched)
-        if job.write.kind is WriteKind.UPSERT:
-            self.flush()
+            self._update_row(job, number, None if presumes else unmatched)
+        if job.write.kind is WriteKind.UPSERT and not presumes:
+            self._sender.flush()
             self._insert_new(job, job.only(unmatched))
 
-    def _update_row(self, job: Job, number: int, unmatched: list[int]) -> None:
+    def _update_row(self, job: Job, number: int, unmatched: list[int] | None) -> None:
+        """Without `unmatched`, the row is presumed to be there."""
         row, names = job.literals[number], job.names
         sets = [(names[n], self._new_value(job, names[n], row[n])) for n in job.updatable]
         condition = equals(job.write.key, row[: job.key_size]) + self._where(job)
         sql = update_sql(job.table.name, sets, condition)
         if not sets:  # nothing to change: whether it is there, which the key's column need not be ours to write for
             sql = f"{select_sql(job.table.name, ['1'], condition)} FOR UPDATE"
+        one = job.only([number])
+        if unmatched is None:
+            self._step(one, sql, presumed=1, gives_rows=not sets)
+            return
 
         def check(result: Result) -> None:
             if result.affected > 1:
                 raise ambiguous(job, number)
             if result.affected == 0:
+                self._learnt.doubt(job.write.table)
                 unmatched.append(number)
                 if job.write.kind is WriteKind.UPDATE:
                     self.missing.append((job.index, job.places[number]))
 
-        self._step(job.only([number]), sql, check)
+        self._step(one, sql, check, gives_rows=not sets)
 
     def _new_value(self, job: Job, name: str, literal: str) -> str:
         """What a column of a row that exists becomes. Differences are added once, so never by a statement that may be repeated."""
@@ -430,14 +409,20 @@ class BatchWriter:
     def _insert_new(self, job: Job, new: Job) -> None:
         """Insert the rows of a job that do not exist."""
         if len(new.rows) == len(job.rows):
-            self._not_new.discard(job.write.table)
+            self._learnt.not_new.discard(job.write.table)
         self._insert(new)
 
     def _write_in_bulk(self, job: Job) -> None:
         """Update what exists with one statement, whose count tells whether there is anything else to do."""
+        if job.updatable and self._presumes(job):
+            for part in self._parts_to_join(job):
+                sql = joined_sql(part, self._where(job, "cdcd_old"), is_mariadb=self._server.is_mariadb)
+                self._step(part, sql, counts_rows=False, presumed=len(part.rows))
+            return
         matched = self._update_joined(job) if job.updatable else None
         if matched == len(job.rows):
             return
+        self._learnt.doubt(job.write.table)
         new = job if matched == 0 else self._not_found(job)
         if new is None:
             self._write_singly(job)
@@ -446,16 +431,19 @@ class BatchWriter:
         else:
             self.missing += [(job.index, place) for place in new.places]
 
+    def _parts_to_join(self, job: Job) -> Iterator[Job]:
+        return self._portions(job, _LED_ROWS_MAX if has_integer_key(job) else _STATEMENT_ROWS_MAX)
+
     def _update_joined(self, job: Job) -> int:
         """Update all rows by statements that are joined with their new values; return how many exist."""
         results: list[Result] = []
-        for part in self._portions(job, _LED_ROWS_MAX if has_integer_key(job) else _STATEMENT_ROWS_MAX):
+        for part in self._parts_to_join(job):
             sql = joined_sql(part, self._where(job, "cdcd_old"), is_mariadb=self._server.is_mariadb)
-            self._add(_Step(sql, job.write.table, job.index, part.places, results.append, counts_rows=False))
-        self.flush()
+            self._step(part, sql, results.append, counts_rows=False)
+        self._sender.flush()
         matched = sum(result.affected for result in results)
         if matched > len(job.rows):
-            raise _refused(_Step("", job.write.table, job.index), "key-ambiguous", "several rows have the same key")
+            raise refused(Step("", job.write.table, job.index), "key-ambiguous", "several rows have the same key")
         return matched
 
     def _not_found(self, job: Job) -> Job | None:
@@ -464,7 +452,7 @@ class BatchWriter:
         None when the server holds some of the keys equal that we do not (letter case, spaces): then it must be asked row
         by row.
         """
-        self.flush()
+        self._sender.flush()
         key = [column for column in job.columns if column.name in job.write.key]
         condition = key_condition(job.write.key, job.keys())
         condition = f"({condition}){self._where(job)}"
@@ -481,18 +469,3 @@ class BatchWriter:
             if count > 1:
                 raise ambiguous(job, wanted[values])
         return job.only([n for values, n in wanted.items() if values not in found])
-
-
-def _unencodable(steps: Sequence[_Step]) -> _Step:
-    """The first whose text cannot be sent."""
-    for step in steps:
-        try:
-            step.sql.encode()
-        except UnicodeEncodeError:
-            return step
-    raise AssertionError("a text that could not be encoded now can")
-
-
-def _refused(step: _Step, code: str, cause: str) -> Refused:
-    rows: Iterable[tuple[int, int]] = ((step.write, step.places[0]),) if len(step.places) == 1 else ()
-    return Refused(f"could not write to table {step.table}", cause=cause, code=code, rows=tuple(rows))

@@ -7,48 +7,17 @@ import pymysql
 import pytest
 
 from cdcd.adapter import Checkpoint
-from cdcd.errors import NotReady, Refused, Unavailable
-from cdcd.model import Batch, Lookup, TableWrite, WriteKind
+from cdcd.errors import NotReady, Unavailable
+from cdcd.model import Batch, Lookup, WriteKind
 from cdcd.testing.servers import mysql_family_server
-from cdcd_mysql.session import Session
 from contract.mysql_harness import OnMySql, PrivateHarness
+from integration.mysql_writing import Desk, write
 
 OLD_TABLE = """CREATE TABLE cdcd_checkpoint (daemon VARCHAR(64), `system` VARCHAR(64), lineage VARCHAR(64) NOT NULL,
     epoch BIGINT NOT NULL, batch_after BIGINT NOT NULL, batch_through BIGINT NOT NULL, updated_at DATETIME(6) NOT NULL,
     PRIMARY KEY (daemon, `system`))"""
 TWICE_UNIQUE = "CREATE TABLE t (id int PRIMARY KEY, sku varchar(20) NOT NULL UNIQUE, v int)"
 UPSERT, UPDATE, DELETE = WriteKind.UPSERT, WriteKind.UPDATE, WriteKind.DELETE
-
-
-class Desk:
-    """An open target, and the table `t` it writes to."""
-
-    def __init__(self, harness, *definitions):
-        self.harness = harness
-        harness.sql(*definitions)
-        self.target = harness.open_target()
-        self.through = self.target.open()
-
-    def apply(self, *writes):
-        applied = self.target.apply(writes, Batch(self.through, self.through + 1))
-        self.through += 1
-        return applied.missing
-
-    def refuse(self, *writes):
-        with pytest.raises(Refused) as caught:
-            self.apply(*writes)
-        return caught.value
-
-    def rows_read(self):
-        """So far, in any table and by any index, by the target's session."""
-        return sum(int(value) for _, value in self.target._session.run("SHOW SESSION STATUS LIKE 'Handler_read%'").rows)
-
-    def rows(self, columns="*", table="t", order="id"):
-        return self.harness.sql(f"SELECT {columns} FROM {table} ORDER BY {order}")
-
-
-def write(kind, columns, rows, key=("id",), table="t", **more):
-    return TableWrite(table, kind, key, tuple(columns), [list(row) for row in rows], **more)
 
 
 class Targets:
@@ -330,21 +299,20 @@ class Targets:
         assert pairs == [(1, 1)] * 50 + [(2, 1)] * 50 + [(2, 2)] * 50
 
     def test_rows_that_are_probably_new_cost_one_look_and_one_insert(self, desk, monkeypatch):
-        at, sent = desk(TWICE_UNIQUE), []
+        at = desk(TWICE_UNIQUE)
         at.apply(write(UPSERT, ("id", "sku", "v"), [[-1, "first", 0]]))
-        run_all = Session.run_all
-        monkeypatch.setattr(Session, "run_all", lambda self, sql: sent.extend(sql) or run_all(self, sql))
+        sent = at.exchanges(monkeypatch)
         at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(900)], likely_new=True))
-        assert [sql.split(" ", 1)[0] for sql in sent[3:]] == ["SELECT", "INSERT"]
+        words = [[statement.split(" ", 1)[0] for statement in sql.split(";")] for sql in sent]
+        assert words == [["UPDATE", "SELECT"], ["INSERT"], ["COMMIT"]]
         assert len(at.rows()) == 901
 
     def test_rows_that_exist_although_they_are_probably_new_are_updated_and_then_not_looked_for(
         self, desk, monkeypatch
     ):
-        at, sent = desk(TWICE_UNIQUE), []
+        at = desk(TWICE_UNIQUE)
         at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(90)]))
-        run_all = Session.run_all
-        monkeypatch.setattr(Session, "run_all", lambda self, sql: sent.extend(sql) or run_all(self, sql))
+        sent = at.exchanges(monkeypatch)
         looks = []
         for start, value in ((50, 1), (0, 2), (900, 3), (1200, 4)):
             rows = [[n, f"s{n}", value] for n in range(start, start + 100)]
