@@ -23,10 +23,11 @@ from cdcd_postgres.rowcode import PADDING, Unpack, UnpackMany, compile_unpack
 MARKER_PREFIX: Final = "cdcd"
 """The prefix of our own logical messages: markers of chunks, and notices of what the log does not show (`notices`)."""
 ROWS_MAX: Final = 1000
-_ALONE_ROWS: Final = 4
-_TOGETHER_ROWS: Final = (ROWS_MAX - _ALONE_ROWS) // 6
+_ALONE_ROWS: Final = 1
+_FEW_ROWS: Final = 2
+_TOGETHER_ROWS: Final = (ROWS_MAX - _ALONE_ROWS) // 9
 _TOGETHER_BYTES_MAX: Final = 16 << 10
-"""Of a run of rows the first are unpacked one by one, what follows so many together; a longer message by itself."""
+"""Of a run of rows the first is unpacked by itself, as many are one row long, and few that follow; else so many together."""
 _WITH_ROWS: Final = (Op.INSERT, Op.UPDATE, Op.DELETE)
 _XLOG_DATA: Final = ord("w")
 _KEEPALIVE: Final = ord("k")
@@ -416,7 +417,7 @@ def _unpack_waiting(plan: _Plan | None, tuples: list[bytes], rows: list[Row]) ->
     assert plan.unpack_many is not None
     waiting = tuples[:]
     tuples.clear()
-    found = plan.unpack_many(waiting)
+    found = plan.unpack_many(waiting) if len(waiting) > _FEW_ROWS else None
     if found is not None:
         rows += found
         return
@@ -426,7 +427,8 @@ def _unpack_waiting(plan: _Plan | None, tuples: list[bytes], rows: list[Row]) ->
         if end != len(one):
             raise ValueError
         rows.append(row)
-    plan.unpack_many.learn(rows[first:])
+    if len(waiting) > _FEW_ROWS:
+        plan.unpack_many.learn(rows[first:])
 
 
 def _unpack_both(plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:
