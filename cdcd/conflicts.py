@@ -87,6 +87,11 @@ class ConflictBook:
         """Whether the record may have conflicts: then `of` is worth its query."""
         return self._known is None or (entity, key) in self._known
 
+    def may_have_any(self, entity: int, keys: Iterable[bytes]) -> bool:
+        """Whether any of these records may have conflicts."""
+        known = self._known
+        return known is None or (bool(known) and any((entity, key) in known for key in keys))
+
     def note(self, conflict: Conflict) -> None:
         """Keep it in the place of an earlier one; the very same one keeps its age, as images repeat what stands."""
         c = conflict

@@ -24,6 +24,9 @@ from cdcd.state import State
 from cdcd.storage import unwritable
 
 PART_WRITES: Final = 5_000
+"""Of one unit that are stored together."""
+ROW_WRITES: Final = 1_000
+"""Of whole units that are stored together: the values of 5,000 are 10 MB, and no longer in the processor's cache when they are encoded."""
 READ_BYTES: Final = 2 * 2**20
 
 
@@ -112,17 +115,35 @@ class OutboxWriter:
             self._store_part(target, pile)
         return unit.number
 
-    def add_all(self, target: str, items: Sequence[Item], committed_at_us: int) -> int:
+    def add_all(self, target: str, items: Sequence[Sequence[Any]], committed_at_us: int) -> int:
         """Add many; return the number of the unit that they belong to. They are not many more than `PART_WRITES`."""
-        unit = self.add(target, items[0], committed_at_us)
-        if len(items) > 1:
-            pile = self._piles[target]
-            assert pile.open is not None, "an entry's unit stays open until the entry ends"
-            pile.open.items += items[1:]
-            pile.open_writes += len(items) - 1
-            if pile.open_writes >= PART_WRITES:
-                self._store_part(target, pile)
+        unit = self.unit(target, committed_at_us)
+        pile = self._piles[target]
+        assert pile.open is not None, "an entry's unit stays open until the entry ends"
+        pile.open.items += items
+        pile.open_writes += len(items)
+        if pile.open_writes >= PART_WRITES:
+            self._store_part(target, pile)
         return unit
+
+    def unit(self, target: str, committed_at_us: int) -> int:
+        """The number of the target's unit of the present entry, to which something is added now."""
+        pile = self._piles.get(target)
+        if pile is None:
+            pile = self._piles[target] = _Pile()
+        if pile.open is None:
+            self.units += 1
+            pile.open = Unit(self.units, committed_at_us, [])
+        return pile.open.number
+
+    def store_through(self, target: str, unit: int) -> None:
+        """Store what is closed if that unit or one before it is among it: then it is to be read.
+
+        Only a journal that is resolved again has it in the same step as what told the target.
+        """
+        pile = self._piles.get(target)
+        if pile is not None and pile.closed and pile.closed[0].number <= unit:
+            self._store_closed(target, pile)
 
     def put_aside(self) -> None:
         """Store what is collected, also of the unit of the present entry: a part of it."""
@@ -144,7 +165,7 @@ class OutboxWriter:
                 pile.closed.append(pile.open)
                 pile.closed_writes += pile.open_writes
                 pile.open, pile.open_writes = None, 0
-                if pile.closed_writes >= PART_WRITES:
+                if pile.closed_writes >= ROW_WRITES:
                     self._store_closed(target, pile)
 
     def flush(self) -> set[str]:
@@ -268,15 +289,6 @@ def is_part(mark: tuple[int, int]) -> bool:
 def units_of_mark(mark: tuple[int, int]) -> tuple[int, int]:
     """The units (after, through] of a mark, that of a part as well."""
     return (-1 - mark[0] if mark[0] < 0 else mark[0]), mark[1]
-
-
-def writes_between(state: State, target: str, after: int, through: int) -> int:
-    """How many writes those units are, about: others that are stored in the same rows are counted too."""
-    row = state.connection.execute(
-        "SELECT coalesce(sum(writes), 0) FROM outbox WHERE target=? AND through>? AND first_unit<=?",
-        (target, after, through),
-    ).fetchone()
-    return int(row[0])
 
 
 def trim(state: State, target: str, through: int) -> int:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from cdcd.conversions import Convert, StandsIn, between, column_text, stand_in_test, to_field, typed
-from cdcd.model import ABSENT, Relation, Row
+from cdcd.json_content import KnownJson, canonical_json, canonical_json_of_all
+from cdcd.model import ABSENT, Op, Relation, Row
 from cdcd.resolve.keys import decode_key, encode_key, encode_part
 from cdcd.resolve.masks import mask_of
 from cdcd.resolve.plan import BindingPlan, ColumnPlan, EntityPlan, Plan
@@ -42,7 +43,17 @@ class Mapped(msgspec.Struct, gc=False):
 class RowMapper:
     """Maps rows of one relation to records of one binding. `crosswalk` numbers are from `binding_number`."""
 
-    def __init__(self, plan: Plan, entity: EntityPlan, binding: BindingPlan, relation: Relation, key_of: KeyOf) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        entity: EntityPlan,
+        binding: BindingPlan,
+        relation: Relation,
+        key_of: KeyOf,
+        known_json: KnownJson | None = None,
+    ) -> None:
+        """`known_json` may be shared by all mappers, so that memory is bounded."""
+        self._known_json = known_json or KnownJson()
         self.entity = entity
         self.binding = binding
         self.number = binding_number(plan, entity, binding.system)
@@ -199,7 +210,7 @@ class RowMapper:
             self._make(row, values)
         return Mapped(self._record_key(row, [values[slot] for slot in self.entity.key]), values)
 
-    def map_run(self, rows: Sequence[Row]) -> tuple[list[bytes], list[list[Any]]]:
+    def map_run(self, rows: Sequence[Row], op: Op) -> tuple[list[bytes], list[list[Any]]]:
         """The keys and values of rows, none of which holds ABSENT, as `map` makes them. Raises as that does."""
         if self._is_row:
             values = [row.copy() for row in rows]
@@ -207,8 +218,14 @@ class RowMapper:
             take = self._take
             values = [list(take([*row, ABSENT])) for row in rows]
         for slot, convert in self._converts.items():
-            for made in values:
-                if made[slot] is not None:
+            some = [made for made in values if made[slot] is not None]
+            if convert is canonical_json:
+                of_all = self._known_json.canonical if op == Op.UPDATE else canonical_json_of_all
+                texts: list[Any] = [made[slot] for made in some]
+                for made, form in zip(some, of_all(texts), strict=True):
+                    made[slot] = form
+            else:
+                for made in some:
                     made[slot] = convert(made[slot])
         return self._keys(values), values
 

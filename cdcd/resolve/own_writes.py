@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,13 +11,13 @@ import msgspec
 from cdcd import outbox
 from cdcd.folding.spill import Spill
 from cdcd.model import ABSENT
-from cdcd.outbox import CHANGES, RecordWrite
+from cdcd.outbox import CHANGES, Item, RecordWrite
 from cdcd.resolve.keys import encode_key
 from cdcd.resolve.masks import slots_of
 from cdcd.state import State
 
 IN_MEMORY_WRITES: Final = 20_000
-"""What a larger transaction wrote is looked up on disk (Invariant 11)."""
+"""What a transaction wrote that is more to be kept is looked up on disk (Invariant 11)."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
 
@@ -28,8 +29,9 @@ class OwnWrites:
         self._state = state
         self._system = system
         self._mark = outbox.units_of_mark(mark)
-        self._items: dict[tuple[int, bytes], list[list[Any]]] | None = None
+        self._items: dict[tuple[int, bytes], list[Item]] | None = None
         self._spill: Spill | None = None
+        self._spilled = 0
         self._shown: set[tuple[int, bytes, int]] = set()
 
     @property
@@ -68,7 +70,7 @@ class OwnWrites:
         """A row has shown what the units added to this total."""
         self._shown.add((entity, key, slot))
 
-    def _of(self, entity: int, key: bytes) -> list[list[Any]]:
+    def _of(self, entity: int, key: bytes) -> list[Item]:
         if self._items is None and self._spill is None:
             self._load()
         if self._spill is not None:
@@ -77,31 +79,44 @@ class OwnWrites:
         return self._items.get((entity, key), [])
 
     def _load(self) -> None:
-        if outbox.writes_between(self._state, self._system, *self._mark) > IN_MEMORY_WRITES:
-            self._put_aside()
-            return
-        self._items = {}
+        in_memory = self._items = {}
+        kept = 0
         for unit in outbox.between(self._state, self._system, *self._mark):
-            for item in unit.items:
-                if item[0] >= 0 and item[1] == RecordWrite.REKEY:
-                    known = self._items.pop((item[0], encode_key(item[4])), [])
-                    self._items[item[0], item[2]] = known + self._items.get((item[0], item[2]), [])
-                elif item[0] >= 0:
-                    self._items.setdefault((item[0], item[2]), []).append(item)
+            records = [item for item in unit.items if item[0] >= 0]
+            if self._spill is not None:
+                self._put_aside(records)
+                continue
+            kept += sum(map(self._keep, records))
+            if kept > IN_MEMORY_WRITES:
+                self._put_aside([item for items in in_memory.values() for item in items])
+                self._items = None
 
-    def _put_aside(self) -> None:
-        directory = self._state.database.path.parent
-        self._spill = Spill(directory / f"echo-{self._system}.spill")
-        weakref.finalize(self, self._spill.close)
-        count = 0
-        for unit in outbox.between(self._state, self._system, *self._mark):
-            records = [item for item in unit.items if item[0] >= 0 and item[1] != RecordWrite.REKEY]
-            numbered = enumerate(records, start=count)
-            self._spill.add((item[0], item[2], number, _encode(item)) for number, item in numbered)
-            count += len(records)
+    def _keep(self, item: Item) -> bool:
+        """Keep an item in memory; whether that is one more. Of a record that changes often, the last change says it all."""
+        assert self._items is not None
+        entity, kind, key, mask = item[:4]
+        if kind == RecordWrite.REKEY:
+            known = self._items.pop((entity, encode_key(item[4])), [])
+            self._items[entity, key] = known + self._items.get((entity, key), [])
+            return False
+        items = self._items.setdefault((entity, key), [])
+        if items and kind == RecordWrite.UPDATE and items[-1][1] == kind and items[-1][3] == mask and not items[-1][5]:
+            items[-1] = item
+            return False
+        items.append(item)
+        return True
+
+    def _put_aside(self, records: Sequence[Item]) -> None:
+        if self._spill is None:
+            self._spill = Spill(self._state.database.path.parent / f"echo-{self._system}.spill")
+            weakref.finalize(self, self._spill.close)
+        some = [item for item in records if item[1] != RecordWrite.REKEY]
+        numbered = enumerate(some, start=self._spilled)
+        self._spill.add((item[0], item[2], number, _encode(item)) for number, item in numbered)
+        self._spilled += len(some)
 
 
-def _fields(items: list[list[Any]]) -> dict[int, Any]:
+def _fields(items: list[Item]) -> dict[int, Any]:
     found: dict[int, Any] = {}
     for _entity, _kind, _key, mask, values, initial, initial_values in items:
         found.update(zip(slots_of(initial), initial_values, strict=True))

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from cdcd.journal import Journal
+from cdcd.json_content import KnownJson
 from cdcd.model import Op, Relation, Row, Rows
 from cdcd.outbox import OutboxWriter
 from cdcd.resolve.copying import Copying
@@ -113,6 +114,7 @@ class RowReader:
         self._in_circles = plan.in_circles()
         self._gathering = gathering
         self._wide_mappers: dict[int, RowMapper] = {}
+        self._known_json = KnownJson()
         self._written: OwnWrites | None = None
         self._copying = copying
         self._outbox = outbox
@@ -203,7 +205,9 @@ class RowReader:
                     continue
                 entity = self._plan.entities[binding.entity]
                 try:
-                    known.mappers.append(RowMapper(self._plan, entity, binding, relation, self._key_of))
+                    known.mappers.append(
+                        RowMapper(self._plan, entity, binding, relation, self._key_of, self._known_json)
+                    )
                 except CannotRead as refusal:
                     known.refusals.append(refusal)
             known.looks = bool(known.mappers) or self._gathering.has_use_for(source, relation.table)

@@ -28,6 +28,7 @@ from cdcd.resolve.copying import Copying, Settling
 from cdcd.resolve.gathering import Gathering
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.moment import Moment, believed_us
+from cdcd.resolve.open_changes import OpenChanges
 from cdcd.resolve.owing import Owed
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.plan import Plan, copies_of
@@ -43,9 +44,8 @@ from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.state import State
 
 STEP_ENTRIES: Final = 1_000
-OPEN_ROWS: Final = 5_000
-OPEN_BYTES: Final = 4 * 2**20
-"""Rows, and journalled bytes, after which what a step has changed leaves the memory for the state's open transaction."""
+STEP_ROWS: Final = 10_000
+"""A step about the same few records goes on so far, so that these are written once: some 0.1 s."""
 TRIM_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -86,6 +86,9 @@ class Resolver:
         self._levels = Levels(state)
         self._trail = Trail(state)
         self._owed = Owed(plan, state)
+        self._open = OpenChanges(
+            journal, self._golden, self._crosswalk, self._seeds, self._owed, self._trail, self._outbox
+        )
         self._echoed: dict[int, int] = {}
         self._deciders = deciders_of(
             plan, self._golden, self._outbox, self._book, self._levels, self.counts, self.happened, self._echoed
@@ -114,8 +117,6 @@ class Resolver:
         self._suspended: dict[str, Suspension] = {}
         self._ripe: set[str] = set()
         self._scopes: dict[str, Scope] = {}
-        self._open_rows = 0
-        self._opened_bytes = 0
         self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
 
@@ -208,24 +209,36 @@ class Resolver:
         try:
             self._commit(entries, behind)
         except CannotRead as refusal:
-            readable = [entry for entry in entries if entry.seq < self._moment.seq]
+            unreadable = self._moment.seq
+            readable = [entry for entry in entries if entry.seq < unreadable]
             if readable:
                 behind = behind and self._suspended[behind.subject]
-                self._commit(readable, behind)
+                self._commit(readable, behind, unreadable)
             self._suspend(refusal)
 
-    def _commit(self, entries: Sequence[Entry], behind: Suspension | None) -> None:
+    def _commit(self, entries: Sequence[Entry], behind: Suspension | None, unreadable: int | None = None) -> None:
+        """Resolve entries, and more of the journal before `unreadable` as far as it is about the same records."""
         self._reader.scope = self._reader.main if behind is None else self._scopes[behind.subject]
-        through = entries[-1].seq
+        self._open.begin()
         with self._one_commit():
-            for entry in entries:
-                self._resolve(entry)
-                if self._copying.settling is not None:
-                    through = entry.seq - 1  # it is resolved when all that it completed is settled
+            through = self._resolve_all(entries)
+            while behind is None and self._copying.settling is None and self._open.are_of_few_records(STEP_ROWS):
+                more = self._journal.read(through, STEP_ENTRIES)
+                more = more if unreadable is None else [entry for entry in more if entry.seq < unreadable]
+                if not more:
                     break
+                through = self._resolve_all(more)
             self._flush(through, behind)
         if behind is None:
             self._position = through
+
+    def _resolve_all(self, entries: Sequence[Entry]) -> int:
+        """Resolve entries; return through which seq that was done."""
+        for entry in entries:
+            self._resolve(entry)
+            if self._copying.settling is not None:
+                return entry.seq - 1  # it is resolved when all that it completed is settled
+        return entries[-1].seq
 
     def _settle_on(self, settling: Settling) -> None:
         """Go on settling what the entry behind the position has completed."""
@@ -251,7 +264,7 @@ class Resolver:
 
     def _flush(self, through: int, behind: Suspension | None) -> None:
         assert through >= (behind or self).position, f"resolve would go back to {through}"
-        self._write_changed()
+        self._open.write()
         self.news |= self._outbox.flush()
         self._state.put("units", self._outbox.units)
         if behind is None:
@@ -261,19 +274,8 @@ class Resolver:
             suspension.store(self._state, behind)
         self._trim()
 
-    def _write_changed(self) -> None:
-        """Write what has changed into the step's open transaction: also on the way, where a step is large (Invariant 11)."""
-        self._golden.put_away()
-        self._crosswalk.flush()
-        self._seeds.flush()
-        self._owed.flush()
-        self._trail.flush()
-
     def _discard(self) -> None:
-        self._golden.discard()
-        self._crosswalk.discard()
-        self._seeds.discard()
-        self._trail.discard()
+        self._open.discard()
         self._outbox.discard(self._state.units)
         self._load()
 
@@ -330,15 +332,13 @@ class Resolver:
                 self._levels.want(system, entity, key, echoed_unit)
 
     def _rows_of(self, entry: Entry) -> None:
-        written = OwnWrites(self._state, entry.source, entry.mark) if entry.mark is not None else None
+        written = None
+        if entry.mark is not None:
+            self._outbox.store_through(entry.source, entry.mark[1])
+            written = OwnWrites(self._state, entry.source, entry.mark)
         for run in self._journal.runs(entry):
             self._reader.read(entry.source, run, written)
-            self._open_rows += run.count
-            if self._open_rows >= OPEN_ROWS or self._journal.decoded_bytes - self._opened_bytes >= OPEN_BYTES:
-                self._write_changed()
-                self._outbox.put_aside()
-                self._open_rows = 0
-                self._opened_bytes = self._journal.decoded_bytes
+            self._open.took(run.count)
             self._pulse()
 
     # ---- what is suspended -------------------------------------------------------------------------------
@@ -411,7 +411,7 @@ class Resolver:
                 self._share_out()
                 self._copying.settle_ready(self._moment, self._reader.main.entities)
                 self._outbox.end_unit()
-                self._write_changed()
+                self._open.write()
                 self.news |= self._outbox.flush()
                 self._state.put("units", self._outbox.units)
         except CannotRead as refusal:

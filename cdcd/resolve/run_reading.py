@@ -44,7 +44,7 @@ class RunReader:
         if not mapper.maps_runs or not self._is_usual(system, decider) or (rows.olds is not None and any(rows.olds)):
             return False
         try:
-            keys, values = mapper.map_run(rows.rows)
+            keys, values = mapper.map_run(rows.rows, rows.op)
         except ValueRefused:
             return False
         if self._renames.concern(decider.number, keys) or (mapper.learns and not self._learn(mapper, rows, keys)):

@@ -37,6 +37,8 @@ BY_RULE: Final = -4
 OWED_UNIT: Final = 0
 """In the place of a unit: the target is told later, when a schedule, a pause or a rewind has it (see `owing`)."""
 _SHORTENED: Final = 2
+_AFTER_KEY: Final = 7
+"""Parts of a note."""
 _DIGEST_BYTES: Final = 4
 _NEWEST_ROW: Final = "SELECT t.id, k.through_seq, k.digests, t.body FROM trail t JOIN trail_keys k USING (id)"
 _ARRAY_16: Final = b"\xdc"
@@ -130,7 +132,10 @@ class Trail:
         self._row_id = 1
         self._row: list[bytes] = []
         self._row_digests: list[int] = []
-        self._row_seq = 0
+        self._row_seqs: list[int] = []
+        """Of the newest row, while it is not whole, and behind it what is not stored yet: notes packed, digests, seqs."""
+        self._stored = 0
+        """So many of them are stored."""
         self.discard()
 
     def at(self, seq: int) -> None:
@@ -155,8 +160,7 @@ class Trail:
         That our own write was read back is kept only where somebody is told something because of it: when the write was
         committed, the journal knows already.
         """
-        if len(self._notes) >= OPEN_NOTES:
-            self.flush()  # Invariant 11
+        self._make_room()
         note = self._note = self._decided = _Taken(
             self._seq, entity, key, system, decision, rule, cells, told, held_by, reason
         )
@@ -164,10 +168,32 @@ class Trail:
         if self._echo is None:
             self._notes.append(note)
 
+    def note_whole(
+        self,
+        entity: int,
+        key: bytes,
+        system: int,
+        decision: str,
+        cells: Sequence[tuple[int, str, int, Any, Any]],
+        told: Sequence[tuple[int, int, int, int, int]],
+    ) -> None:
+        """The same of a decision by which nothing more is told."""
+        self._make_room()
+        if self._notes:
+            self._pack()
+        seq = self._seq
+        packed = _encode((seq, entity, key, system, decision, NO_RULE, cells, told, 0, ""))
+        if len(packed) > NOTE_BYTES:
+            packed = _stored(_Taken(seq, entity, key, system, decision, NO_RULE, cells, told, 0, ""))
+        self._row.append(packed)
+        self._row_digests.append(zlib.crc32(key, entity))
+        self._row_seqs.append(seq)
+        self._note = self._decided = self._echo = None
+
     def note_all(
         self,
         entity: int,
-        keys: Iterable[bytes],
+        keys: Sequence[bytes],
         system: int,
         decision: str,
         rule: int,
@@ -175,11 +201,20 @@ class Trail:
         held_by: int = 0,
     ) -> None:
         """The same decision about many records, of which the same is told."""
+        self._make_room()
+        self._pack()
         seq = self._seq
-        self._notes += [_Taken(seq, entity, key, system, decision, rule, (), told, held_by, "") for key in keys]
+        head = _encode((seq, entity, 0, *[0] * _AFTER_KEY))[: -1 - _AFTER_KEY]
+        tail = _encode((system, decision, rule, (), told, held_by, ""))[1:]
+        self._row += [b"%b%b%b" % (head, _encode(key), tail) for key in keys]
+        self._row_digests += [zlib.crc32(key, entity) for key in keys]
+        self._row_seqs += [seq] * len(keys)
         self._note = self._decided = self._echo = None
-        if len(self._notes) >= OPEN_NOTES:
-            self.flush()  # Invariant 11
+
+    def _make_room(self) -> None:
+        """Keep what is open bounded (Invariant 11)."""
+        if len(self._notes) + len(self._row) >= OPEN_NOTES:
+            self.flush()
 
     def told(self, entity: int, key: bytes, target: int, unit: int, kind: int, mask: int, initial: int) -> None:
         """A target is told about a record, because of the last decision about it."""
@@ -196,7 +231,7 @@ class Trail:
         decided = self._decided
         if decided is not None and decided.key == key and decided.entity == entity:
             return decided
-        is_kept = len(self._notes) < OPEN_NOTES
+        is_kept = len(self._notes) + len(self._row) < OPEN_NOTES
         self.note(entity, key, -1, "told")
         note, self._decided = self._decided, decided if is_kept else None
         assert note is not None
@@ -204,41 +239,49 @@ class Trail:
 
     def flush(self) -> None:
         """Write what was noted into the state's open transaction."""
-        notes = self._notes
-        start = 0
-        while start < len(notes):
-            part = notes[start : start + ROW_NOTES - len(self._row)]
-            start += len(part)
-            stored = [_encode(note) for note in part]
-            self._row += stored if max(map(len, stored)) <= NOTE_BYTES else [_stored(note) for note in part]
-            self._row_digests += [zlib.crc32(note.key, note.entity) for note in part]
-            self._row_seq = max(self._row_seq, *[note.seq for note in part])
-            self._store()
-        notes.clear()
+        self._pack()
         self._note = self._decided = self._echo = None
+        if len(self._row) > self._stored:
+            self._store()
+
+    def _pack(self) -> None:
+        notes = self._notes
+        if notes:
+            packed = [_encode(note) for note in notes]
+            self._row += packed if max(map(len, packed)) <= NOTE_BYTES else [_stored(note) for note in notes]
+            self._row_digests += [zlib.crc32(note.key, note.entity) for note in notes]
+            self._row_seqs += [note.seq for note in notes]
+            notes.clear()
 
     def _store(self) -> None:
-        body = b"".join([_ARRAY_16, len(self._row).to_bytes(2, "big"), *self._row])
+        row, digests, seqs = self._row, self._row_digests, self._row_seqs
         execute = self._connection.execute
-        execute("INSERT OR REPLACE INTO trail VALUES (?,?)", (self._row_id, body))
-        row = (self._row_id, self._row_seq, _as_bytes(self._row_digests))
-        execute("INSERT OR REPLACE INTO trail_keys VALUES (?,?,?)", row)
-        if len(self._row) == ROW_NOTES:
-            self._row_id += 1
-            self._row, self._row_digests, self._row_seq = [], [], 0
+        for start in range(0, len(row), ROW_NOTES):
+            end = start + ROW_NOTES
+            notes = row[start:end]
+            body = b"".join([_ARRAY_16, len(notes).to_bytes(2, "big"), *notes])
+            execute("INSERT OR REPLACE INTO trail VALUES (?,?)", (self._row_id, body))
+            keys = (self._row_id, max(seqs[start:end]), _as_bytes(digests[start:end]))
+            execute("INSERT OR REPLACE INTO trail_keys VALUES (?,?,?)", keys)
+            self._row_id += len(notes) == ROW_NOTES
+        whole = len(row) - len(row) % ROW_NOTES
+        del row[:whole], digests[:whole], seqs[:whole]
+        self._stored = len(row)
 
     def discard(self) -> None:
         """Forget what is not stored, after a step that failed, and go on after what is."""
         self._notes.clear()
         self._note = self._decided = self._echo = None
         newest = self._connection.execute(f"{_NEWEST_ROW} ORDER BY t.id DESC LIMIT 1").fetchone()
-        self._row_id, self._row, self._row_digests, self._row_seq = 1, [], [], 0
+        self._row_id, self._row, self._row_digests, self._row_seqs = 1, [], [], []
         if newest is not None:
-            self._row_id, self._row_seq, digests, body = newest
+            self._row_id, through_seq, digests, body = newest
             self._row = [bytes(note) for note in _decode_row(body)]
             self._row_digests = list(_as_numbers(digests))
+            self._row_seqs = [through_seq] * len(self._row)
             if len(self._row) == ROW_NOTES:
-                self._row_id, self._row, self._row_digests, self._row_seq = self._row_id + 1, [], [], 0
+                self._row_id, self._row, self._row_digests, self._row_seqs = self._row_id + 1, [], [], []
+        self._stored = len(self._row)
 
     def erase(self, records: Iterable[tuple[int, bytes]]) -> int:
         """Have the notes about these records, as (entity, key), say nothing any more; return how many there were.

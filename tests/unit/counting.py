@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from cdcd.sqlite_driver import sqlite
 
 
 def python_calls(step: Callable[[], object]) -> int:
-    """How many Python functions, generators and comprehensions `step` enters. Calls into C are not counted."""
+    """How many Python functions, generators and comprehensions `step` enters. Calls into C are not counted.
+
+    Nor is what is called to finish the garbage of earlier tests.
+    """
     count = 0
 
     def note(_frame: FrameType, event: str, _argument: Any) -> None:
@@ -20,11 +24,14 @@ def python_calls(step: Callable[[], object]) -> int:
         count += event == "call"
 
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()
     sys.setprofile(note)
     try:
         step()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count
 
 

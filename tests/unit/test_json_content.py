@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdcd import json_content
 from cdcd.conversions import to_column, to_field
-from cdcd.json_content import canonical_json
+from cdcd.json_content import KnownJson, canonical_json, canonical_json_of_all
 from cdcd.values import ValueRefused, parse_type
 
 
@@ -81,3 +82,32 @@ def test_equal_numbers_have_one_text_however_they_are_written(digits, exponent, 
     assert canonical_json(f"{digits}.{'0' * (zeros + 1)}E{exponent:+}") == plain
     assert canonical_json(plain) == plain
     assert Decimal(plain) == Decimal(f"{digits}e{exponent}")
+
+
+TEXTS = ['{"b": 1, "a": "x\\ny"}', "[1.50, -0.0]", '"\u2028"', "{}", "1e2", "9" * 41, "{\n}", "18446744073709551616"]
+
+
+@pytest.mark.parametrize("count", range(len(TEXTS) + 1))
+def test_many_texts_become_what_each_becomes(count):
+    known = KnownJson()
+    wanted = [canonical_json(text) for text in TEXTS[:count]]
+    assert canonical_json_of_all(TEXTS[:count]) == wanted
+    for _ in range(2):
+        assert known.canonical(TEXTS[:count]) == wanted
+
+
+@pytest.mark.parametrize(
+    "texts", [["1 2"], ["", "1,2"], ["[1", "2]"], ["1],[2", "[1", "2]"], ['"a', 'b"'], ["1", "\ud800"]]
+)
+def test_many_texts_are_refused_when_one_of_them_is_no_json_whatever_stands_beside_it(texts):
+    for convert in (canonical_json_of_all, KnownJson().canonical):
+        with pytest.raises(ValueRefused):
+            convert(texts)
+
+
+def test_what_is_known_of_json_is_bounded(monkeypatch):
+    monkeypatch.setattr(json_content, "KNOWN_CHARACTERS", 10)
+    known = KnownJson()
+    for text in ("[1, 2]", "[3, 4]", '"a long text"'):
+        assert known.canonical([text]) == [canonical_json(text)]
+        assert sum(map(len, known._forms)) <= 10

@@ -20,6 +20,7 @@ def state(tmp_path):
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(outbox, "PART_WRITES", 10)
+    monkeypatch.setattr(outbox, "ROW_WRITES", 10)
 
 
 def item(number):
@@ -233,3 +234,18 @@ def test_a_unit_that_is_put_together_may_have_absent_values_if_any_part_of_it_ha
     assert [[unit.partial for unit in row.units()] for row in rows] == [[False], [True]]
     (unit,) = outbox.joined(rows)
     assert (unit.partial, len(unit.items)) == (True, 12)
+
+
+def test_what_is_collected_is_stored_when_it_is_to_be_read(state):
+    with state.transaction():
+        writer = OutboxWriter(state)
+        writer.store_through("shop", 1)
+        for number in range(3):
+            writer.add("shop", item(number), 5)
+            writer.end_unit()
+        writer.store_through("shop", 0)
+        assert shape(state) == []
+        writer.store_through("shop", 2)
+        assert shape(state) == [(3, False, [(1, 1), (2, 1), (3, 1)])]
+        writer.flush()
+    assert len(shape(state)) == 1

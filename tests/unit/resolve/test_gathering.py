@@ -412,6 +412,7 @@ def test_the_same_journal_gives_the_same_state_in_any_steps(tmp_path, monkeypatc
     dumps = []
     for name, entries in (("a", 1), ("b", 1_000)):
         monkeypatch.setattr("cdcd.resolve.resolver.STEP_ENTRIES", entries)
+        monkeypatch.setattr("cdcd.resolve.resolver.STEP_ROWS", 0)
         (tmp_path / name).mkdir()
         line = filled(tmp_path / name)
         line.go_live()

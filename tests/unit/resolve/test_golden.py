@@ -57,7 +57,7 @@ def test_what_is_not_flushed_is_not_stored_and_what_is_discarded_is_forgotten(st
 
 def test_new_records_may_share_what_they_are_made_of(state):
     golden, told = records(state), {1: [(7, 3)]}
-    golden.put_all(3, [b"A", b"B"], [record(1, 2, told=told), record(3, 4, told=told)])
+    golden.put_all(3, [b"A", b"B"], [[1, 2], [3, 4]], record(told=told))
     golden.get(3, b"A").told[2] = []
     assert golden.get(3, b"B") == record(3, 4, told={1: [(7, 3)]})
 
@@ -65,12 +65,12 @@ def test_new_records_may_share_what_they_are_made_of(state):
 @pytest.mark.parametrize("is_stored", [False, True], ids=["in memory", "stored"])
 def test_a_system_that_shows_just_what_a_record_holds_is_noted_without_reading_it(state, is_stored):
     golden = records(state)
-    golden.put_all(3, [b"A"], [record("a", 1)])
+    golden.put_all(3, [b"A"], [["a", 1]], record())
     if is_stored:
         with state.transaction():
             golden.flush()
         golden.discard()
-    assert golden.show(3, b"A", pack(["a", 1]), 2)
+    assert golden.show(3, [b"A"], [pack(["a", 1])], 2) == 1
     with state.transaction():
         golden.put_away()
     golden.discard()
@@ -92,9 +92,9 @@ def test_a_system_that_shows_just_what_a_record_holds_is_noted_without_reading_i
 )
 def test_a_record_that_must_be_read_for_that_is_not_touched(state, found, shown, system):
     golden = records(state)
-    golden.put_all(3, [b"A"], [found])
-    assert not golden.show(3, b"A", pack(shown), system)
-    assert not golden.show(3, b"B", pack(shown), system)
+    golden.put_all(3, [b"A"], [found.values], found)
+    assert not golden.show(3, [b"A"], [pack(shown)], system)
+    assert not golden.show(3, [b"B"], [pack(shown)], system)
     assert golden.get(3, b"A").present == found.present
 
 
@@ -156,7 +156,7 @@ def test_the_oldest_half_leaves_the_cache_when_it_is_large(state, monkeypatch):
             crosswalk.learn(1, encode_key([n]), b"x")
         golden.flush()
         crosswalk.flush()
-    assert [key for _, key in golden._cache] == [encode_key([n]) for n in range(45, 50)]
+    assert [*golden._cache[3]] == [encode_key([n]) for n in range(45, 50)]
     assert not crosswalk._cache
     assert golden.get(3, encode_key([49])).values == [49, 49]
     assert crosswalk.key_of(1, encode_key([49])) == b"x"
@@ -168,10 +168,10 @@ def test_the_cache_is_emptied_when_its_records_are_long(state, monkeypatch):
     with state.transaction():
         golden.put(3, encode_key([1]), record("x" * 60, 1))
         golden.flush()
-        assert len(golden._cache) == 1
+        assert len(golden._cache[3]) == 1
         golden.put(3, encode_key([2]), record("x" * 60, 2))
         golden.flush()
-    assert len(golden._cache) == 0
+    assert len(golden._cache[3]) == 0
 
 
 def test_a_page_of_long_records_is_short_and_none_is_left_out(state, monkeypatch):
@@ -214,3 +214,64 @@ def test_the_crosswalk_knows_what_it_learned_last_also_of_rows_that_are_gone(sta
     other.learn(1, b"8", b"C")
     other.discard()
     assert other.key_of(1, b"8") is None
+
+
+def test_records_of_numbers_in_a_row_are_read_and_written_together(state):
+    keys = [encode_key([n]) for n in range(1_000, 1_120)]
+    golden, statements = records(state), []
+    with state.transaction():
+        for n, key in enumerate(keys):
+            golden.put(3, key, record(n, n))
+        state.connection.set_trace_callback(statements.append)
+        golden.flush()
+        assert len(statements) == 2 + 20
+    other = records(state)
+    statements.clear()
+    other.preload(3, keys)
+    state.connection.set_trace_callback(None)
+    assert len(statements) == 1
+    assert [other.get(3, key).values for key in keys] == [[n, n] for n in range(120)]
+
+
+def test_what_lies_between_the_keys_that_are_read_together_stays_as_it_is_known(state):
+    keys = [encode_key([n]) for n in range(1_000, 1_100)]
+    stored(state, *[([n], record(n, "stored")) for n in range(1_000, 1_100)])
+    golden = records(state)
+    golden.put(3, keys[50], record(1_050, "newer"))
+    golden.preload(3, [*keys[:50], *keys[51:]])
+    assert golden.get(3, keys[50]).values[1] == "newer"
+    assert golden.get(3, keys[51]).values[1] == "stored"
+
+
+def test_longer_keys_between_those_that_are_read_together_hide_none(state):
+    stored(state, *[([1_000, n], record(0, n)) for n in range(300)], *[([n], record(n, n)) for n in (1_001, 1_099)])
+    golden = records(state)
+    golden.preload(3, [encode_key([n]) for n in range(1_000, 1_100)])
+    assert [n for n in range(1_000, 1_100) if golden.get(3, encode_key([n]))] == [1_001, 1_099]
+
+
+@pytest.mark.parametrize(
+    ("parts", "dense"),
+    [
+        (range(1_000, 1_050), True),
+        (range(1_000, 1_049), False),
+        (range(100, 200), False),
+        (range(1_000, 1_200, 4), False),
+        ([f"P{n:04}" for n in range(60)], False),
+        ([1_000] * 50, True),
+    ],
+    ids=["in a row", "few", "of two lengths", "with gaps", "texts", "the same"],
+)
+def test_keys_are_dense_where_hardly_any_lie_between_them(parts, dense):
+    assert golden_module.are_dense([encode_key([part]) for part in parts]) == dense
+
+
+def test_packed_records_are_counted_and_stay_changed(state):
+    golden = records(state)
+    golden.put(3, b"A", record("a" * 100, 1))
+    assert golden.pack() > 100
+    assert golden.changed == 1
+    assert golden.get(3, b"A").values == ["a" * 100, 1]
+    with state.transaction():
+        golden.put_away()
+    assert golden.changed == 0

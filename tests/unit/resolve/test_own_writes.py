@@ -51,3 +51,11 @@ def test_the_last_value_that_was_written_of_a_field_counts(state):
     assert written.fields(1, b"a") == {0: "of another entity"}
     assert written.fields(0, b"c") == {}
     assert OwnWrites(state, "erp", (1, 3)).fields(0, b"a") == {}
+
+
+def test_a_record_that_changed_often_is_kept_once(state, monkeypatch):
+    monkeypatch.setattr(own_writes, "IN_MEMORY_WRITES", 3)
+    units(state, [[0, 2, b"a", 0b11, [n, n], 0, []] for n in range(50)], [[0, 2, b"a", 0b01, ["last"], 0, []]])
+    written = OwnWrites(state, "shop", (0, 2))
+    assert written.fields(0, b"a") == {0: "last", 1: 49}
+    assert written._spill is None

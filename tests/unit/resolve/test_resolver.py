@@ -7,6 +7,7 @@ import random
 import pytest
 
 from cdcd.model import ABSENT, Op, Relation, Rows
+from cdcd.resolve import open_changes
 from cdcd.resolve import resolver as resolver_module
 from cdcd.resolve.runs import RunDecider
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
@@ -47,6 +48,7 @@ def test_the_same_journal_gives_the_same_state_byte_for_byte_however_it_is_cut_i
         work(line, seed)
     one.resolve()
     monkeypatch.setattr(resolver_module, "STEP_ENTRIES", 1)
+    monkeypatch.setattr(resolver_module, "STEP_ROWS", 0)
     while other.resolver.step():
         if seed:
             other.start()
@@ -95,12 +97,12 @@ def test_what_was_resolved_is_not_resolved_again_after_a_restart(products):
 
 
 def test_a_transaction_of_long_rows_leaves_the_memory_on_the_way(products, monkeypatch):
-    monkeypatch.setattr(resolver_module, "OPEN_BYTES", 1)
+    monkeypatch.setattr(open_changes, "OPEN_BYTES", 1)
     rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(20)]
     kept = []
     golden = products.resolver._golden
     put_away = golden.put_away
-    monkeypatch.setattr(golden, "put_away", lambda: (kept.append(len(golden._dirty)), put_away()))
+    monkeypatch.setattr(golden, "put_away", lambda: (kept.append(golden.changed), put_away()))
     put_aside = products.resolver._outbox.put_aside
     monkeypatch.setattr(products.resolver._outbox, "put_aside", lambda: (kept.append(0), put_aside()))
     products.apps["erp"].write(*rows)
@@ -110,15 +112,16 @@ def test_a_transaction_of_long_rows_leaves_the_memory_on_the_way(products, monke
 
 
 def test_a_huge_transaction_leaves_the_memory_on_the_way(products, monkeypatch):
-    monkeypatch.setattr(resolver_module, "OPEN_ROWS", 10)
+    monkeypatch.setattr(open_changes, "OPEN_ROWS", 10)
+    monkeypatch.setattr(open_changes, "OPEN_RECORDS", 10)
     rows = [insert("item", id=n, **ROW | {"code": f"P{n}"}) for n in range(100)]
     kept = []
     golden = products.resolver._golden
     put_away = golden.put_away
-    monkeypatch.setattr(golden, "put_away", lambda: (kept.append(len(golden._dirty)), put_away()))
+    monkeypatch.setattr(golden, "put_away", lambda: (kept.append(golden.changed), put_away()))
     products.apps["erp"].write(*rows)
     products.resolve()
-    assert max(kept) <= 11
+    assert max(kept) <= 20
     assert len(products.told("shop")) == 100
 
 

@@ -291,6 +291,7 @@ def test_records_are_the_same_whether_an_entity_was_left_behind_for_a_while_or_n
         return made(plan, mapped, *rest)
 
     monkeypatch.setattr(resolver_module, "STEP_ENTRIES", 5)
+    monkeypatch.setattr(resolver_module, "STEP_ROWS", 0)
     with monkeypatch.context() as patch:
         patch.setattr(reading, "RowMapper", refuses)
         while detour.state.position < detour.journal.last_seq():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cdcd.model import ABSENT
@@ -201,6 +202,7 @@ def test_the_same_journal_gives_the_same_trail_however_it_is_cut_into_steps(make
         work(line, 3)
     one.resolve()
     monkeypatch.setattr("cdcd.resolve.resolver.STEP_ENTRIES", 1)
+    monkeypatch.setattr("cdcd.resolve.resolver.STEP_ROWS", 0)
     while other.resolver.step():
         other.start()
     for table in ("trail", "trail_keys"):
@@ -253,3 +255,16 @@ def test_a_suspended_entity_notes_what_it_catches_up_with_under_the_entries_it_r
     notes: list[Note] = list(notes_of(line.state, 0, KEY))
     assert len(notes) > 1
     assert [note.seq for note in notes] == sorted((note.seq for note in notes), reverse=True)
+
+
+def test_a_whole_note_reads_back_like_one_that_grew_and_keeps_only_the_beginnings_of_long_values(state):
+    trail, cells, told = Trail(state), [(1, "written", 0, "old", "x" * 5_000)], [(1, 7, 2, 2, 0)]
+    with state.transaction():
+        trail.at(4)
+        trail.note(3, b"A", 0, "written", cells=[*cells])
+        trail.told(3, b"A", 1, 7, 2, 2, 0)
+        trail.note_whole(3, b"B", 0, "written", cells, told)
+        trail.flush()
+    (grown,), (whole,) = (list(notes_of(state, 3, key)) for key in (b"A", b"B"))
+    assert msgspec.structs.replace(whole, key=b"A") == grown
+    assert whole.cells[0].new.length == 5_000
