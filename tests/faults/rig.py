@@ -219,7 +219,7 @@ class Rig:
         self.mariadb.execute(company.SHOP_BUSINESS, "company")
         self.mariadb.execute(
             f"CREATE USER cdcd@127.0.0.1 IDENTIFIED BY '{PASSWORD}';"
-            "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO cdcd@127.0.0.1;"
+            "GRANT REPLICATION SLAVE, REPLICATION CLIENT /*!80000 , XA_RECOVER_ADMIN */ ON *.* TO cdcd@127.0.0.1;"
             "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON company.* TO cdcd@127.0.0.1"
         )
         self.proxies = {"erp": TcpProxy(self.postgres.port), "shop": TcpProxy(self.mariadb.port)}
