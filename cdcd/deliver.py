@@ -153,7 +153,10 @@ class Deliverer:
             return 0.0
         rows = self._backlog.take(self._unit)
         self._backlog.put_back(rows)
-        return 0.0 if self._backlog.is_full(rows) else self._linger.left_seconds(rows, time.monotonic(), now_us())
+        if self._backlog.is_full(rows):
+            return 0.0
+        more_is_journalled = self._journal.last_seq() > self._state.position
+        return self._linger.left_seconds(rows, time.monotonic(), now_us(), more_is_journalled=more_is_journalled)
 
     def step(self) -> bool:
         """Deliver the next batch of whole units; return whether there was one.

@@ -44,10 +44,13 @@ class Linger:
         """How large the next batch may be (see `Backlog.full_reads`)."""
         return FOLDING_READS if self.pays else 1
 
-    def left_seconds(self, batch: Sequence[StoredUnits], now: float, now_us: int) -> float:
+    def left_seconds(
+        self, batch: Sequence[StoredUnits], now: float, now_us: int, *, more_is_journalled: bool = True
+    ) -> float:
         """How long a batch that is not full should still wait; 0 when it should go.
 
         `now` is of a clock that only goes forward, in seconds; `now_us` is the time, as commits are told, in microseconds.
+        Unless `more_is_journalled`, which resolve is about to bring, more must still come from a source: that is not waited for long.
         """
         if not self.pays or not batch:
             return 0.0
@@ -60,9 +63,9 @@ class Linger:
         self._changes = changes
         late_seconds = (now_us - batch[0].committed_at_us) / 1e6
         longest = self._began_at + min(MAX_SECONDS, LAG_SHARE * late_seconds) - now
-        quiet = self._grew_at + self._quiet_seconds - now
-        if quiet <= 0:
-            self._learn(2 * self._quiet_seconds)  # it may have been too early
+        quiet = self._grew_at + (self._quiet_seconds if more_is_journalled else QUIET_SECONDS[0]) - now
+        if quiet <= 0 and more_is_journalled:
+            self._learn(2 * self._quiet_seconds)  # it was too early
         return max(0.0, min(longest, quiet))
 
     def _learn(self, quiet_seconds: float) -> None:

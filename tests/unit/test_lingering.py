@@ -65,6 +65,15 @@ def test_when_nothing_more_arrives_a_batch_goes_soon(linger: Linger):
     assert linger.left_seconds(batch(5_000), left, NOON_US) == 0
 
 
+def test_where_nothing_more_is_journalled_a_batch_goes_sooner(linger: Linger):
+    for round_s in range(0, 100, 10):  # it has learnt to be patient
+        left = linger.left_seconds(batch(5_000), float(round_s), NOON_US)
+        assert linger.left_seconds(batch(5_000), round_s + left, NOON_US) == 0
+        linger.folded(5_000, 900)
+    assert linger.left_seconds(batch(5_000), 200.0, NOON_US, more_is_journalled=False) == pytest.approx(LEAST)
+    assert linger.left_seconds(batch(5_000), 200.0, NOON_US) == pytest.approx(MOST)
+
+
 def test_what_arrives_slowly_is_waited_for_longer_the_next_time(linger: Linger):
     before = linger.left_seconds(batch(5_000), 0.0, NOON_US)
     assert linger.left_seconds(batch(5_000), before, NOON_US) == 0
