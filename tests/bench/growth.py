@@ -21,6 +21,8 @@ from cdcd.storage import connected
 TABLES: Final = 1000
 CHANGES: Final = 10_000_000
 SMALL: Final = "cdcd small"
+_WORK: Final = ("W1", "W3", "W3", "W3")
+"""W3 more than once, the two in turn: what else the machine has to do falls on both. Products can be new only once."""
 _ROWS: Final = 10
 _TRANSACTIONS_PER_ROUND_TRIP: Final = 100
 MORE_TABLES: Final = tuple(f"more_{number:04d}" for number in range(TABLES - len(workloads.TABLES)))
@@ -42,7 +44,7 @@ class Growth:
         self._more_tables(self._source, self._name)
         daemons = {SMALL: self._daemon("small", ()), OURS: self._daemon("large", MORE_TABLES)}
         self._fill(daemons)
-        for work in ("W1", "W3"):
+        for work in _WORK:
             changes = workloads.changes(work, self._scale)
             self._source.play(self._name, workloads.transactions(work, self._scale))
             self._place_marker()

@@ -73,7 +73,8 @@ def test_what_is_followed_shows_beginnings_and_ends_as_they_come(config: Path, s
     store.keep([(AWAY, [])], {}, NOW)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*PROGRAM, "events", "--follow", "--json", "--config", str(config)],
+        # A runner in the background of a shell ignores Ctrl-C, and so would what it starts.
+        ["env", "--default-signal=INT", *PROGRAM, "events", "--follow", "--json", "--config", str(config)],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
