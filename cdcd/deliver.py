@@ -100,7 +100,7 @@ class Deliverer:
         self._prepared: _Prepared | None = None
         self._linger = Linger()
         self._changes = 0
-        """Of the batch under way, before it is folded."""
+        """Of the batch that a step takes, before it is folded, until it was written once; 0 while parts or retries are written."""
         self._shapes: Mapping[str, TableShape] = {}
         self._folder: Folder | None = None
         self._paused = PausedEntities(system, plan, journal, self.counts)
@@ -254,6 +254,7 @@ class Deliverer:
         self._supersede(folded.cleared)
         self._park_unwritable(folded.unwritable, batch.through)
         error = self._try(folded, batch)
+        self._changes = 0
         if error is not None and len(units) > 1:
             middle = len(units) // 2
             self._deliver(units[:middle])
@@ -306,6 +307,7 @@ class Deliverer:
         batch = Batch(self._unit, number)
         self._supersede(large.cleared)
         error = self._try(large, batch)
+        self._changes = 0
         if error is not None:
             self._isolating.isolate(large.ordered(deletes_first=False), batch, error)
         self.counts["waiting"] += large.count_waiting()
@@ -368,8 +370,10 @@ class Deliverer:
                 places.append((number, place))
                 yield write
             self._take_in_hand(len(group.write.rows))
-        self._linger.folded(self._changes, sum(counts.values()))
-        self._backlog.full_reads = self._linger.full_reads
+        if self._changes:
+            self._linger.folded(self._changes, sum(counts.values()))
+            self._backlog.full_reads = self._linger.full_reads
+            self._changes = 0
         self._prepare()
         reach("deliver.before-commit")  # all is written, and the target's transaction still open
 

@@ -102,13 +102,7 @@ class OutboxWriter:
 
     def add(self, target: str, item: Item, committed_at_us: int, writes: int = 1) -> int:
         """Add to the target's unit of the present entry; return the unit's number."""
-        pile = self._piles.get(target)
-        if pile is None:
-            pile = self._piles[target] = _Pile()
-        unit = pile.open
-        if unit is None:
-            self.units += 1
-            unit = pile.open = Unit(self.units, committed_at_us, [])
+        pile, unit = self._opened(target, committed_at_us)
         unit.items.append(item)
         pile.open_writes += writes
         if pile.open_writes >= PART_WRITES:
@@ -117,24 +111,27 @@ class OutboxWriter:
 
     def add_all(self, target: str, items: Sequence[Sequence[Any]], committed_at_us: int) -> int:
         """Add many; return the number of the unit that they belong to. They are not many more than `PART_WRITES`."""
-        unit = self.unit(target, committed_at_us)
-        pile = self._piles[target]
-        assert pile.open is not None, "an entry's unit stays open until the entry ends"
-        pile.open.items += items
+        pile, unit = self._opened(target, committed_at_us)
+        unit.items += items
         pile.open_writes += len(items)
         if pile.open_writes >= PART_WRITES:
             self._store_part(target, pile)
-        return unit
+        return unit.number
 
     def unit(self, target: str, committed_at_us: int) -> int:
         """The number of the target's unit of the present entry, to which something is added now."""
+        return self._opened(target, committed_at_us)[1].number
+
+    def _opened(self, target: str, committed_at_us: int) -> tuple[_Pile, Unit]:
+        """The target's pile, and the unit of the present entry in it."""
         pile = self._piles.get(target)
         if pile is None:
             pile = self._piles[target] = _Pile()
-        if pile.open is None:
+        unit = pile.open
+        if unit is None:
             self.units += 1
-            pile.open = Unit(self.units, committed_at_us, [])
-        return pile.open.number
+            unit = pile.open = Unit(self.units, committed_at_us, [])
+        return pile, unit
 
     def store_through(self, target: str, unit: int) -> None:
         """Store what is closed if that unit or one before it is among it: then it is to be read.

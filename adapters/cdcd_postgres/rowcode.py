@@ -76,20 +76,23 @@ class UnpackMany:
     def __init__(self, expressions: Sequence[str]) -> None:
         self._expressions = expressions
         self._without_text: frozenset[int] = frozenset()
-        self._compile()
+        self._compiled: tuple[Callable[[bytes], Any], _Convert] | None = None
 
-    def _compile(self) -> None:
+    def _compile(self) -> tuple[Callable[[bytes], Any], _Convert]:
         """Columns that have always had a text are not looked at to see whether they have one."""
         numbers = range(len(self._expressions))
         kinds = [str | int if number in self._without_text else str for number in numbers]
-        self._decode = msgspec.msgpack.Decoder(list[tuple[tuple(kinds)]]).decode  # type: ignore[misc]
-        self._convert: _Convert = compile_convert(self._expressions, self._without_text)
+        decode = msgspec.msgpack.Decoder(list[tuple[tuple(kinds)]]).decode  # type: ignore[misc]
+        return decode, compile_convert(self._expressions, self._without_text)
 
     def __call__(self, tuples: Sequence[bytes]) -> list[Row] | None:
         """The rows of tuples, each from its number of columns on; None where that has to be done one by one."""
+        if self._compiled is None:  # only now: of a thousand tables, most have no runs
+            self._compiled = self._compile()
+        decode, convert = self._compiled
         joined = b"".join((_ARRAY_32, len(tuples).to_bytes(4, "big"), _ARRAY_16, _ARRAY_16.join(tuples)))
         try:
-            return self._convert(self._decode(joined.replace(_TEXT_BEGINS, _STR_32)))
+            return convert(decode(joined.replace(_TEXT_BEGINS, _STR_32)))
         except (msgspec.DecodeError, ValueError, KeyError):
             return None
 
@@ -98,7 +101,7 @@ class UnpackMany:
         found = {number for row in rows for number, value in enumerate(row) if value is None or value is ABSENT}
         if not found <= self._without_text:
             self._without_text |= found
-            self._compile()
+            self._compiled = None
 
 
 def compile_convert(expressions: Sequence[str], without_text: AbstractSet[int]) -> _Convert:

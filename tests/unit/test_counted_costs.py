@@ -6,7 +6,7 @@ once, in C. When such a number grows, a call for every row has come in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -150,32 +150,32 @@ def products(first: int, count: int, name: str) -> list[list[object]]:
     return [[f"sku {n}", f"{name} {n}", "theirs"] for n in range(first, first + count)]
 
 
-def per_row(line: SmallLine, op: Op, name: str, count: Callable[[Callable[[], object]], int]) -> float:
-    """What a further row costs: the difference between 600 rows and 100."""
+def per_row(line: SmallLine, op: Op, name: str) -> float:
+    """What calls a further row costs: the difference between 600 rows and 100."""
     found = []
     relation = line.apps["erp"].relations["item"]
     for at, size in ((0, 100), (100, 600)):
         journalled(line, relation, op, [products(at, size, name)])
-        found.append(count(line.resolver.step))
+        found.append(python_calls(line.resolver.step).total())
     return (found[1] - found[0]) / 500
 
 
 def test_a_new_record_costs_a_bounded_number_of_calls(golden: SmallLine) -> None:
-    assert per_row(golden, Op.INSERT, "new", python_calls) <= NEW_RECORD_CALLS
+    assert per_row(golden, Op.INSERT, "new") <= NEW_RECORD_CALLS
 
 
 def test_a_changed_record_costs_a_bounded_number_of_calls(golden: SmallLine) -> None:
-    per_row(golden, Op.INSERT, "new", python_calls)
-    assert per_row(golden, Op.UPDATE, "changed", python_calls) <= CHANGED_RECORD_CALLS
+    per_row(golden, Op.INSERT, "new")
+    assert per_row(golden, Op.UPDATE, "changed") <= CHANGED_RECORD_CALLS
 
 
 def test_a_record_that_did_not_change_costs_a_bounded_number_of_calls(golden: SmallLine) -> None:
-    per_row(golden, Op.INSERT, "new", python_calls)
-    assert per_row(golden, Op.UPDATE, "new", python_calls) <= EQUAL_RECORD_CALLS
+    per_row(golden, Op.INSERT, "new")
+    assert per_row(golden, Op.UPDATE, "new") <= EQUAL_RECORD_CALLS
 
 
 def test_our_own_write_that_is_read_back_costs_no_call(golden: SmallLine) -> None:
-    per_row(golden, Op.INSERT, "new", python_calls)
+    per_row(golden, Op.INSERT, "new")
     relation, found = golden.apps["shop"].relations["products"], []
     for at, size in ((0, 100), (100, 600)):
         runs = [Rows(relation, Op.INSERT, products(at, size, "new"))]
@@ -183,7 +183,7 @@ def test_our_own_write_that_is_read_back_costs_no_call(golden: SmallLine) -> Non
         golden.journal.append(
             "shop", [Draft(Kind.LOG, "", golden.now_us, size, body, mark=(0, golden.state.units))], None
         )
-        found.append(python_calls(golden.resolver.step))
+        found.append(python_calls(golden.resolver.step).total())
     assert golden.counted("shop", "product") == {"echo": 700}
     assert (found[1] - found[0]) / 500 <= ECHO_CALLS
 
@@ -226,7 +226,7 @@ def test_deliver_makes_no_call_for_a_row_of_a_plain_copy(delivering: tuple[Line,
         line.units([copied(op, rows(0, count), line)])
         found.append(python_calls(line.deliverer.step))
         assert target.rows == count
-    assert found[2] - found[1] < 20
+    assert (found[2] - found[1]).total() < 20
 
 
 def test_a_batch_makes_no_call_for_a_table_that_it_has_nothing_of() -> None:
@@ -257,7 +257,7 @@ def test_resolve_keeps_nothing_of_what_it_has_resolved(copying: SmallLine) -> No
         journalled(copying, FITTING, Op.INSERT, [rows(0, 20).rows])
         copying.resolver.step()
 
-    assert blocks_left(again, rounds=300) < 900  # not one for each of 20 rows
+    assert blocks_left(again, rounds=500) < 2_000  # not one for each of 20 rows, of which there are 10,000
 
 
 def test_deliver_keeps_nothing_of_what_it_has_delivered(delivering: tuple[Line, TakesAll]) -> None:
@@ -267,4 +267,4 @@ def test_deliver_keeps_nothing_of_what_it_has_delivered(delivering: tuple[Line, 
         line.units([copied(Op.INSERT, rows(0, 20), line)])
         line.deliver()
 
-    assert blocks_left(again, rounds=300) < 900  # not one for each of 20 rows
+    assert blocks_left(again, rounds=500) < 2_000  # not one for each of 20 rows, of which there are 10,000

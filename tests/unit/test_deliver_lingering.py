@@ -126,3 +126,16 @@ def test_a_rate_limit_has_its_own_waiting(line: Line):
     line.units([update("A", "x")])
     line.deliverer.rows_max = 100
     assert line.deliverer.linger_seconds() == 0
+
+
+def test_what_is_written_apart_from_batches_says_nothing_of_them(line: Line):
+    """A parked record that is tried again is one row, whatever the last batch was."""
+    line.target.refuses = lambda _table, row: row[0] == "B"
+    line.units([full(str(number)) for number in range(9)], [full("B")])
+    line.deliver()
+    assert len(line.parked) == 1
+    line.target.refuses = lambda _table, _row: False
+    line.parked.hurry([0])
+    assert line.deliverer.retry_due()
+    line.units([update("A", "x")])
+    assert line.deliverer.linger_seconds() == 0
