@@ -14,13 +14,14 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
+from cdcd import printed
 from cdcd.adapter import Identity, Source
 from cdcd.backfills import Backfill
 from cdcd.durations import Durations
 from cdcd.errors import FilterRefused, NotReady, PositionLost, Unavailable
 from cdcd.failpoints import reach
 from cdcd.journal import ChunkNote, Draft, Journal, Kind, encode_note
-from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Rows
+from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, PrintedRows, Rows
 from cdcd.recovering import recovery
 from cdcd.recovering.own_marks import units_of
 
@@ -63,7 +64,7 @@ class Capture:
         self._source = source
         self._journal = journal
         self._tables = tables
-        self._runs: list[Rows] = []
+        self._runs: list[Rows | PrintedRows] = []
         self._open_rows = 0
         self._open_polls = 0
         self._changes = 0
@@ -116,7 +117,7 @@ class Capture:
         position: str | None = None
         chunk: Chunk | None = None
         for event in self._arrived():
-            if type(event) is Rows:
+            if type(event) is Rows or type(event) is PrintedRows:
                 self._add(event)
             elif type(event) is Commit:
                 position = event.position
@@ -175,13 +176,14 @@ class Capture:
             f"the copy of rows of {self._backfill.table} was given up", cause=refused.cause, code=refused.code
         )
 
-    def _add(self, event: Rows) -> None:
+    def _add(self, event: Rows | PrintedRows) -> None:
         if event.relation.table == CHECKPOINT_TABLE:
-            self._mark = units_of(self._identity, self._lineages, event) or self._mark
+            self._mark = units_of(self._identity, self._lineages, printed.rows_of(event)) or self._mark
             return
         self._runs.append(event)
-        self._open_rows += len(event.rows) or 1
-        self._changes += len(event.rows) or 1
+        count = event.count or 1
+        self._open_rows += count
+        self._changes += count
         if self._open_rows >= STAGE_ROWS:
             self._put_aside()
 

@@ -29,7 +29,7 @@ from cdcd.backfills import Backfill, NewCopy
 from cdcd.errors import NeedsOperator, Unavailable
 from cdcd.failpoints import reach
 from cdcd.journal_care.checksums import HEADER_COLUMNS, checksum, damaged, damaged_shape, is_whole, legible
-from cdcd.model import Relation, Rows
+from cdcd.model import PrintedRows, Relation, Rows
 from cdcd.sqlite_driver import sqlite
 from cdcd.storage import Database, Schema
 from cdcd.stored_rows import StoredRows
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS controls (name TEXT PRIMARY KEY, value TEXT NOT NULL)
 """
 SCHEMA: Final = Schema(
     TABLES + backfills.TABLES,
-    ("ALTER TABLE relations ADD COLUMN checksum INTEGER", backfills.UPGRADE),
+    ("ALTER TABLE relations ADD COLUMN checksum INTEGER", backfills.UPGRADE, stored_rows.UPGRADE),
     page_bytes=16_384,  # a transaction of a few KiB leaves half of a smaller page empty, which is written all the same
 )
 READ_BYTES: Final = 2 * 2**20  # at once, and as pages kept: a page is hardly ever wanted twice
@@ -193,9 +193,9 @@ class Journal:
             del cursor
         return int(last or 0)
 
-    def encode(self, source: str, runs: Iterable[Rows]) -> bytes:
+    def encode(self, source: str, runs: Iterable[Rows | PrintedRows]) -> bytes:
         """The stored form of runs of rows; their relations are registered on first sight."""
-        return _encoder.encode([[self._relation_id(source, run.relation), run.op, run.rows, run.olds] for run in runs])
+        return stored_rows.encode((self._relation_id(source, run.relation), run) for run in runs)
 
     def stage(self, source: str, stage: int | None, part: int, body: bytes) -> int:
         """Put aside a part of a transaction that is still open; return its stage. Invisible until an entry names it."""

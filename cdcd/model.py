@@ -88,6 +88,23 @@ class Rows(msgspec.Struct, gc=False):
     rows: list[Row]
     olds: list[Row | None] | None = None
 
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.rows)
+
+
+class PrintedRows(msgspec.Struct, frozen=True, gc=False):
+    """Such a run as the source's server printed it: whoever looks at the values unpacks them (see `cdcd.printed`).
+
+    INSERT or UPDATE, without old rows. `packed` are its `count` rows.
+    """
+
+    relation: Relation
+    op: Op
+    count: int
+    packed: bytes
+
 
 class Commit(msgspec.Struct, frozen=True):
     """Ends the transaction of the preceding `Rows`. `position` is the place just after it."""
@@ -114,7 +131,7 @@ class Chunk(msgspec.Struct, gc=False):
     done: bool
 
 
-Event: TypeAlias = Rows | Commit | Idle | Chunk
+Event: TypeAlias = Rows | PrintedRows | Commit | Idle | Chunk
 
 
 class WriteKind(enum.IntEnum):

@@ -4,7 +4,7 @@ A unit is everything one journal entry means for one target. It is never split o
 very large one is stored in several rows (`more`). An item of a unit is one of
 
     [entity, kind, key, mask, values, initial_mask, initial_values]     a record (kind: RecordWrite)
-    [-1 - route, op, relation_id, rows, olds]                            rows of a plain copy
+    [-1 - route, op, relation_id, rows, olds]                            rows of a plain copy, as the journal has them
 
 Masks are slots as bits; values follow in slot order. `initial` are written only where the record is new.
 """
@@ -22,6 +22,7 @@ import msgspec
 from cdcd.model import Absences
 from cdcd.state import State
 from cdcd.storage import unwritable
+from cdcd.stored_rows import row_count
 
 PART_WRITES: Final = 5_000
 """Of one unit that are stored together."""
@@ -247,7 +248,7 @@ def within(units: list[Unit], rows_max: int | None) -> list[Unit]:
         return units
     rows = 0
     for number, unit in enumerate(units):
-        rows += sum(1 if item[0] >= 0 else len(item[3]) for item in unit.items)
+        rows += sum(1 if item[0] >= 0 else row_count(item[3]) for item in unit.items)
         if rows > rows_max and number:
             return units[:number]
     return units

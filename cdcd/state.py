@@ -29,6 +29,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cdcd import stored_rows
 from cdcd.resolve.plan import Vocabulary
 from cdcd.storage import CACHE_BYTES, Database, Schema
 
@@ -106,7 +107,7 @@ CREATE TABLE IF NOT EXISTS seen (
     entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
     PRIMARY KEY (entity, system, key)) STRICT, WITHOUT ROWID;
 """
-SCHEMA: Final = Schema(TABLES)
+SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE,))
 OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
 """The kinds of conflicts that a person should decide about."""
 

@@ -194,10 +194,10 @@ class Captured:
         relation = Relation(
             self.spelled[table.table_name],
             names,
-            tuple(column.canonical for column in found),
+            tuple(found),
             tuple(number for number, name in enumerate(names) if name in table.identity),
         )
-        return Shape(relation, tuple(column.expression for column in found))
+        return Shape(relation)
 
     def stream_shape(self, stream: StreamRelation, catalog: Catalog) -> Shape | None:
         """How rows of a table are reported that come from the log; None when nobody wants them.
@@ -222,10 +222,10 @@ class Captured:
         relation = Relation(
             spelled,
             tuple(column.name for column in stream.columns),
-            tuple(column.canonical for column in found),
+            tuple(found),
             identity,
         )
-        return Shape(relation, tuple(column.expression for column in found), whole_olds)
+        return Shape(relation, whole_olds)
 
 
 def table_shape(table: CatalogTable, types: Types, spelled: str) -> TableShape:
@@ -233,7 +233,7 @@ def table_shape(table: CatalogTable, types: Types, spelled: str) -> TableShape:
     columns = tuple(
         ColumnShape(
             column.name,
-            types.column(column.type_oid, column.modifier).canonical,
+            types.column(column.type_oid, column.modifier),
             nullable=not column.required,
             generated=column.generated,
             has_default=column.default or bool(column.identity),

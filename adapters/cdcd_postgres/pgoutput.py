@@ -2,7 +2,8 @@
 
 Formats: PostgreSQL documentation, "Streaming Replication Protocol" (XLogData, Primary keepalive message) and "Logical
 Replication Message Formats"; `protocol` reads messages without rows, `streamed` brings later versions back to this one. Every row message begins with kind, relation, kind of tuple and number of columns: these
-eight bytes are looked up as they are, and lead to the function that was compiled when the relation was described.
+eight bytes are looked up as they are, and lead to what was made ready when the relation was described: rows of one kind that
+follow one another are passed on together, as they were printed; only old rows, and long ones, are unpacked here.
 """
 
 from __future__ import annotations
@@ -14,20 +15,17 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cdcd.errors import CdcdError
-from cdcd.model import ABSENT, Commit, Event, Idle, Op, Relation, Row, Rows
+from cdcd.model import ABSENT, Commit, Event, Idle, Op, PrintedRows, Relation, Row, Rows
 from cdcd_postgres import protocol
 from cdcd_postgres.position import Log, Moment, Replay, format_lsn
 from cdcd_postgres.protocol import StreamRelation, not_understood
-from cdcd_postgres.rowcode import PADDING, Unpack, UnpackMany, compile_unpack
+from cdcd_postgres.rowcode import PADDING, Unpack, compile_unpack, printed_rows
 
 MARKER_PREFIX: Final = "cdcd"
 """The prefix of our own logical messages: markers of chunks, and notices of what the log does not show (`notices`)."""
 ROWS_MAX: Final = 1000
-_ALONE_ROWS: Final = 1
-_FEW_ROWS: Final = 2
-_TOGETHER_ROWS: Final = (ROWS_MAX - _ALONE_ROWS) // 9
-_TOGETHER_BYTES_MAX: Final = 16 << 10
-"""Of a run of rows the first is unpacked by itself, as many are one row long, and few that follow; else so many together."""
+_PRINTED_BYTES_MAX: Final = 16 << 10
+"""A longer message is unpacked by itself: a text of 64 KiB has no place among printed rows."""
 _WITH_ROWS: Final = (Op.INSERT, Op.UPDATE, Op.DELETE)
 _XLOG_DATA: Final = ord("w")
 _KEEPALIVE: Final = ord("k")
@@ -56,14 +54,13 @@ StreamEvent: TypeAlias = Event | Begin | Marker
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """How the rows of a relation are reported: canonical types in `relation`, and an expression for each column.
+    """How the rows of a relation are reported.
 
     `whole_olds`: an old tuple of kind O holds the whole old row. A partitioned table's may not: the kind comes from the
     root's replica identity, the values from the partition's, and what that leaves out is NULL in the tuple.
     """
 
     relation: Relation
-    expressions: tuple[str, ...]
     whole_olds: bool = True
 
 
@@ -74,7 +71,7 @@ ReadNotice: TypeAlias = Callable[[str], tuple[Op, str] | None]
 class _Plan:
     """What to do with row messages that begin with the same eight bytes. Without `unpack`: nothing."""
 
-    __slots__ = ("old", "op", "relation", "unpack", "unpack_many")
+    __slots__ = ("is_printed", "old", "op", "relation", "unpack")
 
     def __init__(
         self,
@@ -82,13 +79,14 @@ class _Plan:
         op: Op,
         unpack: Unpack | None,
         old: Unpack | None = None,
-        unpack_many: UnpackMany | None = None,
+        *,
+        is_printed: bool = False,
     ) -> None:
         self.relation = relation
         self.op = op
         self.unpack = unpack
         self.old = old
-        self.unpack_many = unpack_many
+        self.is_printed = is_printed
 
 
 class Decoder:
@@ -96,7 +94,7 @@ class Decoder:
 
     `resolve` is asked once for each Relation message, None says that its rows are not wanted. `read_notice` is asked for
     each of our own messages what happened to which table, if it says that. `replay` judges what the server sends from before the
-    start. `streamed` collects the transaction ids that came by, for those who compare them with snapshots; who uses it
+    start. `is_utf8` says that no text can be anything else. `streamed` collects the transaction ids that came by, for those who compare them with snapshots; who uses it
     prunes it.
     """
 
@@ -108,6 +106,7 @@ class Decoder:
         *,
         read_notice: ReadNotice = lambda _content: None,
         replay: Replay | None = None,
+        is_utf8: bool = True,
     ) -> None:
         self.tracing = False
         self.reply_requested = False
@@ -125,6 +124,7 @@ class Decoder:
         self._resolve = resolve
         self._read_notice = read_notice
         self._replay = replay
+        self._is_utf8 = is_utf8
         self._commit_seen = replay.expected if replay is not None else None
         self._plans: dict[bytes, _Plan] = {}
         self._shapes: dict[int, Shape] = {}
@@ -175,39 +175,66 @@ class Decoder:
         find = self._plans.get
         padded = b"".join
         current: _Plan | None = None
-        unpack: Unpack = _nothing
         tuples: list[bytes] = []
         rows: list[Row] = []
         olds: list[Row | None] | None = None
         for message in messages:
             data = padded((message, PADDING))
             plan = find(data[_BODY:_TUPLE])
-            if tuples and (plan is not current or len(tuples) == _TOGETHER_ROWS or len(data) > _TOGETHER_BYTES_MAX):
-                _unpack_waiting(current, tuples, rows)
+            if tuples and (plan is not current or len(tuples) == ROWS_MAX or len(data) > _PRINTED_BYTES_MAX):
+                self._pass_on(current, tuples)
+                current = None
             if plan is None or data[0] != _XLOG_DATA:
                 current = None
                 self._decode_other(data)
                 continue
-            if plan is not current or len(rows) >= ROWS_MAX:
+            if plan is not current or len(rows) == ROWS_MAX:
                 if plan.unpack is None:
                     continue
                 if self._skipping:
                     self._replay_move(plan, data)
                     continue
-                current, unpack, rows, olds = plan, plan.unpack, [], [] if plan.old is not None else None
-                self._open_rows(plan, rows, olds)
-            if olds is not None:
-                row, end, old = _unpack_both(plan, data)
-                olds.append(old)
-            elif len(rows) < _ALONE_ROWS or plan.unpack_many is None or len(data) > _TOGETHER_BYTES_MAX:
-                row, end = unpack(data, _TUPLE)
-            else:
+                current, rows, olds = plan, [], [] if plan.old is not None else None
+            if plan.is_printed and len(data) <= _PRINTED_BYTES_MAX:
+                rows = []
                 tuples.append(data[_TUPLE - _COUNT_SIZE : -_PADDING_SIZE])
                 continue
-            if end != len(data) - _PADDING_SIZE:
+            if not rows:
+                self._open_rows(plan, rows, olds)
+            self._unpack(plan, data, rows, olds)
+        if tuples:
+            self._pass_on(current, tuples)
+
+    def _pass_on(self, plan: _Plan | None, tuples: list[bytes]) -> None:
+        """The rows that have waited, as they were printed; unpacked one by one where something is wrong with them."""
+        assert plan is not None
+        assert plan.relation is not None
+        waiting = tuples[:]
+        tuples.clear()
+        packed = printed_rows(waiting)
+        if packed is not None and self._in_transaction:
+            self._empty = False
+            self._events.append(PrintedRows(plan.relation, plan.op, len(waiting), packed))
+            return
+        rows: list[Row] = []
+        self._open_rows(plan, rows, None)
+        for one in waiting:
+            assert plan.unpack is not None
+            row, end = plan.unpack(one + PADDING, _COUNT_SIZE)
+            if end != len(one):
                 raise ValueError
             rows.append(row)
-        _unpack_waiting(current, tuples, rows)
+
+    def _unpack(self, plan: _Plan, data: bytes, rows: list[Row], olds: list[Row | None] | None) -> None:
+        if olds is not None:
+            row, end, old = _unpack_both(plan, data)
+            olds.append(old)
+        else:
+            assert plan.unpack is not None
+            row, end = plan.unpack(data, _TUPLE)
+        if end != len(data) - _PADDING_SIZE:
+            raise ValueError
+        rows.append(row)
 
     def _replay_move(self, plan: _Plan, data: bytes) -> None:
         """Rows from before the start have been taken; only what a copy must know of them is kept."""
@@ -305,7 +332,7 @@ class Decoder:
         self._shapes.pop(relation.oid, None)
         if shape is not None:
             self._shapes[relation.oid] = shape
-        self._plans.update(_plans(relation, shape))
+        self._plans.update(_plans(relation, shape, is_utf8=self._is_utf8))
 
     def _notice_rename(self, oid: int, shape: Shape | None) -> None:
         """A relation that had the name of a table of ours and has it no longer, or another one that has the name now.
@@ -365,7 +392,7 @@ class Decoder:
         protocol.parse_type(body)
 
 
-def _plans(relation: StreamRelation, shape: Shape | None) -> dict[bytes, _Plan]:
+def _plans(relation: StreamRelation, shape: Shape | None, *, is_utf8: bool) -> dict[bytes, _Plan]:
     """Plans for all row messages of a relation, by their first eight bytes."""
 
     def prefix(kind: bytes, tuple_kind: bytes) -> bytes:
@@ -376,12 +403,12 @@ def _plans(relation: StreamRelation, shape: Shape | None) -> dict[bytes, _Plan]:
     if shape is None:
         nothing = _Plan(None, Op.INSERT, None)
         return {prefix(*kind): nothing for kind in (*kinds, *((b"U", old) for old in old_kinds))}
-    whole = compile_unpack(shape.expressions)
-    key = _whole_key(compile_unpack(shape.expressions, frozenset(shape.relation.identity)))
+    whole = compile_unpack(shape.relation.types)
+    key = _whole_key(compile_unpack(shape.relation.types, frozenset(shape.relation.identity)))
     unpacks = {b"N": whole, b"K": key, b"O": whole if shape.whole_olds else key}
-    many = {b"N": UnpackMany(shape.expressions)} if relation.columns else {}
+    is_printed = is_utf8 and bool(relation.columns)
     plans = {
-        prefix(*kind): _Plan(shape.relation, op, unpacks[kind[1]], unpack_many=many.get(kind[1]))
+        prefix(*kind): _Plan(shape.relation, op, unpacks[kind[1]], is_printed=is_printed and op != Op.DELETE)
         for kind, op in kinds.items()
     }
     for tuple_kind in old_kinds:
@@ -402,33 +429,6 @@ def _whole_key(unpack: Unpack) -> Unpack:
         return row, end
 
     return unpack_key
-
-
-def _nothing(_data: bytes, _at: int) -> tuple[Row, int]:
-    raise ValueError
-
-
-def _unpack_waiting(plan: _Plan | None, tuples: list[bytes], rows: list[Row]) -> None:
-    """Unpack what has waited, into `rows`; one by one where it cannot be done together."""
-    if not tuples:
-        return
-    assert plan is not None
-    assert plan.unpack is not None
-    assert plan.unpack_many is not None
-    waiting = tuples[:]
-    tuples.clear()
-    found = plan.unpack_many(waiting) if len(waiting) > _FEW_ROWS else None
-    if found is not None:
-        rows += found
-        return
-    first = len(rows)
-    for one in waiting:
-        row, end = plan.unpack(one + PADDING, _COUNT_SIZE)
-        if end != len(one):
-            raise ValueError
-        rows.append(row)
-    if len(waiting) > _FEW_ROWS:
-        plan.unpack_many.learn(rows[first:])
 
 
 def _unpack_both(plan: _Plan, data: bytes) -> tuple[Row, int, Row | None]:

@@ -157,7 +157,7 @@ class PostgresReader:
         found = [types.column(by_name[name].type_oid, by_name[name].modifier) for name in columns]
         result = self._connected().execute(sql, list(parameters)).pgresult
         assert result is not None
-        fetch = compile_fetch([column.expression for column in found])
+        fetch = compile_fetch(found)
         return [fetch(result.get_value, number) for number in range(result.ntuples)]
 
     def _table(self, spelled: str, columns: Iterable[str]) -> CatalogTable:

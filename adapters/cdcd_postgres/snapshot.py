@@ -44,7 +44,8 @@ import msgspec
 
 from cdcd.adapter import RowFilter
 from cdcd.errors import NotReady
-from cdcd.model import ABSENT, Chunk, Event, Op, Relation, Row, Rows, Value
+from cdcd.model import ABSENT, Chunk, Event, Op, PrintedRows, Relation, Row, Rows, Value
+from cdcd.printed import rows_of
 from cdcd_postgres import statements
 from cdcd_postgres.catalog import Captured, Catalog, CatalogTable
 from cdcd_postgres.encoding import text_of
@@ -220,7 +221,7 @@ class ChunkReader:
             elif isinstance(event, Marker):
                 placed += self._arrive(event.content)
             else:
-                if self._overtaking and isinstance(event, Rows):
+                if self._overtaking and isinstance(event, Rows | PrintedRows):
                     self._overtake(event)
                 placed.append(event)
         return placed
@@ -229,10 +230,10 @@ class ChunkReader:
         """Forget streamed transactions that a snapshot sees by now."""
         self._prune(self._read_snapshot())
 
-    def _overtake(self, event: Rows) -> None:
+    def _overtake(self, event: Rows | PrintedRows) -> None:
         request = self._request
         if request is not None and request.rows is not None and event.relation.table == request.rows.relation.table:
-            request.rows.overtake(event)
+            request.rows.overtake(rows_of(event))
 
     def _arrive(self, content: str) -> list[Event]:
         request = self._request
@@ -328,7 +329,7 @@ class ChunkReader:
         cursor = self._connection.execute(sql, [text_of(value) for value in parameters])
         result = cursor.pgresult
         assert result is not None
-        fetch, get_value = compile_fetch(shape.expressions), result.get_value
+        fetch, get_value = compile_fetch(shape.relation.types), result.get_value
         return [fetch(get_value, number) for number in range(result.ntuples)]
 
     def _table(self, name: TableName) -> CatalogTable:

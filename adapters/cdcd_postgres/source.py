@@ -96,6 +96,7 @@ class PostgresSource:
             lambda relation: self._resolve(relation, catalog),
             read_notice=self._read_notice,
             replay=replay,
+            is_utf8=connection.info.parameter_status("server_encoding") != "SQL_ASCII",
         )
         self._chunks = ChunkReader(connection, self._captured, catalog, self._decoder.streamed, horizon_xid)
         return log.token(start_lsn) if after is None else after

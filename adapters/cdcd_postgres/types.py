@@ -1,8 +1,8 @@
-"""PostgreSQL's types in canonical terms, and how their text output becomes canonical values.
+"""PostgreSQL's types in canonical terms.
 
-The text is what type output functions print under the settings of `session.SETTINGS`. What a canonical type cannot say
-(the number "NaN", the date "infinity", a year BC) passes as PostgreSQL prints it, and is refused where it would be
-converted: one such value must not stop the log.
+How their texts become canonical values is said by `cdcd.printed`: they are what type output functions print under the settings
+of `session.SETTINGS`. What a canonical type cannot say (the number "NaN", the date "infinity", a year BC) passes as PostgreSQL
+prints it, and is refused where it would be converted: one such value must not stop the log.
 """
 
 from __future__ import annotations
@@ -12,25 +12,8 @@ from typing import Final
 
 import msgspec
 
-TEXT: Final = "{v}"
-"""Each of these is an expression over `{v}`, the text of one value; `rowcode` builds functions of them."""
-_PADDED_TEXT: Final = '{v}.rstrip(" ")'
-_INTEGER: Final = "int({v})"
-_FLOAT: Final = "float({v})"
-_BOOLEAN: Final = '{v} == "t"'
-_BYTES: Final = "unhexlify({v}[2:])"
-_DECIMAL: Final = '{v}.rstrip("0").rstrip(".") if "." in {v} else {v}'
-_INSTANT: Final = '{v}[:-3] + "Z" if {v}[-3:] == "+00" else {v}.replace("+00", "Z")'
-
 _MODIFIER_OFFSET: Final = 4  # VARHDRSZ: what type modifiers of lengths and precisions are raised by
 _FRACTION_DIGITS: Final = 6
-
-
-class ColumnType(msgspec.Struct, frozen=True):
-    """A column's canonical type, and the expression that makes its values."""
-
-    canonical: str
-    expression: str
 
 
 class TypeEntry(msgspec.Struct, frozen=True):
@@ -46,51 +29,50 @@ class TypeEntry(msgspec.Struct, frozen=True):
     printed: str
 
 
-def _text(modifier: int) -> ColumnType:
-    return ColumnType(f"text({modifier - _MODIFIER_OFFSET})" if modifier >= _MODIFIER_OFFSET else "text", TEXT)
+def _text(modifier: int) -> str:
+    return f"text({modifier - _MODIFIER_OFFSET})" if modifier >= _MODIFIER_OFFSET else "text"
 
 
-def _padded_text(modifier: int) -> ColumnType:
+def _padded_text(modifier: int) -> str:
     """character(n); without n, as an array's element has it, it is one of any length."""
     length = f"{modifier - _MODIFIER_OFFSET}," if modifier >= _MODIFIER_OFFSET else ""
-    return ColumnType(f"text({length}padded)", _PADDED_TEXT)
+    return f"text({length}padded)"
 
 
-def _numeric(modifier: int) -> ColumnType:
+def _numeric(modifier: int) -> str:
     """Modifiers of numeric: numeric.c, make_numeric_typmod; the scale is 11 bits with sign since PostgreSQL 15."""
     if modifier < _MODIFIER_OFFSET:
-        return ColumnType("decimal", _DECIMAL)
+        return "decimal"
     packed = modifier - _MODIFIER_OFFSET
     scale = ((packed & 0x7FF) ^ 0x400) - 0x400
-    return ColumnType(f"decimal({packed >> 16 & 0xFFFF},{scale})", TEXT)
+    return f"decimal({packed >> 16 & 0xFFFF},{scale})"
 
 
-def _timed(kind: str, expression: str, limits: str = "") -> Callable[[int], ColumnType]:
-    return lambda modifier: ColumnType(f"{kind}({modifier if modifier >= 0 else _FRACTION_DIGITS}{limits})", expression)
+def _timed(kind: str, limits: str = "") -> Callable[[int], str]:
+    return lambda modifier: f"{kind}({modifier if modifier >= 0 else _FRACTION_DIGITS}{limits})"
 
 
-def _fixed(canonical: str, expression: str = TEXT) -> Callable[[int], ColumnType]:
-    column = ColumnType(canonical, expression)
-    return lambda _modifier: column
+def _fixed(canonical: str) -> Callable[[int], str]:
+    return lambda _modifier: canonical
 
 
-_BUILT_IN: Final[dict[int, Callable[[int], ColumnType]]] = {  # by OID, from pg_type.dat
-    16: _fixed("boolean", _BOOLEAN),
-    17: _fixed("bytes", _BYTES),
-    20: _fixed(f"integer({-(2**63)},{2**63 - 1})", _INTEGER),
-    21: _fixed(f"integer({-(2**15)},{2**15 - 1})", _INTEGER),
-    23: _fixed(f"integer({-(2**31)},{2**31 - 1})", _INTEGER),
+_BUILT_IN: Final[dict[int, Callable[[int], str]]] = {  # by OID, from pg_type.dat
+    16: _fixed("boolean"),
+    17: _fixed("bytes"),
+    20: _fixed(f"integer({-(2**63)},{2**63 - 1})"),
+    21: _fixed(f"integer({-(2**15)},{2**15 - 1})"),
+    23: _fixed(f"integer({-(2**31)},{2**31 - 1})"),
     25: _text,
-    26: _fixed(f"integer(0,{2**32 - 1})", _INTEGER),  # oid
+    26: _fixed(f"integer(0,{2**32 - 1})"),  # oid
     114: _fixed("json"),
-    700: _fixed("float(24)", _FLOAT),
-    701: _fixed("float", _FLOAT),
+    700: _fixed("float(24)"),
+    701: _fixed("float"),
     1042: _padded_text,
     1043: _text,
     1082: _fixed("date"),
-    1083: _timed("time", TEXT, ",0,24"),
-    1114: _timed("datetime", TEXT),
-    1184: _timed("instant", _INSTANT),
+    1083: _timed("time", ",0,24"),
+    1114: _timed("datetime"),
+    1184: _timed("instant"),
     1700: _numeric,
     2950: _fixed("uuid"),
     3802: _fixed("json"),
@@ -104,17 +86,17 @@ class Types:
         self._look_up = look_up
         self._entries: dict[tuple[int, int], TypeEntry | None] = {}
 
-    def column(self, oid: int, modifier: int) -> ColumnType:
+    def column(self, oid: int, modifier: int) -> str:
         """The type of a column. A type that the catalog no longer has is native(unknown)."""
         oid, modifier = self.base(oid, modifier)
         if oid in _BUILT_IN:
             return _BUILT_IN[oid](modifier)
         entry = self._entry(oid, modifier)
         if entry is None:
-            return ColumnType("native(unknown)", TEXT)
+            return "native(unknown)"
         if entry.kind == "e" or entry.name == "citext":
-            return ColumnType("text", TEXT)
-        return ColumnType(f"native({entry.printed})", TEXT)
+            return "text"
+        return f"native({entry.printed})"
 
     def base(self, oid: int, modifier: int) -> tuple[int, int]:
         """The type below all domains, with the modifier that applies."""

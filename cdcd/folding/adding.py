@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
+import msgspec
+
+from cdcd import printed
 from cdcd.folding.copies import CopyFolder
 from cdcd.folding.records import RecordFolder
 from cdcd.model import Op, Relation, Row
 from cdcd.outbox import CHANGES, Item, Unit
 from cdcd.parking.parked import ParkedRecords, Subject
+from cdcd.stored_rows import with_values
 
-_Kind: TypeAlias = tuple[int, int, bool]
-"""Operation and relation of copied rows, and whether some value in them may be ABSENT."""
+_Kind: TypeAlias = tuple[int, int, bool, type]
+"""Operation and relation of copied rows, whether some value in them may be ABSENT, and what they are: a list, or bytes."""
+_TOGETHER_ROWS: Final = 250
+"""So many rows as they were printed are given values at once: they are still in the processor's cache, and few calls are made."""
+
+
+class _Run(msgspec.Struct):
+    """Copied rows of one table that follow one another and are of one kind. `printed_count` of them have no values yet."""
+
+    kind: _Kind
+    parts: list[Any]
+    printed_count: int = 0
 
 
 class Adding:
@@ -34,7 +48,7 @@ class Adding:
         self._relation = relation
         self._parked = parked
         self._told: dict[int, list[Item]] = {number: [] for number in records}
-        self._runs: dict[int, tuple[_Kind, list[list[Row]]]] = {}
+        self._runs: dict[int, _Run] = {}
 
     def add(self, unit: Unit) -> None:
         """Add a unit; some of it only with `finish`."""
@@ -55,25 +69,38 @@ class Adding:
         if copy is None:
             return
         self.copied.add(number)
-        kind = (op, relation, partial)
+        kind = (op, relation, partial, type(rows))
         run = self._runs.get(number)
         plain = op != Op.TRUNCATE and (olds is None or olds.count(None) == len(olds))
-        if plain and run is not None and run[0] == kind:
-            run[1].append(rows)
-            return
-        if run is not None:
+        if run is not None and not (plain and run.kind == kind):
             self._flush_run(number)
+            run = None
         if plain:
-            self._runs[number] = kind, [rows]
+            self._add_run(number, run or _Run(kind, []), rows)
         elif op == Op.TRUNCATE:
             copy.clear()
         else:
-            copy.add(op, self._relation(relation), rows, olds, partial=partial, parked=self._parked)
+            shape = self._relation(relation)
+            rows, is_lacking = with_values(shape, rows)
+            copy.add(op, shape, rows, olds, partial=partial or is_lacking, parked=self._parked)
+
+    def _add_run(self, number: int, run: _Run, rows: list[Row] | bytes) -> None:
+        self._runs[number] = run
+        run.parts.append(rows)
+        if isinstance(rows, bytes):
+            run.printed_count += printed.row_count(rows)
+            if run.printed_count >= _TOGETHER_ROWS:
+                self._flush_run(number)
 
     def _flush_run(self, number: int) -> None:
-        (op, relation, partial), parts = self._runs.pop(number)
-        rows = parts[0] if len(parts) == 1 else [*chain.from_iterable(parts)]
-        self._copies[number].add(op, self._relation(relation), rows, None, partial=partial, parked=self._parked)
+        run = self._runs.pop(number)
+        op, relation, partial, _ = run.kind
+        shape, parts = self._relation(relation), run.parts
+        if run.printed_count:
+            rows, partial = printed.unpacked(shape, printed.joined(parts))
+        else:
+            rows = parts[0] if len(parts) == 1 else [*chain.from_iterable(parts)]
+        self._copies[number].add(op, shape, rows, None, partial=partial, parked=self._parked)
 
     def _flush_told(self, number: int) -> None:
         items, record = self._told[number], self._records[number]

@@ -18,6 +18,7 @@ from cdcd.folding.paged import PagedGroups
 from cdcd.folding.records import RecordFolder
 from cdcd.model import Op
 from cdcd.outbox import Item, RecordWrite, StoredUnits, Unit
+from cdcd.stored_rows import with_values
 
 KEYS_MAX: Final = 4_000_000
 """A unit of more rows goes by way of the disk: its keys take 8 bytes each."""
@@ -119,9 +120,11 @@ class InPlaceFold:
             return []
         if op not in _COPIED or (olds is not None and olds.count(None) < len(olds)):
             return None
-        layout = copy.table.layout(self._folder.relation(relation))
+        shape = self._folder.relation(relation)
+        layout = copy.table.layout(shape)
+        rows, is_lacking = with_values(shape, rows)
         if op == Op.DELETE:
-            copy.check_keys(layout, rows, partial=partial)
+            copy.check_keys(layout, rows, partial=partial or is_lacking)
         return [*map(layout.key_of, rows)]
 
     def is_fit(self) -> bool:
@@ -171,8 +174,10 @@ class InPlaceFold:
         for unit in units:
             for item in unit.items:
                 if item[0] == copy.number:
-                    _, op, relation, rows, _ = item
-                    copy.add(op, self._folder.relation(relation), rows, None, partial=unit.partial)
+                    _, op, number, stored, _ = item
+                    relation = self._folder.relation(number)
+                    rows, is_lacking = with_values(relation, stored)
+                    copy.add(op, relation, rows, None, partial=unit.partial or is_lacking)
         copy.take(folded, None)
 
     def _fold_records(self, record: RecordFolder, units: Sequence[Unit], folded: Folded) -> None:

@@ -25,6 +25,7 @@ from cdcd.model import ABSENT, Op, Relation, Row
 from cdcd.outbox import CHANGES, Item, RecordWrite, Unit
 from cdcd.parking.parked import ParkedRecords, Subject
 from cdcd.resolve.keys import encode_key
+from cdcd.stored_rows import with_values
 
 _WAITING_MAX: Final = 1_000
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -138,7 +139,9 @@ class LargeFold:
             copy.clear()
             self.cleared = [*(n for n in self.cleared if n != number), number]
         elif rows:
-            copy.add(op, relation, self._relation(relation), rows, olds, partial=partial)
+            shape = self._relation(relation)
+            rows, is_lacking = with_values(shape, rows)
+            copy.add(op, relation, shape, rows, olds, partial=partial or is_lacking)
 
     # ---- the writes --------------------------------------------------------------------------------------------
 

@@ -21,8 +21,9 @@ from cdcd.forgetting.job import CONTROL, ERASED, FORGET, Job, decode_rows, encod
 from cdcd.forgetting.rows import Found, RowFinder
 from cdcd.journal import Command, Journal, Kind, decode_command, encode_note
 from cdcd.journal_care.checksums import HEADER_COLUMNS, checksum, damaged, is_whole
-from cdcd.model import ABSENT, Op, Rows
+from cdcd.model import ABSENT, Op, Row, Rows
 from cdcd.resolve.plan import Plan
+from cdcd.stored_rows import with_values
 
 PAGE_ENTRIES: Final = 200
 _CHANGES, _NOTE, _STAGE = 4, 7, 8
@@ -140,7 +141,11 @@ class JournalEraser:
 
     def _decoded(self, body: bytes) -> Iterator[Rows]:
         for number, op, rows, olds in _decode(body):
-            yield Rows(self._journal.relation(number), Op(op), rows, olds)
+            yield self._rows(number, op, rows, olds)
+
+    def _rows(self, number: int, op: int, rows: list[Row] | bytes, olds: list[Row | None] | None) -> Rows:
+        relation = self._journal.relation(number)
+        return Rows(relation, Op(op), with_values(relation, rows)[0], olds)
 
     def _parts(self, entry: _Entry) -> Iterator[tuple[int, bytes]]:
         part = 0
@@ -184,11 +189,12 @@ class JournalEraser:
             return body, 0
         kept, erased = [], 0
         for number, op, rows, olds in _decode(body):
-            left = finder.without(entry.header[0], Rows(self._journal.relation(number), Op(op), rows, olds))
+            run = self._rows(number, op, rows, olds)
+            left = finder.without(entry.header[0], run)
             if left is None:
                 kept.append([number, op, rows, olds])
                 continue
-            erased += len(rows) - len(left.rows)
+            erased += run.count - left.count
             if left.rows:
                 kept.append([number, op, left.rows, left.olds])
         return (body, 0) if not erased else (_encode(kept) if kept else None, erased)

@@ -22,6 +22,7 @@ from cdcd.resolve.mapping import binding_number
 from cdcd.resolve.plan import EntityPlan, Plan, Route
 from cdcd.resolve.trail import Trail
 from cdcd.state import State
+from cdcd.stored_rows import with_values
 
 _PREFIXED: Final = {
     "golden": ("golden", "entity", "key"),
@@ -278,7 +279,8 @@ class Eraser:
                 yield item
                 continue
             finder = finder or RowFinder(self._plan, self._request.entity, keys, ids)
-            run = Rows(self._journal.relation(item[2]), Op(item[1]), item[3], item[4])
+            relation = self._journal.relation(item[2])
+            run = Rows(relation, Op(item[1]), with_values(relation, item[3])[0], item[4])
             left = finder.without(route.source, run)
             if left is None:
                 yield item

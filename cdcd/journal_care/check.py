@@ -13,6 +13,7 @@ from cdcd.journal import Journal, Kind
 from cdcd.journal_care.checksums import HEADER_COLUMNS, is_header_whole
 from cdcd.model import ABSENT, Relation
 from cdcd.sqlite_driver import sqlite
+from cdcd.stored_rows import looked_through
 
 PAGE_ENTRIES: Final = 500
 QUICK_CHECK_MAX: Final = 20
@@ -193,7 +194,7 @@ class Checker:
     def _rows(self, body: bytes) -> tuple[int, tuple[Part, str] | None]:
         """How many rows a body holds, and what is wrong with it."""
         try:
-            runs = [(int(number), len(rows) or 1) for number, _, rows, _ in _decode(body)]
+            runs = [(int(number), looked_through(rows) or 1) for number, _, rows, _ in _decode(body)]
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             return 0, ("body", f"it cannot be decoded: {error}")
         bad = {number for number, _ in runs} - self._known_shapes

@@ -9,11 +9,12 @@ from typing import Final
 
 import msgspec
 
+from cdcd import printed
 from cdcd.adapter import Identity, Source
 from cdcd.capture import STAGE_ROWS
 from cdcd.errors import Unavailable
 from cdcd.journal import Journal
-from cdcd.model import CHECKPOINT_TABLE, Commit, Rows
+from cdcd.model import CHECKPOINT_TABLE, Commit, PrintedRows, Rows
 from cdcd.recovering import recovery
 from cdcd.recovering.own_marks import units_of
 
@@ -48,7 +49,7 @@ class Rereader:
         self._journal = journal
         self._lineages = {identity.lineage, *recovery.adopted_lineages(journal)}
         self._clock = clock
-        self._runs: list[Rows] = []
+        self._runs: list[Rows | PrintedRows] = []
         self._rows = self._changes = self._parts = 0
         self._stage: int | None = None
         self._units: tuple[int, int] | None = None
@@ -66,7 +67,7 @@ class Rereader:
             events = self._source.poll()
             for event in events:
                 heard_at = self._clock()
-                if isinstance(event, Rows):
+                if isinstance(event, Rows | PrintedRows):
                     self._add(event)
                 elif isinstance(event, Commit):
                     found = self._finish(event)
@@ -84,13 +85,13 @@ class Rereader:
                 cause="nothing more came after the entry before it",
             )
 
-    def _add(self, event: Rows) -> None:
+    def _add(self, event: Rows | PrintedRows) -> None:
         if event.relation.table == CHECKPOINT_TABLE:
-            self._units = units_of(self._identity, self._lineages, event) or self._units
+            self._units = units_of(self._identity, self._lineages, printed.rows_of(event)) or self._units
             return
         self._runs.append(event)
-        self._rows += len(event.rows) or 1
-        self._changes += len(event.rows) or 1
+        self._rows += event.count or 1
+        self._changes += event.count or 1
         if self._rows >= STAGE_ROWS:
             body = self._journal.encode(self._identity.system, self._runs)
             self._stage = self._journal.stage(stage_name(self._identity.system), self._stage, self._parts, body)

@@ -33,6 +33,7 @@ from cdcd.sqlite_driver import sqlite
 from cdcd.state import State
 from cdcd.storage import Database
 from cdcd.testing.faults import Crash
+from cdcd.testing.printing import PrintingSource
 
 QUIET_ROUNDS: Final = 3
 ROUNDS_LIMIT: Final = 2_000
@@ -269,7 +270,7 @@ class Simulation:
         identity = self._identity(state, system)
         adapter, options = self.adapters[system]
         tables = [need for need in self._plan(state).tables(system) if need.captured]
-        source = adapter.open_source(identity, options, tables)
+        source = PrintingSource(adapter.open_source(identity, options, tables))
         held.append(source)
         return self._capture(identity, source, self._journal(held), [need.table for need in tables])
 

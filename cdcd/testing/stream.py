@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from cdcd.adapter import RowFilter, Source
-from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Op, Row, Rows, Value
+from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Op, PrintedRows, Row, Rows, Value
+from cdcd.printed import rows_of
 
 TIMEOUT_SECONDS = 60.0
 """How long to wait for what must come."""
@@ -83,7 +84,7 @@ class StreamReader:
 
     def poll(self) -> Sequence[Event]:
         """Take what has arrived into `log`, and return it."""
-        events = self.source.poll()
+        events = [rows_of(event) if isinstance(event, PrintedRows) else event for event in self.source.poll()]
         for event in events:
             self._take(event)
         self.events += events

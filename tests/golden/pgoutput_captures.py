@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cdcd.model import ABSENT, Commit, Event, Idle, Op, Relation, Rows
+from cdcd.model import ABSENT, Commit, Event, Idle, Op, PrintedRows, Relation, Rows
+from cdcd.printed import rows_of
 from cdcd_postgres import notices
 from cdcd_postgres.pgoutput import Decoder, Shape
 from cdcd_postgres.position import Log
@@ -59,8 +60,8 @@ def resolve(stream: StreamRelation) -> Shape | None:
     names = tuple(column.name for column in stream.columns)
     flagged = tuple(number for number, column in enumerate(stream.columns) if column.in_identity)
     identity = flagged if stream.replica_identity != "f" else tuple(n for n, name in enumerate(names) if name == "id")
-    relation = Relation(f"{stream.schema}.{stream.name}", names, tuple(c.canonical for c in found), identity)
-    return Shape(relation, tuple(c.expression for c in found))
+    relation = Relation(f"{stream.schema}.{stream.name}", names, tuple(found), identity)
+    return Shape(relation)
 
 
 def decode(frames: Iterable[bytes]) -> list[Event]:
@@ -69,7 +70,8 @@ def decode(frames: Iterable[bytes]) -> list[Event]:
     decoder.tracing = True
     events = decoder.feed(Untangler().feed(frames))
     events += decoder.feed([])
-    return [event for event in events if isinstance(event, Rows | Commit | Idle)]
+    found = [rows_of(event) if isinstance(event, PrintedRows) else event for event in events]
+    return [event for event in found if isinstance(event, Rows | Commit | Idle)]
 
 
 def read_notice(content: str) -> tuple[Op, str] | None:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cdcd.errors import Unavailable
-from cdcd.model import CHECKPOINT_TABLE, Batch, Op, Rows, TableWrite, WriteKind
+from cdcd.model import CHECKPOINT_TABLE, Batch, Op, PrintedRows, TableWrite, WriteKind
 from cdcd.testing.servers import PostgresServer
 from cdcd_postgres import stream as stream_module
 from cdcd_postgres.position import parse_lsn, parse_position
@@ -125,7 +125,8 @@ def test_the_server_keeps_a_reader_that_is_slow():
 
 
 def inserted(session: Reading) -> int:
-    return sum(len(event.rows) for event in session.source.poll() if isinstance(event, Rows) and event.op is Op.INSERT)
+    events = session.source.poll()
+    return sum(event.count for event in events if isinstance(event, PrintedRows) and event.op is Op.INSERT)
 
 
 def test_an_idle_source_has_no_lag_and_its_slot_moves_on_while_other_databases_write(harness, reading):

@@ -30,6 +30,7 @@ FOR_ADAPTERS = {
     "cdcd.folding.found_ids",
     "cdcd.model",
     "cdcd.numeric",
+    "cdcd.printed",
     "cdcd.reader",
     "cdcd.secret_files",
     "cdcd.values",

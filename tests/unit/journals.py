@@ -19,7 +19,7 @@ def rows(*names: Any, op: Op = Op.INSERT, relation: Relation = ITEM) -> Rows:
 def add(journal: Journal, source: str, *runs: Rows, position: str = "p", at_us: int = 1, **more: Any) -> int:
     """Append one transaction; return its seq."""
     body = journal.encode(source, runs) if runs else b""
-    draft = Draft(Kind.LOG, position, at_us, sum(len(run.rows) or 1 for run in runs), body)
+    draft = Draft(Kind.LOG, position, at_us, sum(run.count or 1 for run in runs), body)
     for name, value in more.items():
         setattr(draft, name, value)
     return journal.append(source, [draft], position)
@@ -27,7 +27,7 @@ def add(journal: Journal, source: str, *runs: Rows, position: str = "p", at_us: 
 
 def add_chunk(journal: Journal, source: str, run: Rows, *, done: bool = False) -> int:
     note = encode_note(ChunkNote(run.relation.table, 0, done))
-    draft = Draft(Kind.CHUNK, "", 1, len(run.rows), journal.encode(source, [run]), note=note)
+    draft = Draft(Kind.CHUNK, "", 1, run.count, journal.encode(source, [run]), note=note)
     return journal.append(source, [draft], None)
 
 

@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cdcd import capture as module
@@ -14,6 +15,7 @@ from cdcd.capture import Capture
 from cdcd.errors import FilterRefused, PositionLost, Unavailable
 from cdcd.journal import Command, Journal, Kind, decode_chunk_note
 from cdcd.model import CHECKPOINT_TABLE, Chunk, Commit, Event, Idle, Op, Relation, Row, Rows
+from cdcd.testing.printing import as_printed
 
 ITEM = Relation("item", ("id", "name"), ("integer", "text"), (0,))
 MARK = Relation(
@@ -210,6 +212,19 @@ def test_our_own_transactions_carry_their_mark_and_not_the_checkpoint_row(journa
     first, second = journal.read(0)
     assert (first.mark, second.mark) == ((4, 7), None)
     assert contents(journal) == [["a"], ["b"]]
+
+
+def test_rows_as_they_were_printed_are_journalled_so_and_a_mark_among_them_is_read(
+    journal: Journal, source: ScriptedSource
+):
+    capture = started(journal, source)
+    own = mark("acme", "erp", "lineage-1", 3, 9)
+    source.arrived = [[as_printed(rows("a", "b")), as_printed(own), rows("c"), Commit("p1", 5)]]
+    capture.step()
+    (entry,) = journal.read(0)
+    assert (entry.mark, entry.changes) == ((3, 9), 3)
+    assert contents(journal) == [["a", "b", "c"]]
+    assert [type(msgspec.msgpack.decode(run.packed_rows)) for run in journal.runs(entry)] == [bytes, list]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,12 @@ def test_what_arrives_together_is_one_commit_of_the_journal(
 # ---- resolve -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_trimmed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is now and then, by the clock: on a slow machine between any two steps."""
+    monkeypatch.setattr("cdcd.resolve.resolver.TRIM_SECONDS", float("inf"))
+
+
 @pytest.fixture
 def copying(tmp_path: Path) -> Iterator[SmallLine]:
     columns = dict(zip(FITTING.columns, FITTING.types, strict=True))

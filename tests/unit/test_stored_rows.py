@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cdcd.model import ABSENT, Op, Relation, Row, Rows
-from cdcd.stored_rows import StoredRows, array_length, split
+from cdcd.model import ABSENT, Op, Relation, Row, Rows, Value
+from cdcd.stored_rows import StoredRows, array_length, encode, looked_through, row_count, split, with_values
+from cdcd.testing.printing import as_printed
 
 ITEM = Relation("item", ("id", "name"), ("integer", "text"), (0,))
 
@@ -29,6 +30,22 @@ def test_a_run_that_was_passed_on_packed_is_the_same_run() -> None:
     found = StoredRows(number, ITEM, op, packed_rows, packed_olds).unpacked()
     assert found == run
     assert found.rows[1][1] is ABSENT
+
+
+@pytest.mark.parametrize("name", ["b", ABSENT], ids=["whole", "lacking"])
+@pytest.mark.parametrize("count", [1, 10, 100, 10_000])
+def test_rows_as_they_were_printed_are_kept_so_and_have_their_values_when_somebody_looks(
+    count: int, name: Value
+) -> None:
+    run = Rows(ITEM, Op.UPDATE, [*([number, "a"] for number in range(count)), [count, name]])
+    ((number, op, packed_rows, packed_olds),) = split(encode([(7, as_printed(run))]))
+    stored = StoredRows(number, ITEM, op, packed_rows, packed_olds)
+    assert (number, op, stored.count) == (7, Op.UPDATE, count + 1)
+    assert stored.unpacked_and_lacking() == (run, name is ABSENT)
+    rows = msgspec.msgpack.decode(packed_rows)
+    assert row_count(rows) == row_count(run.rows) == looked_through(rows) == looked_through(run.rows) == count + 1
+    assert with_values(ITEM, rows) == (run.rows, name is ABSENT)
+    assert with_values(ITEM, run.rows) == (run.rows, False)
 
 
 @pytest.mark.parametrize("lacking", [False, True])

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdcd.errors import DecodeError, PositionLost
-from cdcd.model import ABSENT, Commit, Idle, Op, Relation, Rows
+from cdcd.model import ABSENT, Commit, Idle, Op, PrintedRows, Relation, Rows
+from cdcd.printed import rows_of
 from cdcd_postgres.pgoutput import Begin, Decoder, Marker, Shape
 from cdcd_postgres.position import Log, Moment, Position, Replay
 from cdcd_postgres.protocol import StreamRelation
@@ -30,8 +31,8 @@ def shape(stream: StreamRelation, identity: tuple[int, ...] | None = None) -> Sh
     found = [TYPES.column(column.type_oid, column.modifier) for column in stream.columns]
     flagged = tuple(number for number, column in enumerate(stream.columns) if column.in_identity)
     names = tuple(column.name for column in stream.columns)
-    relation = Relation(stream.name, names, tuple(c.canonical for c in found), identity or flagged)
-    return Shape(relation, tuple(c.expression for c in found))
+    relation = Relation(stream.name, names, tuple(found), identity or flagged)
+    return Shape(relation)
 
 
 def resolve(stream: StreamRelation) -> Shape | None:
@@ -39,7 +40,11 @@ def resolve(stream: StreamRelation) -> Shape | None:
 
 
 def decode(*messages: bytes, decoder: Decoder | None = None):
-    return (decoder or Decoder(LOG, START, resolve)).feed(messages)
+    return looked_at((decoder or Decoder(LOG, START, resolve)).feed(messages))
+
+
+def looked_at(events):
+    return [rows_of(event) if isinstance(event, PrintedRows) else event for event in events]
 
 
 def in_transaction(*messages: bytes, end_lsn: int = 1100) -> tuple[bytes, ...]:
@@ -290,7 +295,7 @@ def test_truncated_tables_are_collected():
 def replaying(*messages: bytes, expected: Moment, decoder_start: int = 1100):
     replay = Replay(1000, Position(7, 1, decoder_start, expected), PositionLost)
     decoder = Decoder(LOG, decoder_start, resolve, replay=replay)
-    return decoder, decoder.feed(messages)
+    return decoder, looked_at(decoder.feed(messages))
 
 
 EPOCH = Moment(1100, 946_684_800_000_000)
@@ -359,9 +364,6 @@ BROKEN = {
     "too few columns": m.insert(ITEM, 1, "a"),
     "cut row": m.insert(ITEM, 1, "a", "12345")[:-2],
     "bytes behind a row": m.insert(ITEM, 1, "a", "1") + b"t",
-    "unknown kind of column": m.insert(ITEM, 1, "a", None)[:-1] + b"b",
-    "integer that is none": m.insert(ITEM, "x", "a", "1"),
-    "text that is not UTF-8": m.insert(ITEM, 1, b"\xff", "1"),
     "old key of another width": m.update(ITEM, 1, "a", "1", key=(1, None)),
     "old key without a new row": m.wal(b"U" + struct.pack(">I", ITEM) + b"K" + m.tuple_data(1, None, None)),
     "commit in half": m.commit(1100)[:-3],
@@ -393,19 +395,57 @@ def test_what_is_not_understood_is_an_error_and_nothing_after_it_is_returned(bro
             decoder.feed([m.commit(1100)])
 
 
+BROKEN_VALUES = {
+    "unknown kind of column": m.insert(ITEM, 1, "a", None)[:-1] + b"b",
+    "integer that is none": m.insert(ITEM, "s3cret", "a", "1"),
+    "text that is not UTF-8": m.insert(ITEM, 1, b"s3cret\xff", "1"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_VALUES.values(), ids=BROKEN_VALUES)
+def test_a_value_that_is_none_is_an_error_for_who_looks_at_it_and_tells_no_value(broken):
+    events = Decoder(LOG, START, resolve).feed(in_transaction(broken))
+    assert [type(event) for event in events] == [PrintedRows, Commit]
+    with pytest.raises(DecodeError) as caught:
+        rows_of(events[0])
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("broken", BROKEN_VALUES.values(), ids=BROKEN_VALUES)
+def test_where_any_text_may_come_the_values_are_looked_at_here(broken):
+    decoder = Decoder(LOG, START, resolve, is_utf8=False)
+    before = decoder.feed([m.begin(1090), ITEM_MESSAGE, m.insert(ITEM, 1, "a", "1"), broken])
+    assert before == [Rows(before[0].relation, Op.INSERT, [[1, "a", "1"]])]
+    with pytest.raises(DecodeError) as caught:
+        decoder.feed([])
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_long_row_among_others_stands_in_its_place():
+    long = "x" * 70_000
+    names = ["a", "b", long, long, "c", long, "d"]
+    transaction = in_transaction(*(m.insert(ITEM, number, name, "1") for number, name in enumerate(names)))
+    *events, _ = Decoder(LOG, START, resolve).feed(transaction)
+    assert [(type(event), event.count) for event in events] == [
+        (PrintedRows, 2),
+        (Rows, 2),
+        (PrintedRows, 1),
+        (Rows, 1),
+        (PrintedRows, 1),
+    ]
+    assert [row for event in looked_at(events) for row in event.rows] == [
+        [n, name, "1"] for n, name in enumerate(names)
+    ]
+
+
 @pytest.mark.parametrize(
     "outside", [m.insert(ITEM, 1, "a", "1"), m.truncate(ITEM), m.commit(1100)], ids=["row", "truncate", "commit"]
 )
 def test_what_belongs_into_a_transaction_is_an_error_outside(outside):
     with pytest.raises(DecodeError):
         decode(ITEM_MESSAGE, outside)
-
-
-def test_an_error_holds_no_value():
-    with pytest.raises(DecodeError) as caught:
-        decode(m.begin(1090), ITEM_MESSAGE, m.insert(ITEM, "s3cret", "a", "1"))
-    assert "s3cret" not in str(caught.value)
-    assert caught.value.__cause__ is None
 
 
 VALID = (
@@ -424,11 +464,11 @@ def test_mutated_streams_raise_only_decode_errors(mutations):
     decoder = Decoder(LOG, START, lambda relation: shape(relation, (0,)) if relation.columns else None)
     decoder.tracing = True
     with suppress(DecodeError):
-        decoder.feed(stream)
+        looked_at(decoder.feed(stream))
         decoder.feed([])
 
 
 @given(st.lists(st.binary(max_size=80).map(m.wal), max_size=5))
 def test_arbitrary_bytes_raise_only_decode_errors(stream):
     with suppress(DecodeError):
-        Decoder(LOG, START, resolve).feed(stream)
+        looked_at(Decoder(LOG, START, resolve).feed(stream))

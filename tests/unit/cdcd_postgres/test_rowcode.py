@@ -1,21 +1,22 @@
-"""Rows that are unpacked together are those that are unpacked one by one, or there are none."""
+"""Rows that are passed on as they were printed are those that are unpacked one by one, or are not passed on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdcd.model import ABSENT, Row
-from cdcd_postgres.rowcode import PADDING, UnpackMany, compile_unpack
-from cdcd_postgres.types import Types
+from cdcd.errors import DecodeError
+from cdcd.model import Relation, Row
+from cdcd.printed import unpacked
+from cdcd_postgres.rowcode import PADDING, compile_unpack, printed_rows
 from unit.cdcd_postgres import messages as m
 
-TYPES = Types(lambda _oid, _modifier: None)
-TEXT, INTEGER = (TYPES.column(oid, -1).expression for oid in (25, 23))
-COLUMNS = [INTEGER, TEXT, TEXT]
+COLUMNS = ["integer", "text", "text"]
+ITEM = Relation("item", ("id", "name", "note"), tuple(COLUMNS), (0,))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(
     ["t", "n", "u", "ntu", "t" * 116, "t" * 0x7400, "\u06c0", "x" * 70_000, '"t', "tt"]
 )
@@ -34,16 +35,19 @@ def one_by_one(tuples: Sequence[bytes]) -> list[Row]:
     return found
 
 
+def text_column(*texts: object) -> bytes | None:
+    return printed_rows([m.tuple_data(text) for text in texts])
+
+
 @given(ROWS)
-def test_together_or_one_by_one_they_are_the_same(rows):
+def test_printed_or_one_by_one_they_are_the_same(rows):
     tuples = [m.tuple_data(*row) for row in rows]
-    alone = one_by_one(tuples)
-    unpack = UnpackMany(COLUMNS)
-    together = unpack(tuples)
-    assert together is None or together == alone
-    unpack.learn(alone)
-    learnt = unpack(tuples)
-    assert learnt == alone or any(len(str(value)) >= 1 << 16 for row in rows for value in row)
+    packed = printed_rows(tuples)
+    if packed is None:
+        assert any(len(str(value)) >= 1 << 16 for row in rows for value in row)
+    else:
+        lacking = any(value is m.ABSENT_TEXT for row in rows for value in row)
+        assert unpacked(ITEM, packed) == (one_by_one(tuples), lacking)
 
 
 @given(ROWS, st.data())
@@ -53,27 +57,16 @@ def test_bytes_that_are_no_rows_are_never_taken_for_some(rows, data):
     at = data.draw(st.integers(0, len(joined[number])))
     changed = data.draw(st.binary(max_size=6))
     joined[number] = joined[number][:at] + changed + joined[number][at + data.draw(st.integers(0, 6)) :]
-    unpack = UnpackMany(COLUMNS)
-    unpack.learn([[None, None, None]])
-    together = unpack(joined)
-    if together is not None:
-        assert together == one_by_one(joined)
-
-
-def test_a_column_that_has_been_null_once_may_be_again():
-    unpack = UnpackMany(COLUMNS)
-    tuples = [m.tuple_data(1, "a", None), m.tuple_data(2, m.ABSENT_TEXT, "n")]
-    assert unpack(tuples) is None
-    unpack.learn(one_by_one(tuples))
-    assert unpack(tuples) == [[1, "a", None], [2, ABSENT, "n"]]
-    assert unpack([m.tuple_data(None, "a", "b")]) is None, "this one never was"
+    packed = printed_rows(joined)
+    if packed is not None:
+        with suppress(DecodeError):
+            found, _ = unpacked(ITEM, packed)
+            assert found == one_by_one(joined)
 
 
 @pytest.mark.parametrize("text", ["x" * 0xFFFF, "t" * 0xFFFF])
-def test_the_longest_text_that_is_unpacked_together(text: str):
-    assert UnpackMany([TEXT])([m.tuple_data(text)] * 2) == [[text], [text]]
-    assert UnpackMany([TEXT])([m.tuple_data(text + "x")]) is None
-
-
-def test_a_text_that_is_not_utf_8_is_not_unpacked_together():
-    assert UnpackMany([TEXT])([m.tuple_data(b"\xff")]) is None
+def test_the_longest_text_that_is_passed_on(text: str):
+    packed = text_column(text, text)
+    assert packed is not None
+    assert unpacked(Relation("item", ("note",), ("text",), ()), packed) == ([[text], [text]], False)
+    assert text_column(text + "x") is None

@@ -2,9 +2,10 @@
 
 import pytest
 
-from cdcd.model import ABSENT
+from cdcd.model import ABSENT, Relation
+from cdcd.printed import unpacked
 from cdcd.values import parse_type
-from cdcd_postgres.rowcode import UnpackMany, compile_fetch, compile_unpack
+from cdcd_postgres.rowcode import compile_fetch, compile_unpack, printed_rows
 from cdcd_postgres.types import TypeEntry, Types
 from unit.cdcd_postgres import messages as m
 
@@ -53,7 +54,7 @@ TYPES = Types(lambda oid, _modifier: ENTRIES.get(oid))
     ],
 )
 def test_a_type_has_a_canonical_name_with_its_limits(oid, modifier, canonical):
-    assert TYPES.column(oid, modifier).canonical == canonical
+    assert TYPES.column(oid, modifier) == canonical
     assert str(parse_type(canonical)) == canonical
 
 
@@ -81,27 +82,27 @@ def test_a_type_has_a_canonical_name_with_its_limits(oid, modifier, canonical):
     ],
 )
 def test_a_text_becomes_the_same_canonical_value_in_stream_and_chunk(oid, text, value):
-    expression = TYPES.column(oid, -1).expression
+    canonical = TYPES.column(oid, -1)
     data = m.tuple_data(text)
-    (streamed,), end = compile_unpack([expression])(data + bytes(4), 2)
-    (fetched,) = compile_fetch([expression])(lambda _row, _column: text, 0)
-    ((together,),) = UnpackMany([expression])([data]) or [[None]]
+    (streamed,), end = compile_unpack([canonical])(data + bytes(4), 2)
+    (fetched,) = compile_fetch([canonical])(lambda _row, _column: text, 0)
+    ((together,),), _ = unpacked(Relation("item", ("a",), (canonical,), ()), printed_rows([data]))
     assert end == len(data)
     assert repr(streamed) == repr(together) == repr(fetched) == repr(value)
 
 
 def test_a_decimal_with_scale_keeps_all_its_digits():
-    expression = TYPES.column(1700, (12 << 16 | 4) + 4).expression
-    assert compile_unpack([expression])(m.tuple_data("1.5000") + bytes(4), 2)[0] == ["1.5000"]
+    canonical = TYPES.column(1700, (12 << 16 | 4) + 4)
+    assert compile_unpack([canonical])(m.tuple_data("1.5000") + bytes(4), 2)[0] == ["1.5000"]
 
 
 def test_null_and_absent_are_told_apart():
-    unpack = compile_unpack([TYPES.column(25, -1).expression] * 3)
+    unpack = compile_unpack([TYPES.column(25, -1)] * 3)
     assert unpack(m.tuple_data(None, m.ABSENT_TEXT, "") + bytes(4), 2) == ([None, ABSENT, ""], 9)
 
 
 def test_columns_that_are_not_kept_are_absent_whatever_they_hold():
-    unpack = compile_unpack(["int({v})"] * 3, frozenset({1}))
+    unpack = compile_unpack(["integer"] * 3, frozenset({1}))
     assert unpack(m.tuple_data("no number", 5, None) + bytes(4), 2)[0] == [ABSENT, 5, ABSENT]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from cdcd.forgetting.finishing import Finisher
 from cdcd.forgetting.job import Job, Tombstone
 from cdcd.journal import Journal, decode_command
 from cdcd.journal_care.check import Checker
+from cdcd.model import PrintedRows, Rows
 from cdcd.outbox import AppliedMark
 from cdcd.parking.parked import ParkedRecords
 from cdcd.resolve.keys import encode_key
 from cdcd.state import State
 from cdcd.state_directory import StateDirectory
 from cdcd.storage import Database
+from cdcd.testing.printing import printed_if_possible
 from cdcd.verifying import results
 from unit.resolve.conftest import ORDER, ORDER_TABLES
 from unit.small_line import SmallLine, delete, insert, update
@@ -123,6 +126,19 @@ def rows_of(journal: Journal) -> list[Any]:
                 not in [("orders", 7), ("order_items", 8), ("sales_order", 70), ("sales_line", 80)]
             ]
     return found
+
+
+@pytest.fixture(autouse=True, params=["with values", "as they were printed"])
+def rows_are_journalled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Journal.encode
+
+    def encode_printed(journal: Journal, source: str, runs: Iterable[Rows | PrintedRows]) -> bytes:
+        return encode(
+            journal, source, [run if isinstance(run, PrintedRows) else printed_if_possible(run) for run in runs]
+        )
+
+    if request.param == "as they were printed":
+        monkeypatch.setattr(Journal, "encode", encode_printed)
 
 
 @pytest.fixture

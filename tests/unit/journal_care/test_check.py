@@ -11,14 +11,15 @@ from cdcd.journal import SCHEMA, Command, Journal
 from cdcd.journal_care.check import Checker, Verdict
 from cdcd.journal_care.salvage import salvage
 from cdcd.model import Op
+from cdcd.testing.printing import as_printed
 from unit.journals import OTHER, add, add_chunk, add_staged, damage, rows
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    """Entries 1 and 2 of the ERP, 3 in parts from the shop, 4 a chunk, 5 a command, 6 our own transaction."""
+    """Entries 1 (as it was printed) and 2 of the ERP, 3 in parts from the shop, 4 a chunk, 5 a command, 6 our own transaction."""
     made = Journal(tmp_path / "journal.db", durable=False)
-    add(made, "erp", rows("a", "b"), position="0/1")
+    add(made, "erp", as_printed(rows("a", "b")), position="0/1")
     add(made, "erp", rows("c", op=Op.UPDATE), rows("d", relation=OTHER), position="0/2")
     add_staged(made, "shop", rows("e", "f"), rows("g"), position="log:3")
     add_chunk(made, "shop", rows("h", op=Op.READ))
