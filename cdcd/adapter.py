@@ -176,7 +176,7 @@ class Source(Protocol):
 
         Rows of a transaction come in log order, then its Commit; transactions in commit order, each once, each
         strictly after the position given to `start`, at a position that reads the same when it is read again. A
-        transaction may span several polls. A table has the same Relation in a chunk and in the stream. A transaction without
+        transaction may span several polls. INSERTs and UPDATEs without old rows may come as `PrintedRows`. A table has the same Relation in a chunk and in the stream. A transaction without
         rows of our tables is an Idle. Rows of our checkpoint table are reported under `model.CHECKPOINT_TABLE`.
         Answers the server's keepalives (with the last confirmed position). Something in the log that is not
         understood is a DecodeError: nothing after it is returned.
