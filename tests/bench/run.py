@@ -155,6 +155,8 @@ class LineRun:
         self, work: str, daemons: dict[str, Line], peers: list[Peer], readers: list[ReceiveLogical | MysqlReplication]
     ) -> Iterator[Result]:
         copies = self._states(daemons["copy"], work) if readers else None
+        if "entity" in daemons:
+            self._catch_up(daemons["entity"])
         self._say(f"{self._line}: {work} is played")
         self._marker += 1
         self._source.play(self._name, workloads.transactions(work, self._wanted.scale))
@@ -162,18 +164,25 @@ class LineRun:
         for side in (self._source, self._target):
             side.settle()
         changes = workloads.changes(work, self._wanted.scale)
+        line = f"{self._line} entity"
+        entity = self._drained(work, daemons["entity"], line, changes) if "entity" in daemons else None
         one_way = self._drained(work, daemons["copy"], self._line, changes)
         yield one_way
-        if "entity" in daemons:
-            line = f"{self._line} entity"
+        if entity is not None:
             yield self._result(work, "cdcd one-way", line=line, rows_per_second=one_way.rows_per_second)
-            yield self._drained(work, daemons["entity"], line, changes)
+            yield entity
         yield from self._drained_by(work, peers, changes)
         if copies is not None:
             yield from self._read(work, copies, readers, changes)
         if isinstance(self._target, MariaDbSide) and work == "W1":
             seconds = MultiRowUpserts(self._target).write(self._wanted.scale)
             yield self._result(work, MultiRowUpserts.name, changes=changes, rows_per_second=changes / seconds)
+
+    def _catch_up(self, two_way: Line) -> None:
+        """Have it read what peers have written to the target's server: it reads that log, too, and is measured before they write more."""
+        two_way.start()
+        two_way.wait_until_arrived()
+        two_way.stop()
 
     def _states(self, line: Line, work: str) -> Path:
         """A copy of the state before the workload, for reading its log a second time without resolving."""
