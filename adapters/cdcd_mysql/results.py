@@ -30,13 +30,18 @@ class Result(NamedTuple):
     inserted_id: int = 0
 
 
-def execute(connection: Connection[Cursor], sql: str, results: list[Result]) -> None:
-    """Send statements, separated by semicolons, in one round trip; add what each gave to `results`.
+def send(connection: Connection[Cursor], sql: str) -> None:
+    """Send statements, separated by semicolons. What they give must be read before anything else is sent."""
+    untyped: Any = connection
+    untyped._execute_command(COMMAND.COM_QUERY, sql)  # noqa: SLF001
+
+
+def receive(connection: Connection[Cursor], results: list[Result]) -> None:
+    """Add to `results` what each of the statements gave that were sent.
 
     Raises the driver's error at the one that failed, whose number is then that of the results; later ones do not run.
     """
     untyped: Any = connection
-    untyped._execute_command(COMMAND.COM_QUERY, sql)  # noqa: SLF001
     has_more = True
     while has_more:
         packet = untyped._read_packet()  # noqa: SLF001

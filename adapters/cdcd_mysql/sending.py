@@ -1,6 +1,6 @@
 """How the statements of a batch reach the server, and what becomes of their results.
 
-Statements gather, and are sent together in one round trip. Some presume something ("this row exists"): if it is not so, all
+Statements gather, and are sent together in one round trip; while the server works at many, the next ones are made. Some presume something ("this row exists"): if it is not so, all
 that was done since is worth nothing, and whoever presumed it begins anew without.
 """
 
@@ -19,6 +19,8 @@ from cdcd_mysql.session import Server, Session
 
 _PACKET_SIZE: Final = 1 << 20
 """Characters of SQL sent at once."""
+_MUCH_SIZE: Final = 1 << 16
+"""Characters of SQL for which the server takes as long as we take to make more."""
 _BLOCK_SIZE_MAX: Final = 1 << 16
 _BLOCK_STEPS_MAX: Final = 32
 """Of what is sent as one block with its COMMIT: beyond it, a round trip more is nothing, and one that fails costs more."""
@@ -57,31 +59,54 @@ class Sender:
         self._server = server
         self._steps: list[Step] = []
         self._unsent: list[Step] = []
-        """Of a flush that failed, the statements of the transaction itself that the server has not seen."""
+        """Of what failed, the statements of the transaction itself that the server has not seen."""
+        self._sent: list[Step] = []
+        """What the server works at: its results are still to come."""
         self._size = 0
 
     def add(self, step: Step) -> None:
-        """Have it sent with the next flush, which is now if there is no room for it."""
+        """Have it sent with what is pending, which is now if there is no room for it."""
         if self._steps and self._size + len(step.sql) > self.size_max:
-            self.flush()
+            self.send()
         self._steps.append(step)
         self._size += len(step.sql) + 1
 
     def flush(self) -> None:
         """Send what is pending, in one round trip, and look at every result. Raises PresumedError, Refused and others."""
+        self.send()
+        self._receive()
+
+    def send_much(self) -> None:
+        """Send what is pending if the server takes a while for it, and look at the results later. Raises as `flush`."""
+        if self._size >= _MUCH_SIZE:
+            self.send()
+
+    def send(self) -> None:
+        """Send what is pending, once what was sent before is done; its results are looked at later. Raises as `flush`."""
+        self._receive()
         steps, self._steps, self._size = self._steps, [], 0
+        if not steps:
+            return
+        try:
+            self._session.send(self._checked_size(steps))
+        except (pymysql.Error, OSError) as error:
+            raise self._failed(self._refusal(error, steps[0]), steps) from None
+        except UnicodeEncodeError:
+            cause = "a text holds half of a surrogate pair, which is not a character"
+            raise self._failed(refused(_unencodable(steps), "bad-text", cause), steps) from None
+        self._sent = steps
+
+    def _receive(self) -> None:
+        """Look at the results of what was sent."""
+        steps, self._sent = self._sent, []
         if not steps:
             return
         results: list[Result] = []
         failure: Exception | None = None
         try:
-            self._session.run_all(self._checked_size(steps), results)
+            self._session.receive(results)
         except (pymysql.Error, OSError) as error:
             failure = self._refusal(error, steps[len(results)])
-        except UnicodeEncodeError:
-            failure = refused(
-                _unencodable(steps), "bad-text", "a text holds half of a surrogate pair, which is not a character"
-            )
         for step, result in zip(steps, results, strict=False):
             if step.check is not None:
                 step.check(result)
@@ -90,14 +115,23 @@ class Sender:
             if result.warnings and step.write >= 0:
                 self._look_at_warnings(step)
         if failure is not None:
-            self._unsent = [step for step in steps[len(results) :] if step.write < 0]
-            raise failure from None
+            raise self._failed(failure, [*steps[len(results) :], *self._steps]) from None
+
+    def _failed(self, failure: Exception, undone: Sequence[Step]) -> Exception:
+        self._unsent = [step for step in undone if step.write < 0]
+        return failure
+
+    def _forget_sent(self) -> None:
+        """It is about to be undone."""
+        self._session.pass_over()
+        self._sent = []
 
     # ---- the transaction ---------------------------------------------------------------------------------------------------
 
     def begin_again(self, first: Step) -> None:
         """Undo the transaction; the next begins with `first`."""
         self._steps, self._unsent, self._size = [], [], 0
+        self._forget_sent()
         with translated("undo the transaction"):
             self._session.run("ROLLBACK")
         self.add(first)
@@ -105,6 +139,7 @@ class Sender:
     def go_back(self, savepoint: str) -> None:
         """Undo what was done since the savepoint."""
         self._steps, self._unsent, self._size = self._unsent, [], 0
+        self._forget_sent()
         self.flush()
         with translated("undo a part of the transaction"):
             self._session.run(f"ROLLBACK TO SAVEPOINT {savepoint}")
@@ -119,6 +154,7 @@ class Sender:
         """Whether what is pending and COMMIT can be one statement."""
         return (
             self._server.is_mariadb
+            and not self._sent
             and 0 < len(self._steps) <= _BLOCK_STEPS_MAX
             and self._size <= min(_BLOCK_SIZE_MAX, self.size_max)
             and all(step.fits_block and (step.check is None or step.presumed >= 0) for step in self._steps)

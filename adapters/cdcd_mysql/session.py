@@ -21,7 +21,7 @@ from cdcd.errors import NotReady
 from cdcd_mysql import passwords
 from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
-from cdcd_mysql.results import Result, execute
+from cdcd_mysql.results import Result, receive, send
 
 SQL_MODE: Final = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
 """Refuses what would be changed in storing; a 0 stays a 0; backslash escapes are on, double quotes are strings.
@@ -39,6 +39,7 @@ class Session:
         """With `raw`, values come as bytes, as the server sent them. `settings` are session variables, as SQL."""
         with translated(f"connect to {options}"):
             self.connection = connect(options, raw=raw)
+            self._is_awaiting = False
             self._set({"time_zone": "'+00:00'", "sql_mode": f"'{SQL_MODE}'", **(settings or {})})
 
     def _set(self, settings: Mapping[str, str]) -> None:
@@ -60,9 +61,7 @@ class Session:
 
     def run(self, sql: str) -> Result:
         """Run one statement. Raises the driver's errors."""
-        results: list[Result] = []
-        execute(self.connection, sql, results)
-        return results[0]
+        return self.run_all([sql])[0]
 
     def run_all(self, statements: Sequence[str], results: list[Result] | None = None) -> list[Result]:
         """Run statements in one round trip; add what each gave to `results`, which are returned.
@@ -70,8 +69,26 @@ class Session:
         Raises the driver's error at the one that failed; later ones do not run.
         """
         results = [] if results is None else results
-        execute(self.connection, ";".join(statements), results)
+        self.send(statements)
+        self.receive(results)
         return results
+
+    def send(self, statements: Sequence[str]) -> None:
+        """Send statements, which the server then runs while we do something else; `receive` is what comes next."""
+        assert not self._is_awaiting, "results of other statements are still to come"
+        send(self.connection, ";".join(statements))
+        self._is_awaiting = True
+
+    def receive(self, results: list[Result]) -> None:
+        """Wait for what was sent; add what each statement gave to `results`. Raises as `run_all`."""
+        self._is_awaiting = False
+        receive(self.connection, results)
+
+    def pass_over(self) -> None:
+        """Wait for what was sent, if anything was, whatever it gives: it is about to be undone."""
+        if self._is_awaiting:
+            with contextlib.suppress(pymysql.Error, OSError):  # a lost connection shows with the next statement
+                self.receive([])
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""

@@ -242,6 +242,7 @@ class MySqlTarget:
     def _roll_back(self, session: Session) -> None:
         """Leave the session ready for the next attempt; if that fails it is lost, and the next use says so."""
         try:
+            session.pass_over()
             session.run("ROLLBACK")
         except (pymysql.Error, OSError) as error:
             core_error(error, "roll back")

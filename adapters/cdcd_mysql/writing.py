@@ -14,6 +14,7 @@ import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -200,15 +201,16 @@ class BatchWriter:
         if write.numbers_new and write.kind is not WriteKind.DELETE:
             self._write_numbered(index, write)
             return
-        job = self._job(index, write)
+        rows, places, _ = self._resolved(index, write)
         self._lookups.forget(write.table)
-        if write.kind is WriteKind.REKEY:
-            self._rekey(job)
-            return
-        if write.kind is WriteKind.DELETE:
-            self._delete(job)
-            return
-        self._upsert(job)
+        act = {WriteKind.REKEY: self._rekey, WriteKind.DELETE: self._delete}.get(write.kind, self._upsert)
+        table = self._tables[write.table]
+        count = max(1, ceil(len(rows) / _STATEMENT_ROWS_MAX))
+        size = max(1, ceil(len(rows) / count))
+        for at in range(0, len(rows), size):  # literals of the next part are made while the server works at this one
+            act(make_job(index, write, table, rows[at : at + size], places[at : at + size]))
+            if self._pace is Pace.BULK:
+                self._sender.send_much()
 
     def _upsert(self, job: Job) -> None:
         """Update the rows that exist, and insert the others if it is an upsert."""
@@ -268,10 +270,6 @@ class BatchWriter:
             self._step(one, insert_sql(job.table.name, job.names, one.texts), check)
         self._sender.flush()
         self._lookups.of_writes.keep(write, lookup, {**self._lookups.of_writes.of(write, lookup), **given})
-
-    def _job(self, index: int, write: TableWrite) -> Job:
-        rows, places, _ = self._resolved(index, write)
-        return make_job(index, write, self._tables[write.table], rows, places)
 
     def _resolved(self, index: int, write: TableWrite) -> Resolved:
         if not write.lookups:

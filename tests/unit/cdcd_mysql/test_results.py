@@ -5,7 +5,7 @@ import pytest
 from pymysql.constants import COMMAND
 from pymysql.protocol import MysqlPacket
 
-from cdcd_mysql.results import Result, execute
+from cdcd_mysql.results import Result, receive, send
 
 MORE = 0x0008
 
@@ -30,6 +30,11 @@ class Server:
 
     def _force_close(self) -> None:
         self.is_closed = True
+
+
+def execute(server, sql: str, results: list[Result]) -> None:
+    send(server, sql)
+    receive(server, results)
 
 
 def ok(affected: bytes, inserted_id: bytes = b"\0", status: int = 2, warnings: int = 0) -> bytes:

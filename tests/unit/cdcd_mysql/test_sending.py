@@ -15,8 +15,10 @@ MYSQL = Server(False, (9, 7, 0), "uuid", True, False, 1 << 24)
 class Session:
     """Notes what it is told; each statement finds as many rows as the next of `affected` says."""
 
-    def __init__(self, *affected: int, error: pymysql.Error | None = None) -> None:
+    def __init__(self, *affected: int | None, error: pymysql.Error | None = None) -> None:
         self.sent: list[str] = []
+        self.passed_over: list[str] = []
+        self._awaited: list[str] = []
         self._affected = list(affected)
         self._error = error
 
@@ -26,10 +28,22 @@ class Session:
             raise self._error
         return Result(0, 0)
 
-    def run_all(self, statements, results):
+    def send(self, statements):
+        assert not self._awaited, "results are still to come"
+        self._awaited = statements
         self.sent.append(";".join(statements))
-        results += [Result(self._affected.pop(0), 0) for _ in statements]
-        return results
+
+    def receive(self, results):
+        statements, self._awaited = self._awaited, []
+        for _ in statements:
+            affected = self._affected.pop(0)
+            if affected is None:
+                raise pymysql.OperationalError(1205, "lock wait timeout")
+            results.append(Result(affected, 0))
+
+    def pass_over(self):
+        self.passed_over += self._awaited
+        self._awaited = []
 
 
 def sender(session, *steps, server=MARIADB):
@@ -85,3 +99,62 @@ def test_a_transaction_that_is_begun_again_has_nothing_pending_but_its_first_sta
     again.begin_again(Step("first"))
     again.flush()
     assert session.sent == ["ROLLBACK", "first"]
+
+
+# ---- while the server works ----------------------------------------------------------------------------------------------
+
+MUCH = "x" * 65_536
+
+
+def counted(into):
+    return lambda result: into.append(result.affected)
+
+
+def test_much_is_sent_at_once_and_its_results_are_looked_at_before_more_is_sent():
+    session, found = Session(1, 2), []
+    some = sender(session, Step("little", check=counted(found)))
+    some.send_much()
+    assert session.sent == []
+    some.add(Step(MUCH, check=counted(found)))
+    some.send_much()
+    assert (len(session.sent), found) == (1, [])
+    some.send()
+    assert (len(session.sent), found) == (1, [1, 2])
+
+
+def test_what_has_no_room_is_sent_while_the_next_statements_are_made():
+    session, found = Session(1, 2), []
+    some = Sender(session, MARIADB)
+    for text in ("a" * some.size_max, "b" * some.size_max):
+        some.add(Step(text, check=counted(found)))
+    assert ([sent[0] for sent in session.sent], found) == (["a"], [])
+    some.flush()
+    assert ([sent[0] for sent in session.sent], found) == (["a", "b"], [1, 2])
+
+
+def test_a_failure_shows_with_what_is_sent_next_which_then_is_not_sent_but_for_the_transactions_own():
+    session = Session(1, None, 1)
+    some = sender(session, Step(MUCH, write=0), Step("second", "item", 0))
+    some.send_much()
+    for step in (Step("SAVEPOINT"), Step("third", "item", 1)):
+        some.add(step)
+    with pytest.raises(Unavailable):
+        some.flush()
+    some.go_back("cdcd_recent")
+    assert [sent[0] for sent in session.sent[1:]] == ["S", "R"]
+
+
+def test_what_is_undone_is_waited_for_and_not_looked_at():
+    session, found = Session(), []
+    some = sender(session, Step(MUCH, check=counted(found)))
+    some.send_much()
+    some.begin_again(Step("first"))
+    assert (session.passed_over, session.sent[1:], found) == ([MUCH], ["ROLLBACK"], [])
+
+
+def test_nothing_is_committed_at_once_before_everything_is_known_to_be_done():
+    session = Session(1)
+    some = sender(session, Step(MUCH))
+    some.send_much()
+    some.add(Step("last"))
+    assert not some.can_commit_at_once()
