@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
-from cdcd import printed
 from cdcd.adapter import Identity, Source
 from cdcd.backfills import Backfill
 from cdcd.durations import Durations
@@ -178,7 +177,7 @@ class Capture:
 
     def _add(self, event: Rows | PrintedRows) -> None:
         if event.relation.table == CHECKPOINT_TABLE:
-            self._mark = units_of(self._identity, self._lineages, printed.rows_of(event)) or self._mark
+            self._mark = units_of(self._identity, self._lineages, event) or self._mark
             return
         self._runs.append(event)
         count = event.count or 1

@@ -299,16 +299,17 @@ class Journal:
                     break
                 if zlib.crc32(row[0]) != row[1]:
                     raise self._damaged(entry.seq, f"the checksum of its part {part} does not match")
-                yield from self._split(row[0])
+                yield from self.split(row[0])
                 part += 1
         if entry.body:
-            yield from self._split(entry.body)
+            yield from self.split(entry.body)
 
     def _damaged(self, seq: int, cause: str) -> NeedsOperator:
         origin = self.origin(seq)
         return damaged(seq, "?" if origin is None else origin.source, "" if origin is None else origin.position, cause)
 
-    def _split(self, body: bytes) -> Iterator[StoredRows]:
+    def split(self, body: bytes) -> Iterator[StoredRows]:
+        """The runs of rows of a body."""
         self.decoded_bytes += len(body)
         for number, op, rows, olds in stored_rows.split(body):
             yield StoredRows(number, self.relation(number), op, rows, olds)

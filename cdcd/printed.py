@@ -72,8 +72,12 @@ def joined(parts: Sequence[bytes]) -> bytes:
     """Several runs of rows of one shape as one."""
     if len(parts) == 1:
         return parts[0]
-    count = sum(map(row_count, parts))
-    return b"".join((_ARRAY_32, count.to_bytes(4, "big"), *(part[_HEAD_SIZE:] for part in parts)))
+    return headed(sum(map(row_count, parts)), *(part[_HEAD_SIZE:] for part in parts))
+
+
+def headed(count: int, *rows: bytes) -> bytes:
+    """So many rows, which follow one another in these bytes, as one run."""
+    return b"".join((_ARRAY_32, count.to_bytes(_HEAD_SIZE - 1, "big"), *rows))
 
 
 def row_count(packed: bytes) -> int:

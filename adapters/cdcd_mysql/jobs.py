@@ -160,11 +160,16 @@ def segments(job: Job) -> Iterator[Job]:
 def portions(job: Job, rows_max: int, size_max: int) -> Iterator[Job]:
     """Cut into statements of so many rows and characters, all about equally large."""
     start, count = 0, len(job.rows)
-    rows_max = min(rows_max, ceil(count / ceil(count / rows_max))) if count else rows_max
+    rows_max = even_size(count, rows_max)
     while start < count:
         stop = start + _count_within(job.texts[start : start + rows_max], size_max)
         yield job if stop - start == count else job.only(range(start, stop))
         start = stop
+
+
+def even_size(count: int, most: int) -> int:
+    """How many of so many rows, at most `most`, are in each of as few parts that are about equally large."""
+    return ceil(count / ceil(count / most)) if count else most
 
 
 def _count_within(texts: Sequence[str], size_max: int) -> int:

@@ -1,7 +1,8 @@
 """How the statements of a batch reach the server, and what becomes of their results.
 
-Statements gather, and are sent together in one round trip; while the server works at many, the next ones are made. Some presume something ("this row exists"): if it is not so, all
-that was done since is worth nothing, and whoever presumed it begins anew without.
+Statements gather, and are sent together in one round trip; while the server works at many, the next ones are made. Some
+presume something ("this row exists"): if it is not so, all that was done since is worth nothing, and whoever presumed it
+begins anew without.
 """
 
 from __future__ import annotations

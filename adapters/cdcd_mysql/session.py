@@ -63,12 +63,12 @@ class Session:
         """Run one statement. Raises the driver's errors."""
         return self.run_all([sql])[0]
 
-    def run_all(self, statements: Sequence[str], results: list[Result] | None = None) -> list[Result]:
-        """Run statements in one round trip; add what each gave to `results`, which are returned.
+    def run_all(self, statements: Sequence[str]) -> list[Result]:
+        """Run statements in one round trip; return what each gave.
 
         Raises the driver's error at the one that failed; later ones do not run.
         """
-        results = [] if results is None else results
+        results: list[Result] = []
         self.send(statements)
         self.receive(results)
         return results
@@ -80,7 +80,7 @@ class Session:
         self._is_awaiting = True
 
     def receive(self, results: list[Result]) -> None:
-        """Wait for what was sent; add what each statement gave to `results`. Raises as `run_all`."""
+        """Wait for what was sent; add what each statement gave to `results`, as many as there are when this raises as `run_all`."""
         self._is_awaiting = False
         receive(self.connection, results)
 

@@ -14,7 +14,6 @@ import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from math import ceil
 from typing import Final
 
 import msgspec
@@ -29,6 +28,7 @@ from cdcd_mysql.jobs import (
     ambiguous,
     any_exists_sql,
     column_of,
+    even_size,
     has_integer_key,
     has_plain_key,
     is_joinable,
@@ -205,8 +205,7 @@ class BatchWriter:
         self._lookups.forget(write.table)
         act = {WriteKind.REKEY: self._rekey, WriteKind.DELETE: self._delete}.get(write.kind, self._upsert)
         table = self._tables[write.table]
-        count = max(1, ceil(len(rows) / _STATEMENT_ROWS_MAX))
-        size = max(1, ceil(len(rows) / count))
+        size = even_size(len(rows), _STATEMENT_ROWS_MAX)
         for at in range(0, len(rows), size):  # literals of the next part are made while the server works at this one
             act(make_job(index, write, table, rows[at : at + size], places[at : at + size]))
             if self._pace is Pace.BULK:

@@ -1,7 +1,8 @@
 """The stream of a logical replication slot to events: a pure decoder of plug-in `pgoutput`, protocol version 1.
 
 Formats: PostgreSQL documentation, "Streaming Replication Protocol" (XLogData, Primary keepalive message) and "Logical
-Replication Message Formats"; `protocol` reads messages without rows, `streamed` brings later versions back to this one. Every row message begins with kind, relation, kind of tuple and number of columns: these
+Replication Message Formats"; `protocol` reads messages without rows, `streamed` brings later versions back to this one. Every
+row message begins with kind, relation, kind of tuple and number of columns: these
 eight bytes are looked up as they are, and lead to what was made ready when the relation was described: rows of one kind that
 follow one another are passed on together, as they were printed; only old rows, and long ones, are unpacked here.
 """
@@ -9,7 +10,7 @@ follow one another are passed on together, as they were printed; only old rows, 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -94,8 +95,8 @@ class Decoder:
 
     `resolve` is asked once for each Relation message, None says that its rows are not wanted. `read_notice` is asked for
     each of our own messages what happened to which table, if it says that. `replay` judges what the server sends from before the
-    start. `is_utf8` says that no text can be anything else. `streamed` collects the transaction ids that came by, for those who compare them with snapshots; who uses it
-    prunes it.
+    start. `is_utf8` says that no text can be anything else. `streamed` collects the transaction ids that came by, for those who
+    compare them with snapshots; who uses it prunes it.
     """
 
     def __init__(
@@ -175,15 +176,15 @@ class Decoder:
         find = self._plans.get
         padded = b"".join
         current: _Plan | None = None
-        tuples: list[bytes] = []
+        waiting: list[bytes] = []
         rows: list[Row] = []
         olds: list[Row | None] | None = None
         for message in messages:
             data = padded((message, PADDING))
             plan = find(data[_BODY:_TUPLE])
-            if tuples and (plan is not current or len(tuples) == ROWS_MAX or len(data) > _PRINTED_BYTES_MAX):
-                self._pass_on(current, tuples)
-                current = None
+            if waiting and (plan is not current or len(waiting) == ROWS_MAX or len(data) > _PRINTED_BYTES_MAX):
+                self._pass_on(current, waiting)
+                current, waiting = None, []
             if plan is None or data[0] != _XLOG_DATA:
                 current = None
                 self._decode_other(data)
@@ -197,33 +198,27 @@ class Decoder:
                 current, rows, olds = plan, [], [] if plan.old is not None else None
             if plan.is_printed and len(data) <= _PRINTED_BYTES_MAX:
                 rows = []
-                tuples.append(data[_TUPLE - _COUNT_SIZE : -_PADDING_SIZE])
+                waiting.append(data)
                 continue
             if not rows:
                 self._open_rows(plan, rows, olds)
             self._unpack(plan, data, rows, olds)
-        if tuples:
-            self._pass_on(current, tuples)
+        if waiting:
+            self._pass_on(current, waiting)
 
-    def _pass_on(self, plan: _Plan | None, tuples: list[bytes]) -> None:
+    def _pass_on(self, plan: _Plan | None, waiting: Sequence[bytes]) -> None:
         """The rows that have waited, as they were printed; unpacked one by one where something is wrong with them."""
         assert plan is not None
         assert plan.relation is not None
-        waiting = tuples[:]
-        tuples.clear()
-        packed = printed_rows(waiting)
+        packed = printed_rows([data[_TUPLE - _COUNT_SIZE : -_PADDING_SIZE] for data in waiting])
         if packed is not None and self._in_transaction:
             self._empty = False
             self._events.append(PrintedRows(plan.relation, plan.op, len(waiting), packed))
             return
         rows: list[Row] = []
         self._open_rows(plan, rows, None)
-        for one in waiting:
-            assert plan.unpack is not None
-            row, end = plan.unpack(one + PADDING, _COUNT_SIZE)
-            if end != len(one):
-                raise ValueError
-            rows.append(row)
+        for data in waiting:
+            self._unpack(plan, data, rows, None)
 
     def _unpack(self, plan: _Plan, data: bytes, rows: list[Row], olds: list[Row | None] | None) -> None:
         if olds is not None:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from cdcd.model import ABSENT, Row
-from cdcd.printed import expression
+from cdcd.printed import expression, headed
 
 PADDING: Final = b"\0\0\0\0"
 """Must follow a message: kind and length of a column are read at once, and a NULL at the end has no length."""
@@ -26,7 +26,6 @@ Fetch: TypeAlias = Callable[[Callable[[int, int], bytes | None], int], Row]
 _TEXT_BEGINS: Final = b"t\0\0"
 _STR_32: Final = b"\xdb\0\0"
 _ARRAY_16: Final = b"\xdc"
-_ARRAY_32: Final = b"\xdd"
 _look_through: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _NAMES: Final = {
     "head": struct.Struct(">BI").unpack_from,
@@ -72,8 +71,7 @@ def printed_rows(tuples: Sequence[bytes]) -> bytes | None:
     where such a column begins (of less than 64 KiB), and with that replaced a tuple is an array. NULL and an unchanged TOAST
     value, "n" and "u", are then the integers 110 and 117; "t" before a longer text would be the integer 116.
     """
-    joined = b"".join((_ARRAY_32, len(tuples).to_bytes(4, "big"), _ARRAY_16, _ARRAY_16.join(tuples)))
-    packed = joined.replace(_TEXT_BEGINS, _STR_32)
+    packed = headed(len(tuples), _ARRAY_16, _ARRAY_16.join(tuples).replace(_TEXT_BEGINS, _STR_32))
     try:
         _look_through(packed)
     except msgspec.DecodeError:

@@ -14,7 +14,6 @@ from cdcd.folding.records import RecordFolder
 from cdcd.model import Op, Relation, Row
 from cdcd.outbox import CHANGES, Item, Unit
 from cdcd.parking.parked import ParkedRecords, Subject
-from cdcd.stored_rows import with_values
 
 _Kind: TypeAlias = tuple[int, int, bool, type]
 """Operation and relation of copied rows, whether some value in them may be ABSENT, and what they are: a list, or bytes."""
@@ -80,9 +79,7 @@ class Adding:
         elif op == Op.TRUNCATE:
             copy.clear()
         else:
-            shape = self._relation(relation)
-            rows, is_lacking = with_values(shape, rows)
-            copy.add(op, shape, rows, olds, partial=partial or is_lacking, parked=self._parked)
+            copy.add(op, self._relation(relation), rows, olds, partial=partial, parked=self._parked)
 
     def _add_run(self, number: int, run: _Run, rows: list[Row] | bytes) -> None:
         self._runs[number] = run
@@ -95,12 +92,12 @@ class Adding:
     def _flush_run(self, number: int) -> None:
         run = self._runs.pop(number)
         op, relation, partial, _ = run.kind
-        shape, parts = self._relation(relation), run.parts
+        parts = run.parts
         if run.printed_count:
-            rows, partial = printed.unpacked(shape, printed.joined(parts))
+            rows: list[Row] | bytes = printed.joined(parts)
         else:
             rows = parts[0] if len(parts) == 1 else [*chain.from_iterable(parts)]
-        self._copies[number].add(op, shape, rows, None, partial=partial, parked=self._parked)
+        self._copies[number].add(op, self._relation(relation), rows, None, partial=partial, parked=self._parked)
 
     def _flush_told(self, number: int) -> None:
         items, record = self._told[number], self._records[number]

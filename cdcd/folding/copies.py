@@ -22,6 +22,7 @@ from cdcd.model import ABSENT, Op, Relation, Row, TableShape, TableWrite, WriteK
 from cdcd.parking.parked import ParkedRecords, Subject
 from cdcd.resolve.keys import encode_key
 from cdcd.resolve.plan import Route
+from cdcd.stored_rows import with_values
 from cdcd.values import ValueRefused
 
 decode_kept: Final = msgspec.msgpack.Decoder(KeptRow, ext_hook=lambda _code, _data: ABSENT).decode
@@ -75,15 +76,20 @@ class CopyFolder:
         self,
         op: int,
         relation: Relation,
-        rows: list[Row],
+        stored: list[Row] | bytes,
         olds: list[Row | None] | None,
         *,
         partial: bool,
         parked: ParkedRecords | None = None,
     ) -> None:
-        """Fold a run of rows onto what is pending for their keys. `partial`: some value somewhere may be ABSENT."""
-        if not rows:
+        """Fold a run of rows, as they were stored, onto what is pending for their keys.
+
+        `partial`: some value somewhere may be ABSENT, apart from rows that have no values yet.
+        """
+        if not stored:
             return
+        rows, is_lacking = with_values(relation, stored)
+        partial = partial or is_lacking
         layout = self.table.layout(relation)
         pending = self._stage.rows
         if op == Op.DELETE:

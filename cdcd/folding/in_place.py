@@ -122,9 +122,9 @@ class InPlaceFold:
             return None
         shape = self._folder.relation(relation)
         layout = copy.table.layout(shape)
-        rows, is_lacking = with_values(shape, rows)
+        rows, _ = with_values(shape, rows)
         if op == Op.DELETE:
-            copy.check_keys(layout, rows, partial=partial or is_lacking)
+            copy.check_keys(layout, rows, partial=partial)
         return [*map(layout.key_of, rows)]
 
     def is_fit(self) -> bool:
@@ -174,10 +174,8 @@ class InPlaceFold:
         for unit in units:
             for item in unit.items:
                 if item[0] == copy.number:
-                    _, op, number, stored, _ = item
-                    relation = self._folder.relation(number)
-                    rows, is_lacking = with_values(relation, stored)
-                    copy.add(op, relation, rows, None, partial=unit.partial or is_lacking)
+                    _, op, relation, rows, _ = item
+                    copy.add(op, self._folder.relation(relation), rows, None, partial=unit.partial)
         copy.take(folded, None)
 
     def _fold_records(self, record: RecordFolder, units: Sequence[Unit], folded: Folded) -> None:

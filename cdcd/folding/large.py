@@ -140,8 +140,7 @@ class LargeFold:
             self.cleared = [*(n for n in self.cleared if n != number), number]
         elif rows:
             shape = self._relation(relation)
-            rows, is_lacking = with_values(shape, rows)
-            copy.add(op, relation, shape, rows, olds, partial=partial or is_lacking)
+            copy.add(op, relation, shape, with_values(shape, rows)[0], olds, partial=partial)
 
     # ---- the writes --------------------------------------------------------------------------------------------
 

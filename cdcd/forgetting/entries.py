@@ -21,16 +21,15 @@ from cdcd.forgetting.job import CONTROL, ERASED, FORGET, Job, decode_rows, encod
 from cdcd.forgetting.rows import Found, RowFinder
 from cdcd.journal import Command, Journal, Kind, decode_command, encode_note
 from cdcd.journal_care.checksums import HEADER_COLUMNS, checksum, damaged, is_whole
-from cdcd.model import ABSENT, Op, Row, Rows
+from cdcd.model import Rows
 from cdcd.resolve.plan import Plan
-from cdcd.stored_rows import with_values
+from cdcd.stored_rows import StoredRows
 
 PAGE_ENTRIES: Final = 200
 _CHANGES, _NOTE, _STAGE = 4, 7, 8
 """Places in a header (`HEADER_COLUMNS`)."""
 Progress = Callable[[int], None]
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -140,12 +139,7 @@ class JournalEraser:
             yield from self._decoded(body)
 
     def _decoded(self, body: bytes) -> Iterator[Rows]:
-        for number, op, rows, olds in _decode(body):
-            yield self._rows(number, op, rows, olds)
-
-    def _rows(self, number: int, op: int, rows: list[Row] | bytes, olds: list[Row | None] | None) -> Rows:
-        relation = self._journal.relation(number)
-        return Rows(relation, Op(op), with_values(relation, rows)[0], olds)
+        return map(StoredRows.unpacked, self._journal.split(body))
 
     def _parts(self, entry: _Entry) -> Iterator[tuple[int, bytes]]:
         part = 0
@@ -188,15 +182,14 @@ class JournalEraser:
         if not body:
             return body, 0
         kept, erased = [], 0
-        for number, op, rows, olds in _decode(body):
-            run = self._rows(number, op, rows, olds)
-            left = finder.without(entry.header[0], run)
+        for run in self._journal.split(body):
+            left = finder.without(entry.header[0], run.unpacked())
             if left is None:
-                kept.append([number, op, rows, olds])
+                kept.append([run.relation_number, run.op, run.packed_rows, run.packed_olds])
                 continue
             erased += run.count - left.count
             if left.rows:
-                kept.append([number, op, left.rows, left.olds])
+                kept.append([run.relation_number, run.op, left.rows, left.olds])
         return (body, 0) if not erased else (_encode(kept) if kept else None, erased)
 
     def _write(self, entry: _Entry, header: tuple[Any, ...], body: bytes | None, parts: dict[int, bytes]) -> None:

@@ -9,7 +9,6 @@ from typing import Final
 
 import msgspec
 
-from cdcd import printed
 from cdcd.adapter import Identity, Source
 from cdcd.capture import STAGE_ROWS
 from cdcd.errors import Unavailable
@@ -87,7 +86,7 @@ class Rereader:
 
     def _add(self, event: Rows | PrintedRows) -> None:
         if event.relation.table == CHECKPOINT_TABLE:
-            self._units = units_of(self._identity, self._lineages, printed.rows_of(event)) or self._units
+            self._units = units_of(self._identity, self._lineages, event) or self._units
             return
         self._runs.append(event)
         self._rows += event.count or 1

@@ -10,6 +10,7 @@ import msgspec
 
 from cdcd.adapter import Source
 from cdcd.model import ABSENT, Event, Op, PrintedRows, Rows, Value
+from cdcd.printed import headed
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -41,8 +42,8 @@ def printed_if_possible(run: Rows) -> Rows | PrintedRows:
 
 def as_printed(run: Rows) -> PrintedRows:
     """Rows as PostgreSQL would print them."""
-    packed = b"".join(_encode([_text(value) for value in row]) for row in run.rows)
-    return PrintedRows(run.relation, run.op, run.count, b"\xdd" + run.count.to_bytes(4, "big") + packed)
+    packed = headed(run.count, *(_encode([_text(value) for value in row]) for row in run.rows))
+    return PrintedRows(run.relation, run.op, run.count, packed)
 
 
 def _text(value: Value) -> str | int:

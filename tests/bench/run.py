@@ -118,9 +118,7 @@ class LineRun:
         database = f"{self._name}_{mode}"
         self._target.create(database)
         line = Line(self._directory / database, mode, self._source, self._name, self._target, database)
-        line.start()
-        line.wait_until_arrived()
-        line.stop()
+        self._catch_up(line)
         return line
 
     def _peers(self) -> list[Peer]:
@@ -155,7 +153,9 @@ class LineRun:
         self, work: str, daemons: dict[str, Line], peers: list[Peer], readers: list[ReceiveLogical | MysqlReplication]
     ) -> Iterator[Result]:
         copies = self._states(daemons["copy"], work) if readers else None
-        if "entity" in daemons:
+        if (
+            "entity" in daemons
+        ):  # it reads the log of the target's server, too: what peers have written there is not its work
             self._catch_up(daemons["entity"])
         self._say(f"{self._line}: {work} is played")
         self._marker += 1
@@ -178,11 +178,11 @@ class LineRun:
             seconds = MultiRowUpserts(self._target).write(self._wanted.scale)
             yield self._result(work, MultiRowUpserts.name, changes=changes, rows_per_second=changes / seconds)
 
-    def _catch_up(self, two_way: Line) -> None:
-        """Have it read what peers have written to the target's server: it reads that log, too, and is measured before they write more."""
-        two_way.start()
-        two_way.wait_until_arrived()
-        two_way.stop()
+    def _catch_up(self, daemon: Line) -> None:
+        """Have it read all that there is."""
+        daemon.start()
+        daemon.wait_until_arrived()
+        daemon.stop()
 
     def _states(self, line: Line, work: str) -> Path:
         """A copy of the state before the workload, for reading its log a second time without resolving."""
