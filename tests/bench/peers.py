@@ -87,6 +87,7 @@ class NativePostgres:
             meter.begin()
             wait_for_marker(self.target, self._copy, marker, lambda: "")
             cost = meter.stop()
+        self._source.settle_readers()
         self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} DISABLE")
         return cost
 

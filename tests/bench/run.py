@@ -181,7 +181,13 @@ class LineRun:
     def _catch_up(self, daemon: Line) -> None:
         """Have it read all that there is."""
         daemon.start()
+        self._stop(daemon)
+
+    def _stop(self, daemon: Line) -> None:
+        """Once it has read all that there is, and would begin behind it."""
         daemon.wait_until_arrived()
+        for side in (self._source, self._target):
+            side.settle_readers()
         daemon.stop()
 
     def _states(self, line: Line, work: str) -> Path:
@@ -217,8 +223,7 @@ class LineRun:
     def _drained(self, work: str, daemon: Line, line: str, changes: int) -> Result:
         self._say(f"{line}: {work}, cdcd")
         cost = daemon.drain(self._marker)
-        daemon.wait_until_arrived()
-        daemon.stop()
+        self._stop(daemon)
         found = difference(self._source, self._name, self._target, daemon.target_database)
         return self._result(work, OURS, line=line, changes=changes, cost=cost, difference=found)
 

@@ -68,6 +68,10 @@ class Side(Protocol):
         """Write out what the last work has left behind, so that it does not fall into the next measurement."""
         ...
 
+    def settle_readers(self) -> None:
+        """Have those who read the log now begin at its end when they are started next time."""
+        ...
+
     def close(self) -> None:
         """End the server."""
         ...
@@ -106,6 +110,13 @@ class PostgresSide:
 
     def settle(self) -> None:
         self.server.execute("postgres", "CHECKPOINT")
+
+    def settle_readers(self) -> None:
+        """A slot's next reader has the server decode again from the last list of running transactions that was confirmed."""
+        (end,) = self.run("postgres", "SELECT pg_current_wal_insert_lsn()::text")[0]
+        self.settle()
+        lagging = f"SELECT FROM pg_replication_slots WHERE active AND restart_lsn < '{end}'"
+        wait_for_row(self, "postgres", f"SELECT 1 WHERE NOT EXISTS ({lagging})", lambda: "")
 
     def close(self) -> None:
         self.server.dispose()
@@ -157,6 +168,9 @@ class MariaDbSide:
 
     def settle(self) -> None:
         self.server.execute("FLUSH LOCAL TABLES")
+
+    def settle_readers(self) -> None:
+        """A binlog is read from where one was."""
 
     def close(self) -> None:
         self.server.dispose()
