@@ -54,7 +54,7 @@ class StoredRows(msgspec.Struct, gc=False):
         """With values, and whether any of them is ABSENT."""
         before = _absences.count
         rows, is_lacking = with_values(self.relation, _values(self.packed_rows))
-        olds: list[Row | None] | None = _values(self.packed_olds)
+        olds: list[Row | None] | None = _values(self.packed_olds) if len(self.packed_olds) > 1 else None
         return Rows(self.relation, self.op, rows, olds), is_lacking or _absences.count != before
 
     def unpacked(self) -> Rows:

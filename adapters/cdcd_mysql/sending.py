@@ -77,9 +77,12 @@ class Sender:
         self.send()
         self._receive()
 
-    def send_much(self) -> None:
-        """Send what is pending if the server takes a while for it, and look at the results later. Raises as `flush`."""
-        if self._size >= _MUCH_SIZE:
+    def send_much(self, *, waits: bool = True) -> None:
+        """Send what is pending if the server takes a while for it, and look at the results later. Raises as `flush`.
+
+        Unless it `waits`, only once the server has done what was sent before: till then more may be made and sent with it.
+        """
+        if self._size >= _MUCH_SIZE and (waits or not self._sent or self._session.is_answered()):
             self.send()
 
     def send(self) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -83,6 +85,15 @@ class Session:
         """Wait for what was sent; add what each statement gave to `results`, as many as there are when this raises as `run_all`."""
         self._is_awaiting = False
         receive(self.connection, results)
+
+    def is_answered(self) -> bool:
+        """Whether `receive` would not wait for the server to begin."""
+        opened = self.connection._sock  # type: ignore[attr-defined]  # noqa: SLF001 - PyMySQL has no other name for it
+        if opened is None or (isinstance(opened, ssl.SSLSocket) and opened.pending()):
+            return True
+        poll = select.poll()
+        poll.register(opened, select.POLLIN)
+        return bool(poll.poll(0))
 
     def pass_over(self) -> None:
         """Wait for what was sent, if anything was, whatever it gives: it is about to be undone."""

@@ -209,7 +209,9 @@ class BatchWriter:
         for at in range(0, len(rows), size):  # literals of the next part are made while the server works at this one
             act(make_job(index, write, table, rows[at : at + size], places[at : at + size]))
             if self._pace is Pace.BULK:
-                self._sender.send_much()
+                self._sender.send_much(waits=False)
+        if self._pace is Pace.BULK:
+            self._sender.send_much()  # then it has something to do while the next batch is folded
 
     def _upsert(self, job: Job) -> None:
         """Update the rows that exist, and insert the others if it is an upsert."""

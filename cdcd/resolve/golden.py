@@ -140,6 +140,10 @@ class GoldenRecords:
         """What is in memory of an entity, now and later: who finds a `Record` here need not `get` it."""
         return self._cache[entity]
 
+    def changing(self, entity: int) -> dict[bytes, Record | bytes]:
+        """What of an entity is stored with the step's commit, now and later: a record that was got and changed may be put here."""
+        return self._dirty[entity]
+
     def are_new(self, entity: int, keys: Sequence[bytes]) -> bool:
         """Whether none of these records, which were preloaded, ever was."""
         return not any(map(self._cache[entity].get, keys))

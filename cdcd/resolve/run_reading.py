@@ -53,10 +53,10 @@ class RunReader:
             self._seeds.put_all(decider.number, keys, system, values)
             return True
         decider.stand_ins = mapper.stand_ins
-        self._golden.preload(decider.number, keys)
         if written is None:
             decider.changed_run(moment, system, keys, values, rows.op, mapper.bound)
         else:
+            self._golden.preload(decider.number, keys)
             decider.echoed_run(moment, system, keys, values, written, mapper.bound)
         return True
 

@@ -29,6 +29,7 @@ from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.ownership import NO_CLAIM, NOBODY
 from cdcd.resolve.plan import Plan
 from cdcd.resolve.totals import Levels
+from cdcd.resolve.trail import NO_RULE, TakenNote, Trail
 
 _Pick: TypeAlias = Callable[[list[Any]], tuple[Any, ...]]
 
@@ -136,17 +137,21 @@ class RunDecider(EntityDecider):
     def _change_run(
         self, moment: Moment, system: int, keys: Sequence[bytes], rows: Sequence[list[Any]], op: Op
     ) -> None:
-        """As `changed` for each, quickly where all that a row holds otherwise is its system's own."""
+        """As `changed` for each, quickly where all that a row holds otherwise is its system's own.
+
+        A record takes the list of a row's values, if that is all of it.
+        """
         number, get, may_have = self.number, self.golden.get, self.book.may_have
         slots, kept, ways = self.slots[system], self.golden.kept(number), self._ways[system]
+        changing = self.golden.changing(number)
+        run = _ChangedRun(self._outbox, self.trail, self.echoed_units, moment, number, system)
         is_whole = slots == [*range(len(self.entity.fields))]
         bit, watches = 1 << system, self.book.may_have_any(number, keys)
-        telling = _Telling(self._outbox, moment, self.echoed_units)
-        changed = equal = 0
         for key, values in zip(keys, rows, strict=True):
             record = kept.get(key)
             if type(record) is not Record:
                 record = get(number, key)
+            way = None
             if record is not None and record.alive and record.present & bit and not (watches and may_have(number, key)):
                 golden = record.values
                 differing = (
@@ -154,25 +159,29 @@ class RunDecider(EntityDecider):
                     if is_whole
                     else tuple([slot for slot in slots if values[slot] != golden[slot]])
                 )
-                if not differing:
-                    if self.trail is not None:
-                        self.trail.note_whole(number, key, system, "equal", (), ())
-                    equal += 1
-                    continue
                 way = ways.get(differing) or self._way(system, differing)
-                if way.is_own:
-                    self._change(moment, system, key, record, values, way, telling)
-                    changed += 1
-                    continue
-            telling.end()
-            self.changed(moment, system, key, values, op)
-            watches = True
-        telling.end()
-        if equal:
-            self._counts[self.systems[system], self.entity.name, "equal"] += equal
-        if changed:
-            self._counts[self.systems[system], self.entity.name, "written"] += changed
-            self._happened[self.systems[system], self.entity.name, "updated"] += changed
+            if record is None or way is None or not way.is_own:
+                run.end()
+                self.changed(moment, system, key, values, op)
+                watches = True
+            elif not way.mask:
+                run.equal(key)
+            else:
+                cells = [(slot, "written", owner, golden[slot], values[slot]) for slot, owner in way.slots]
+                if is_whole:
+                    record.values = values
+                else:
+                    for slot, _ in way.slots:
+                        golden[slot] = values[slot]
+                changing[key] = record
+                run.changed(key, record, way, cells)
+        run.end()
+        about = (self.systems[system], self.entity.name)
+        if run.equal_count:
+            self._counts[*about, "equal"] += run.equal_count
+        if run.changed_count:
+            self._counts[*about, "written"] += run.changed_count
+            self._happened[*about, "updated"] += run.changed_count
 
     def _way(self, system: int, differing: tuple[int, ...]) -> _Way:
         """What changes of just these slots by `system` mean."""
@@ -189,37 +198,6 @@ class RunDecider(EntityDecider):
             ways.clear()
         ways[differing] = way
         return way
-
-    def _change(
-        self,
-        moment: Moment,
-        system: int,
-        key: bytes,
-        record: Record,
-        values: list[Any],
-        way: _Way,
-        telling: _Telling,
-    ) -> None:
-        """As `judge` and `accept` where all of it counts."""
-        golden = record.values
-        cells = [(slot, "written", owner, golden[slot], values[slot]) for slot, owner in way.slots]
-        for slot, _ in way.slots:
-            golden[slot] = values[slot]
-        if coming := record.told.get(system):
-            record.told[system] = [(unit, slots & ~way.mask) for unit, slots in coming]
-        record.changed_seq = moment.seq
-        record.changed_at_us = moment.committed_at_us
-        self.golden.put(self.number, key, record)
-        known = record.present | record.sent
-        told = []
-        for target, name, bit, mask, pick in way.told:
-            if known & bit:
-                item = (self.number, _UPDATE, key, mask, pick(golden), 0, ())
-                unit = telling.add(name, item)
-                telling.note(record, target, unit, mask)
-                told.append((target, unit, _UPDATE, mask, 0))
-        if self.trail is not None:
-            self.trail.note_whole(self.number, key, system, "written", cells, told)
 
     # ---- our own writes, read back ---------------------------------------------------------------------------
 
@@ -282,39 +260,73 @@ class _Way(msgspec.Struct, frozen=True, gc=False):
     told: list[tuple[int, str, int, int, _Pick]]
 
 
-class _Telling:
-    """Items of one run for the outbox, added for each target at once. `end` before anybody else adds any."""
+class _ChangedRun:
+    """What follows from the changes of one run that count as they are: for the outbox and the trail, handed on at once.
 
-    def __init__(self, outbox: OutboxWriter, moment: Moment, echoed: Mapping[int, int]) -> None:
-        self._outbox = outbox
-        self._at_us = moment.committed_at_us
-        self._echoed = echoed
-        self._items: dict[str, list[Sequence[Any]]] = {}
-        self._units: dict[str, int] = {}
+    `end` before anybody else tells or notes anything.
+    """
 
-    def add(self, target: str, item: Sequence[Any]) -> int:
-        """Have a target told; return the unit."""
-        items = self._items.get(target)
-        if items is None:
-            self._units[target] = self._outbox.unit(target, self._at_us)
-            items = self._items[target] = []
-        items.append(item)
-        return self._units[target]
+    def __init__(
+        self,
+        outbox: OutboxWriter,
+        trail: Trail | None,
+        echoed: Mapping[int, int],
+        moment: Moment,
+        entity: int,
+        system: int,
+    ) -> None:
+        self._outbox, self._trail, self._echoed = outbox, trail, echoed
+        self._seq, self._at_us = moment.seq, moment.committed_at_us
+        self._entity, self._system = entity, system
+        self._open: dict[str, tuple[int, list[Sequence[Any]]]] = {}
+        """By target: its unit, and the items that it is told."""
+        self._notes: list[TakenNote] = []
+        self.equal_count = self.changed_count = 0
 
-    def note(self, record: Record, target: int, unit: int, mask: int) -> None:
+    def equal(self, key: bytes) -> None:
+        """A row is as its record."""
+        self.equal_count += 1
+        self._notes.append((self._seq, self._entity, key, self._system, "equal", NO_RULE, (), (), 0, ""))
+
+    def changed(self, key: bytes, record: Record, way: _Way, cells: Sequence[Any]) -> None:
+        """A record has taken the values of a row, which all count. As the end of `judge` and `accept`."""
+        self.changed_count += 1
+        if coming := record.told.get(self._system):
+            record.told[self._system] = [(unit, slots & ~way.mask) for unit, slots in coming]
+        record.changed_seq = self._seq
+        record.changed_at_us = self._at_us
+        known = record.present | record.sent
+        told = []
+        for target, name, bit, mask, pick in way.told:
+            if known & bit:
+                unit, items = self._open.get(name) or self._opened(name)
+                items.append((self._entity, _UPDATE, key, mask, pick(record.values), 0, ()))
+                before = record.told.get(target)
+                if before is None or (len(before) == 1 and not before[0][1] & ~mask):
+                    record.told[target] = [(unit, mask)]
+                else:
+                    record.told[target] = self._on_its_way(before, target, unit, mask)
+                told.append((target, unit, _UPDATE, mask, 0))
+        self._notes.append((self._seq, self._entity, key, self._system, "written", NO_RULE, cells, told, 0, ""))
+
+    def _opened(self, target: str) -> tuple[int, list[Sequence[Any]]]:
+        found = self._open[target] = (self._outbox.unit(target, self._at_us), [])
+        return found
+
+    def _on_its_way(
+        self, before: Sequence[tuple[int, int]], target: int, unit: int, mask: int
+    ) -> list[tuple[int, int]]:
         """That the unit, and no earlier one, tells `target` these slots (see `Record.told`)."""
-        told = record.told.get(target)
-        if told and (len(told) > 1 or told[0][1] & ~mask):
-            echoed = self._echoed.get(target, 0)
-            record.told[target] = [*((u, m & ~mask) for u, m in told if u > echoed and m & ~mask), (unit, mask)]
-        else:
-            record.told[target] = [(unit, mask)]
+        echoed = self._echoed.get(target, 0)
+        return [*((u, m & ~mask) for u, m in before if u > echoed and m & ~mask), (unit, mask)]
 
     def end(self) -> None:
-        """Add what was collected."""
-        for target, items in self._items.items():
+        """Hand on what was collected."""
+        for target, (_, items) in self._open.items():
             self._outbox.add_all(target, items, self._at_us)
-        self._items = {}
+        if self._trail is not None:
+            self._trail.note_run(self._notes)
+        self._open, self._notes = {}, []
 
 
 def deciders_of(

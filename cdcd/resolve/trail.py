@@ -13,7 +13,7 @@ import array
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -119,6 +119,10 @@ class _Taken(msgspec.Struct, array_like=True, gc=False):
     reason: str
 
 
+TakenNote: TypeAlias = tuple[int, int, bytes, int, str, int, Sequence[Any], Sequence[Any], int, str]
+"""The same as a tuple, of which there may be many."""
+
+
 class Trail:
     """Takes the notes of resolve's steps. What is noted is stored by `flush`, in the state's open transaction."""
 
@@ -168,26 +172,18 @@ class Trail:
         if self._echo is None:
             self._notes.append(note)
 
-    def note_whole(
-        self,
-        entity: int,
-        key: bytes,
-        system: int,
-        decision: str,
-        cells: Sequence[tuple[int, str, int, Any, Any]],
-        told: Sequence[tuple[int, int, int, int, int]],
-    ) -> None:
-        """The same of a decision by which nothing more is told."""
+    def note_run(self, notes: Sequence[TakenNote]) -> None:
+        """Decisions about this entry, in order, by which nothing more is told. They are not many more than `OPEN_NOTES`."""
+        if not notes:
+            return
         self._make_room()
-        if self._notes:
-            self._pack()
-        seq = self._seq
-        packed = _encode((seq, entity, key, system, decision, NO_RULE, cells, told, 0, ""))
-        if len(packed) > NOTE_BYTES:
-            packed = _stored(_Taken(seq, entity, key, system, decision, NO_RULE, cells, told, 0, ""))
-        self._row.append(packed)
-        self._row_digests.append(zlib.crc32(key, entity))
-        self._row_seqs.append(seq)
+        self._pack()
+        packed = [*map(_encode, notes)]
+        if max(map(len, packed)) > NOTE_BYTES:
+            packed = [_stored(_Taken(*note)) for note in notes]
+        self._row += packed
+        self._row_digests += [zlib.crc32(note[2], note[1]) for note in notes]
+        self._row_seqs += [self._seq] * len(notes)
         self._note = self._decided = self._echo = None
 
     def note_all(

@@ -21,6 +21,10 @@ class Session:
         self._awaited: list[str] = []
         self._affected = list(affected)
         self._error = error
+        self.answered = True
+
+    def is_answered(self):
+        return self.answered
 
     def run(self, sql: str) -> Result:
         self.sent.append(sql)
@@ -120,6 +124,23 @@ def test_much_is_sent_at_once_and_its_results_are_looked_at_before_more_is_sent(
     assert (len(session.sent), found) == (1, [])
     some.send()
     assert (len(session.sent), found) == (1, [1, 2])
+
+
+def test_while_the_server_works_more_is_made_for_it_unless_it_is_to_be_waited_for():
+    session, found = Session(1, 2, 3, 4), []
+    session.answered = False
+    some = sender(session, Step(MUCH, check=counted(found)))
+    some.send_much(waits=False)
+    for text in ("b", "c"):
+        some.add(Step(text * len(MUCH), check=counted(found)))
+        some.send_much(waits=False)
+    assert (len(session.sent), found) == (1, [])
+    some.send_much()
+    assert ([sent[0] for sent in session.sent], found) == (["x", "b"], [1])
+    session.answered = True
+    some.add(Step(MUCH))
+    some.send_much(waits=False)
+    assert (len(session.sent), found) == (3, [1, 2, 3])
 
 
 def test_what_has_no_room_is_sent_while_the_next_statements_are_made():

@@ -257,14 +257,17 @@ def test_a_suspended_entity_notes_what_it_catches_up_with_under_the_entries_it_r
     assert [note.seq for note in notes] == sorted((note.seq for note in notes), reverse=True)
 
 
-def test_a_whole_note_reads_back_like_one_that_grew_and_keeps_only_the_beginnings_of_long_values(state):
+def test_a_note_of_a_run_reads_back_like_one_that_grew_and_keeps_only_the_beginnings_of_long_values(state):
     trail, cells, told = Trail(state), [(1, "written", 0, "old", "x" * 5_000)], [(1, 7, 2, 2, 0)]
     with state.transaction():
         trail.at(4)
         trail.note(3, b"A", 0, "written", cells=[*cells])
         trail.told(3, b"A", 1, 7, 2, 2, 0)
-        trail.note_whole(3, b"B", 0, "written", cells, told)
+        trail.note_run(
+            [(4, 3, b"B", 0, "written", NO_RULE, cells, told, 0, ""), (4, 3, b"C", 0, "equal", NO_RULE, (), (), 0, "")]
+        )
         trail.flush()
     (grown,), (whole,) = (list(notes_of(state, 3, key)) for key in (b"A", b"B"))
     assert msgspec.structs.replace(whole, key=b"A") == grown
     assert whole.cells[0].new.length == 5_000
+    assert [(note.seq, note.decision, note.cells) for note in notes_of(state, 3, b"C")] == [(4, "equal", ())]
