@@ -51,8 +51,7 @@ class Growth:
             for system, daemon in daemons.items():
                 self._say(f"GROWTH {work}, {system}")
                 cost = daemon.drain(self._marker)
-                daemon.wait_until_arrived()
-                daemon.stop()
+                daemon.finish()
                 found = difference(self._source, self._name, self._target, daemon.target_database)
                 yield f"GROWTH {work}", system, changes, cost, found
         for system, daemon in daemons.items():
@@ -72,8 +71,7 @@ class Growth:
         place = self._directory / database
         line = Line(place, "copy", self._source, self._name, self._target, database, more_tables=more_tables)
         line.start()
-        line.wait_until_arrived()
-        line.stop()
+        line.finish()
         return line
 
     def _fill(self, daemons: dict[str, Line]) -> None:
@@ -85,8 +83,7 @@ class Growth:
         for daemon in daemons.values():
             if daemon is not daemons[OURS]:
                 daemon.start()
-            daemon.wait_until_arrived()
-            daemon.stop()
+            daemon.finish()
         for system, daemon in daemons.items():
             entries, changes = _journalled(daemon.state / "journal.db")
             self._say(f"GROWTH: {system} has {changes:,} changes in {entries:,} entries of its journal")
@@ -104,8 +101,7 @@ class Growth:
         with Meter(daemon.parties(), OURS, role) as meter:
             wait_for_marker(self._target, daemon.target_database, self._marker, daemon.trouble)
             cost = meter.stop()
-        daemon.wait_until_arrived()
-        daemon.stop()
+        daemon.finish()
         return cost
 
 

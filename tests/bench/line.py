@@ -132,6 +132,13 @@ class Line:
         begun = bool(captures) and all(capture["copies"] for capture in captures)
         return begun and copied and all(phase == "live" for phase in result["resolve"]["phases"].values())
 
+    def finish(self) -> None:
+        """Let it read all that there is, and stop it where it would begin behind that."""
+        self.wait_until_arrived()
+        for side in (self._source, self.target):
+            side.settle_readers()
+        self.stop()
+
     def stop(self) -> None:
         """Let it finish its step and end."""
         if self.process is None:

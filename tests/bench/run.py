@@ -181,14 +181,7 @@ class LineRun:
     def _catch_up(self, daemon: Line) -> None:
         """Have it read all that there is."""
         daemon.start()
-        self._stop(daemon)
-
-    def _stop(self, daemon: Line) -> None:
-        """Once it has read all that there is, and would begin behind it."""
-        daemon.wait_until_arrived()
-        for side in (self._source, self._target):
-            side.settle_readers()
-        daemon.stop()
+        daemon.finish()
 
     def _states(self, line: Line, work: str) -> Path:
         """A copy of the state before the workload, for reading its log a second time without resolving."""
@@ -223,7 +216,7 @@ class LineRun:
     def _drained(self, work: str, daemon: Line, line: str, changes: int) -> Result:
         self._say(f"{line}: {work}, cdcd")
         cost = daemon.drain(self._marker)
-        self._stop(daemon)
+        daemon.finish()
         found = difference(self._source, self._name, self._target, daemon.target_database)
         return self._result(work, OURS, line=line, changes=changes, cost=cost, difference=found)
 
