@@ -63,6 +63,8 @@ _SMALL_ROWS: Final = 16
 """Up to so many rows, single updates in one round trip are faster than asking first which rows exist."""
 _LED_ROWS_MAX: Final = 500
 """Of an UPDATE that its table leads: cheapest of 200 to 900, and still cheap should a server join it without an index."""
+_ASKED_ROWS_MAX: Final = 5_000
+"""Whether one of so many rows exists is one question."""
 _PRESUMED_ROWS_MAX: Final = 200
 """Of a batch, in all its tables: presuming saves round trips, which are nothing beside the work for more rows."""
 _RECENT_ROWS_MAX: Final = 5000
@@ -106,6 +108,11 @@ class BatchWriter:
         self._recent: list[tuple[int, TableWrite]] = []
         self._recent_rows = 0
         self._missing_before = 0
+        self._rows: Sequence[Row] = ()
+        self._places: Sequence[int] = ()
+        """Of the write under way: its rows, in all its statements, and their places."""
+        self._are_new: bool | None = None
+        """Whether none of them exists, once that was asked."""
         self._has_savepoints = False
         """Whether `_recent` begins at one, instead of where the transaction does."""
         self._has_row_alias = not server.is_mariadb and server.version >= (8, 0, 19)
@@ -205,6 +212,7 @@ class BatchWriter:
         self._lookups.forget(write.table)
         act = {WriteKind.REKEY: self._rekey, WriteKind.DELETE: self._delete}.get(write.kind, self._upsert)
         table = self._tables[write.table]
+        self._rows, self._places, self._are_new = rows, places, None
         size = even_size(len(rows), _STATEMENT_ROWS_MAX)
         for at in range(0, len(rows), size):  # literals of the next part are made while the server works at this one
             act(make_job(index, write, table, rows[at : at + size], places[at : at + size]))
@@ -356,16 +364,33 @@ class BatchWriter:
         )
 
     def _are_all_new(self, job: Job) -> bool:
-        """Whether none of the rows that are probably new exists. A table where that was not so is not asked for a while."""
-        if not job.write.likely_new or job.write.table in self._learnt.not_new or not has_plain_key(job):
+        """Whether none of the rows that are probably new exists. A table where that was not so is not asked for a while.
+
+        Asked once for all of a write: else each of its statements would wait for the one before it.
+        """
+        if not job.write.likely_new or job.write.table in self._learnt.not_new:
             return False
-        sql = any_exists_sql(job, self._where(job, "cdcd_old"), is_mariadb=self._server.is_mariadb)
+        if self._are_new is None:
+            keys = self._keys_of_write(job)
+            self._are_new = keys is not None and not self._does_any_exist(keys)
+            if keys is not None and not self._are_new:
+                self._learnt.not_new.add(job.write.table)
+        return self._are_new
+
+    def _keys_of_write(self, job: Job) -> Job | None:
+        """The keys of all rows of the write that this job is a part of, if a list of them finds what each of them does."""
+        of_keys = msgspec.structs.replace(job.write, columns=job.write.key, insert_only=())
+        rows = [row[: job.key_size] for row in self._rows]
+        keys = make_job(job.index, of_keys, job.table, rows, self._places)
+        return keys if len(set(keys.texts)) == len(keys.texts) and has_plain_key(keys) else None
+
+    def _does_any_exist(self, keys: Job) -> bool:
         results: list[Result] = []
-        self._sender.add(Step(sql, job.write.table, job.index, check=results.append))
+        for part in portions(keys, _ASKED_ROWS_MAX, self._sender.size_max):
+            sql = any_exists_sql(part, self._where(keys, "cdcd_old"), is_mariadb=self._server.is_mariadb)
+            self._sender.add(Step(sql, keys.write.table, keys.index, check=results.append))
         self._sender.flush()
-        if results[0].rows:
-            self._learnt.not_new.add(job.write.table)
-        return not results[0].rows
+        return any(result.rows for result in results)
 
     def _write_singly(self, job: Job) -> None:
         """Update every row; where none matched, the row of an upsert is new, and that of an update missing."""

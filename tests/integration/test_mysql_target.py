@@ -298,14 +298,24 @@ class Targets:
         pairs = [tuple(map(int, row)) for row in at.rows("a, b")]
         assert pairs == [(1, 1)] * 50 + [(2, 1)] * 50 + [(2, 2)] * 50
 
-    def test_rows_that_are_probably_new_cost_one_look_and_one_insert(self, desk, monkeypatch):
+    @pytest.mark.parametrize(("count", "inserts"), [(900, 1), (2_500, 3)])
+    def test_rows_that_are_probably_new_cost_one_look_for_all_and_then_only_inserts(
+        self, desk, monkeypatch, count, inserts
+    ):
         at = desk(TWICE_UNIQUE)
         at.apply(write(UPSERT, ("id", "sku", "v"), [[-1, "first", 0]]))
         sent = at.exchanges(monkeypatch)
-        at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(900)], likely_new=True))
-        words = [[statement.split(" ", 1)[0] for statement in sql.split(";")] for sql in sent]
-        assert words == [["UPDATE", "SELECT"], ["INSERT"], ["COMMIT"]]
-        assert len(at.rows()) == 901
+        at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(count)], likely_new=True))
+        words = [statement.split(" ", 1)[0] for sql in sent for statement in sql.split(";")]
+        assert words == ["UPDATE", "SELECT", *["INSERT"] * inserts, "COMMIT"]
+        assert sent[0].endswith("FOR UPDATE")
+        assert len(at.rows()) == count + 1
+
+    def test_a_record_that_comes_twice_among_probably_new_ones_is_as_it_came_last(self, desk):
+        at = desk(TWICE_UNIQUE)
+        rows = [[n, f"s{n}", 1] for n in range(1_200)] + [[n, f"s{n}", 2] for n in range(50)]
+        at.apply(write(UPSERT, ("id", "sku", "v"), rows, likely_new=True))
+        assert [int(row[0]) for row in at.rows("v")] == [2] * 50 + [1] * 1_150
 
     def test_rows_that_exist_although_they_are_probably_new_are_updated_and_then_not_looked_for(
         self, desk, monkeypatch
