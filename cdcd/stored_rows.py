@@ -24,6 +24,7 @@ _runs: Final = msgspec.msgpack.Decoder(list[_Run]).decode
 
 _absences: Final = Absences()
 _values: Final = msgspec.msgpack.Decoder(ext_hook=_absences).decode
+_NIL_SIZE: Final = 1
 _FIXED_LENGTH: Final = 0x0F
 _BIN_HEAD_SIZES: Final = {0xC4: 2, 0xC5: 3, 0xC6: 5}
 _TWO_BYTES: Final = 0xDC
@@ -54,7 +55,7 @@ class StoredRows(msgspec.Struct, gc=False):
         """With values, and whether any of them is ABSENT."""
         before = _absences.count
         rows, is_lacking = with_values(self.relation, _values(self.packed_rows))
-        olds: list[Row | None] | None = _values(self.packed_olds) if len(self.packed_olds) > 1 else None
+        olds: list[Row | None] | None = _values(self.packed_olds) if len(self.packed_olds) > _NIL_SIZE else None
         return Rows(self.relation, self.op, rows, olds), is_lacking or _absences.count != before
 
     def unpacked(self) -> Rows:

@@ -119,7 +119,7 @@ class RowReader:
         self._copying = copying
         self._outbox = outbox
         self._counts = counts
-        self._runs = RunReader(deciders, golden, renames, crosswalk, seeds, unmapped, copying)
+        self._runs = RunReader(deciders, renames, crosswalk, seeds, unmapped, copying)
 
     def read(self, source: str, run: StoredRows, written: OwnWrites | None) -> None:
         """Take a run of rows. Raises CannotRead when something in scope can be read no further."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cdcd.model import Op, Rows
 from cdcd.resolve.copying import Copying
-from cdcd.resolve.golden import Crosswalk, GoldenRecords
+from cdcd.resolve.golden import Crosswalk
 from cdcd.resolve.mapping import RowMapper
 from cdcd.resolve.moment import Moment
 from cdcd.resolve.own_writes import OwnWrites
@@ -23,7 +23,6 @@ class RunReader:
     def __init__(
         self,
         deciders: Mapping[str, RunDecider],
-        golden: GoldenRecords,
         renames: Renames,
         crosswalk: Crosswalk,
         seeds: Seeds,
@@ -31,7 +30,6 @@ class RunReader:
         copying: Copying,
     ) -> None:
         self._deciders = deciders
-        self._golden = golden
         self._renames = renames
         self._crosswalk = crosswalk
         self._seeds = seeds
@@ -56,7 +54,6 @@ class RunReader:
         if written is None:
             decider.changed_run(moment, system, keys, values, rows.op, mapper.bound)
         else:
-            self._golden.preload(decider.number, keys)
             decider.echoed_run(moment, system, keys, values, written, mapper.bound)
         return True
 

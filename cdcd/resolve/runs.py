@@ -212,6 +212,7 @@ class RunDecider(EntityDecider):
     ) -> None:
         """A transaction of ours left these rows in `system`. As `Echoes.row` for each; only where the decider `is_plain`."""
         number, show = self.number, self.golden.show
+        self.golden.preload(number, keys)
         is_whole = bound + 1 == 1 << len(self.entity.fields)
         pick = None if is_whole else picker(bound)
         is_usual = is_whole and not self.book.may_have_any(number, keys)

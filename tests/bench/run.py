@@ -153,9 +153,8 @@ class LineRun:
         self, work: str, daemons: dict[str, Line], peers: list[Peer], readers: list[ReceiveLogical | MysqlReplication]
     ) -> Iterator[Result]:
         copies = self._states(daemons["copy"], work) if readers else None
-        if (
-            "entity" in daemons
-        ):  # it reads the log of the target's server, too: what peers have written there is not its work
+        if "entity" in daemons:
+            # It reads the log of the target's server, too: what peers have written there is not its work.
             self._catch_up(daemons["entity"])
         self._say(f"{self._line}: {work} is played")
         self._marker += 1
