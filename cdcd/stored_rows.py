@@ -7,7 +7,7 @@ was never made need not be encoded again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -47,6 +47,11 @@ class StoredRows(msgspec.Struct, gc=False):
         return cls(number, rows.relation, rows.op, *packed)
 
     @property
+    def has_olds(self) -> bool:
+        """Whether it is told what rows held before."""
+        return len(self.packed_olds) > _NIL_SIZE
+
+    @property
     def count(self) -> int:
         """How many rows there are."""
         return array_length(self.packed_rows)
@@ -55,7 +60,7 @@ class StoredRows(msgspec.Struct, gc=False):
         """With values, and whether any of them is ABSENT."""
         before = _absences.count
         rows, is_lacking = with_values(self.relation, _values(self.packed_rows))
-        olds: list[Row | None] | None = _values(self.packed_olds) if len(self.packed_olds) > _NIL_SIZE else None
+        olds: list[Row | None] | None = _values(self.packed_olds) if self.has_olds else None
         return Rows(self.relation, self.op, rows, olds), is_lacking or _absences.count != before
 
     def unpacked(self) -> Rows:
@@ -76,6 +81,21 @@ def encode(runs: Iterable[tuple[int, Rows | PrintedRows]]) -> bytes:
 def with_values(relation: Relation, rows: list[Row] | bytes) -> tuple[list[Row], bool]:
     """The rows of a run as they were stored, with values; and whether one of those that were printed is ABSENT."""
     return printed.unpacked(relation, rows) if isinstance(rows, bytes) else (rows, False)
+
+
+def together(relation: Relation, packed: Sequence[msgspec.Raw]) -> tuple[list[Row], list[int], bool]:
+    """The rows of runs of one shape with values, how many there are of each run, and whether any value is ABSENT."""
+    before = _absences.count
+    parts: list[list[Row] | bytes] = [*map(_values, packed)]
+    texts = [part for part in parts if isinstance(part, bytes)]
+    some = [printed.joined(texts)] if len(texts) == len(parts) else parts
+    rows: list[Row] = []
+    is_lacking = False
+    for part in some:
+        found, lacks = with_values(relation, part)
+        rows += found
+        is_lacking = is_lacking or lacks
+    return rows, [*map(row_count, parts)], is_lacking or _absences.count != before
 
 
 def row_count(rows: list[Row] | bytes) -> int:

@@ -375,6 +375,17 @@ class Plan(msgspec.Struct, frozen=True):
                 found.setdefault(route.source_table, []).append(route)
         return found
 
+    def families(self) -> dict[str, list[str]]:
+        """Entities by the one they stand and fall with."""
+        found: dict[str, list[str]] = {}
+        for name, entity in self.entities.items():
+            found.setdefault(entity.family, []).append(name)
+        return found
+
+    def copied(self) -> set[str]:
+        """What the plain copies of all tables are known by."""
+        return {copies_of(route.source, route.source_table) for route in self.routes}
+
     def is_source(self, system: str) -> bool:
         """Whether any table of the system is captured."""
         return bool(self.by_table(system)) or bool(self.routes_from(system))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from cdcd import stored_rows
 from cdcd.journal import Journal
 from cdcd.json_content import KnownJson
 from cdcd.model import Op, Relation, Row, Rows
@@ -22,6 +23,7 @@ from cdcd.resolve.gathered_binding import GatheredBinding
 from cdcd.resolve.gathering import Gathered, Gathering, families_of
 from cdcd.resolve.golden import Crosswalk, GoldenRecords
 from cdcd.resolve.keys import decode_key, encode_key
+from cdcd.resolve.losses import UNNAMED_LOSSES, unnamed_loss
 from cdcd.resolve.mapping import Mapped, RowMapper, UnresolvedReference, entity_of_binding
 from cdcd.resolve.missing import UNKNOWN_KEY
 from cdcd.resolve.own_writes import OwnWrites
@@ -30,21 +32,13 @@ from cdcd.resolve.renaming import Renames, free_key, rename
 from cdcd.resolve.run_reading import RunReader
 from cdcd.resolve.runs import RunDecider
 from cdcd.resolve.seeding import Seeds
+from cdcd.resolve.series import Series
 from cdcd.resolve.suspension import CannotRead
 from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.stored_rows import StoredRows
 from cdcd.values import ValueRefused
 
 _log: Final = logging.getLogger(__name__)
-_UNNAMED_LOSSES: Final = {
-    Op.TRUNCATE: ("truncated", "was truncated", "a TRUNCATE says nothing about rows, so ownership cannot be judged"),
-    Op.ROWS_LOST: (
-        "rows-lost",
-        "lost rows that its log does not name",
-        "a partition was dropped, truncated or exchanged",
-    ),
-    Op.TABLE_GONE: ("table-gone", "is not there any more", "it was dropped or renamed"),
-}
 
 
 class _Readers(msgspec.Struct):
@@ -123,7 +117,7 @@ class RowReader:
 
     def read(self, source: str, run: StoredRows, written: OwnWrites | None) -> None:
         """Take a run of rows. Raises CannotRead when something in scope can be read no further."""
-        if run.op in _UNNAMED_LOSSES:
+        if run.op in UNNAMED_LOSSES:
             self._lost(source, run.unpacked())
             return
         self._written = written
@@ -137,6 +131,20 @@ class RowReader:
             self._look_at(source, readers, rows, written, is_lacking=is_lacking)
         elif not (readers.routes or readers.refusals):
             self._left(source, run.relation.table, run.count)
+
+    def series(self, source: str, runs: Sequence[StoredRows]) -> Series | None:
+        """Rows of one shape in successive transactions, to be decided in their order; None where they must be read one by one."""
+        relation = runs[0].relation
+        readers = self._readers_of(source, relation, self.scope)
+        if readers.routes or readers.refusals or len(readers.mappers) != 1:
+            return None
+        if self._gathering.has_use_for(source, relation.table):
+            return None
+        rows, counts, is_lacking = stored_rows.together(relation, [run.packed_rows for run in runs])
+        if is_lacking:
+            return None
+        system = self._systems.index(source)
+        return self._runs.series(system, readers.mappers[0], Rows(relation, runs[0].op, rows), counts)
 
     def _look_at(
         self, source: str, readers: _Readers, rows: Rows, written: OwnWrites | None, *, is_lacking: bool
@@ -246,11 +254,11 @@ class RowReader:
         if copied and rows.op == Op.TRUNCATE:
             self.empty_copies(source, table)
         elif copied:
-            self._refused(_loss(copies_of(source, table), source, rows), source, self.moment.seq)
+            self._refused(unnamed_loss(copies_of(source, table), source, table, rows.op), source, self.moment.seq)
         needing = self._needing.get(source, {}).get(table, [])
         for binding in (b for b in needing if b.entity in self.scope.entities):
             entity = self._plan.entities[binding.entity]
-            self._refused(_loss(entity.family, source, rows), source, self.moment.seq)
+            self._refused(unnamed_loss(entity.family, source, table, rows.op), source, self.moment.seq)
 
     # ---- plain copies ----------------------------------------------------------------------------------------
 
@@ -476,15 +484,3 @@ class RowReader:
                 self._release(self._systems[binding & 0xFF], binding, row_id)
         for system in self._plan.systems:
             self.put_together(system, copied=False)
-
-
-def _loss(subject: str, source: str, rows: Rows) -> CannotRead:
-    code, what, cause = _UNNAMED_LOSSES[rows.op]
-    return CannotRead(
-        subject,
-        f"table {rows.relation.table} {what} in {source!r}",
-        code=code,
-        cause=cause,
-        remedy=f"restore the table, or name the right one in the configuration; then 'cdcd resync {subject}' tells all"
-        " its rows anew (rows that are not there by then count as deleted)",
-    )

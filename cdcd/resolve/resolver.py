@@ -31,22 +31,24 @@ from cdcd.resolve.moment import Moment, believed_us
 from cdcd.resolve.open_changes import OpenChanges
 from cdcd.resolve.owing import Owed
 from cdcd.resolve.own_writes import OwnWrites
-from cdcd.resolve.plan import Plan, copies_of
+from cdcd.resolve.plan import Plan
 from cdcd.resolve.reading import RowReader, Scope
 from cdcd.resolve.renaming import Renames, references
 from cdcd.resolve.resyncs import Resync, Resyncs
 from cdcd.resolve.runs import deciders_of
 from cdcd.resolve.seeding import Seeds
+from cdcd.resolve.series import Stretch, stretches
 from cdcd.resolve.suspension import CannotRead, Suspension
 from cdcd.resolve.totals import Levels
 from cdcd.resolve.trail import Trail, number_rules
+from cdcd.resolve.trimming import Trimming
 from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.state import State
+from cdcd.stored_rows import StoredRows
 
 STEP_ENTRIES: Final = 1_000
-STEP_ROWS: Final = 10_000
-"""A step about the same few records goes on so far, so that these are written once: some 0.1 s."""
-TRIM_SECONDS: Final = 1.0
+STEP_ROWS: Final = 30_000
+"""A step about the same few records goes on so far, so that these, each on a page of its own, are written once: some 0.3 s."""
 _log: Final = logging.getLogger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -72,7 +74,6 @@ class Resolver:
         self._plan = plan
         self._journal = journal
         self._state = state
-        self._applied = applied
         self._pulse = pulse
         self._systems = plan.vocabulary.systems
         widths = {entity.number: len(entity.fields) for entity in plan.entities.values()}
@@ -85,6 +86,7 @@ class Resolver:
         self._book = ConflictBook(state)
         self._levels = Levels(state)
         self._trail = Trail(state)
+        self._trimming = Trimming(plan, journal, state, self._trail, self._book, applied)
         self._owed = Owed(plan, state)
         self._open = OpenChanges(
             journal, self._golden, self._crosswalk, self._seeds, self._owed, self._trail, self._outbox
@@ -117,7 +119,6 @@ class Resolver:
         self._suspended: dict[str, Suspension] = {}
         self._ripe: set[str] = set()
         self._scopes: dict[str, Scope] = {}
-        self._trimmed_at = 0.0
         self._moment = Moment(0, 0, {})
 
     def _make_commands(self) -> Commands:
@@ -156,7 +157,7 @@ class Resolver:
             recopying.remember(self._plan, self._state, asked)
             self._gathering.start()
             self._start_trail()
-            known = {*self._families(), *self._copied()}
+            known = {*self._plan.families(), *self._plan.copied()}
             suspension.remove(self._state, suspension.load(self._state).keys() - known)
         reach("resolve.after-start")
         self._load()
@@ -234,11 +235,28 @@ class Resolver:
 
     def _resolve_all(self, entries: Sequence[Entry]) -> int:
         """Resolve entries; return through which seq that was done."""
-        for entry in entries:
-            self._resolve(entry)
-            if self._copying.settling is not None:
-                return entry.seq - 1  # it is resolved when all that it completed is settled
+        for stretch in stretches(self._journal, entries):
+            if len(stretch) > 1 and self._resolve_series(stretch):
+                continue
+            for entry, run in stretch:
+                self._resolve(entry, run)
+                if self._copying.settling is not None:
+                    return entry.seq - 1  # it is resolved when all that it completed is settled
         return entries[-1].seq
+
+    def _resolve_series(self, stretch: Stretch) -> bool:
+        """Resolve entries together; False, and nothing is done, where one of their rows may be particular."""
+        self._begin(stretch[0][0])
+        series = self._reader.series(stretch[0][0].source, [run for _, run in stretch if run is not None])
+        if series is None:
+            return False
+        for entry, _ in stretch:
+            self._begin(entry)
+            series.take(self._moment)
+            self._end()
+        self._open.took(series.end())
+        self._pulse()
+        return True
 
     def _settle_on(self, settling: Settling) -> None:
         """Go on settling what the entry behind the position has completed."""
@@ -272,26 +290,36 @@ class Resolver:
         else:
             behind.position = through
             suspension.store(self._state, behind)
-        self._trim()
+        self._trimming.trim([self._echoed, *(behind.echoed for behind in self._suspended.values())])
 
     def _discard(self) -> None:
         self._open.discard()
         self._outbox.discard(self._state.units)
         self._load()
 
-    def _resolve(self, entry: Entry) -> None:
-        scope = self._reader.scope
+    def _begin(self, entry: Entry) -> None:
+        """What follows is about this entry."""
         believed = believed_us(entry, self._plan.clock_ahead_max_us)
         self._moment = self._reader.moment = Moment(entry.seq, entry.committed_at_us, {}, believed)
         self._trail.at(entry.seq)
         self._owed.now_us, self._owed.now_seq = entry.journaled_at_us, entry.seq
+
+    def _end(self) -> None:
+        """It is done, and what it means for targets complete."""
+        if self._owed.touched:
+            self._commands.tell_touched(self._moment)
+        self._outbox.end_unit()
+
+    def _resolve(self, entry: Entry, run: StoredRows | None) -> None:
+        scope = self._reader.scope
+        self._begin(entry)
         if entry.kind == Kind.COMMAND:
             assert entry.note is not None
             self._command(decode_command(entry.note))
         else:
             note = decode_chunk_note(entry.note) if entry.kind == Kind.CHUNK and entry.note is not None else None
             self._moment.fills_gap = note is not None and self._copying.fills_gap(entry.source, note)
-            self._rows_of(entry)
+            self._rows_of(entry, run)
             self._reader.put_together(entry.source, copied=note is not None)
             if note is not None:
                 self._chunk_read(entry.source, note, scope)
@@ -301,9 +329,7 @@ class Resolver:
             if scope is self._reader.main:
                 self._state.put(f"echoed:{entry.source}", read_back)
                 self._level(number, read_back)
-        if self._owed.touched:
-            self._commands.tell_touched(self._moment)
-        self._outbox.end_unit()
+        self._end()
 
     def _chunk_read(self, source: str, note: ChunkNote, scope: Scope) -> None:
         if note.filtered:
@@ -331,31 +357,21 @@ class Resolver:
             else:
                 self._levels.want(system, entity, key, echoed_unit)
 
-    def _rows_of(self, entry: Entry) -> None:
+    def _rows_of(self, entry: Entry, only_run: StoredRows | None) -> None:
         written = None
         if entry.mark is not None:
             self._outbox.store_through(entry.source, entry.mark[1])
             written = OwnWrites(self._state, entry.source, entry.mark)
-        for run in self._journal.runs(entry):
+        for run in self._journal.runs(entry) if only_run is None else [only_run]:
             self._reader.read(entry.source, run, written)
             self._open.took(run.count)
             self._pulse()
 
     # ---- what is suspended -------------------------------------------------------------------------------
 
-    def _families(self) -> dict[str, list[str]]:
-        """Entities by the one they stand and fall with."""
-        found: dict[str, list[str]] = {}
-        for name, entity in self._plan.entities.items():
-            found.setdefault(entity.family, []).append(name)
-        return found
-
-    def _copied(self) -> set[str]:
-        return {copies_of(route.source, route.source_table) for route in self._plan.routes}
-
     def _share_out(self) -> None:
         """Make the scopes: one for everything that is not suspended, one for each subject that is."""
-        families, copied = self._families(), self._copied()
+        families, copied = self._plan.families(), self._plan.copied()
         left = [name for family, names in families.items() if family not in self._suspended for name in names]
         self._reader.main = Scope(left, copied - self._suspended.keys(), self._echoed)
         self._scopes = {
@@ -442,7 +458,7 @@ class Resolver:
             self._commands.carry_out(command, self._moment, self._reader.main.entities)
 
     def _in_scope(self, family: str) -> list[str]:
-        return [name for name in self._families().get(family, []) if name in self._reader.scope.entities]
+        return [name for name in self._plan.families().get(family, []) if name in self._reader.scope.entities]
 
     def _start_resync(self, asked: Resync) -> None:
         """Have rows told anew. What is suspended need not understand what came before, if all rows are."""
@@ -460,37 +476,17 @@ class Resolver:
 
     def _pass_over_losses(self, system: str) -> None:
         """A system that is filled anew has lost its tables: nobody need understand what its log says of that."""
-        for subject in self._suspended.keys() - self._copied():
+        for subject in self._suspended.keys() - self._plan.copied():
             if suspension.is_by(self._journal, self._suspended[subject], system):
                 self._told_anew(subject)
 
     def _distrust(self, source: str, subjects: Sequence[str]) -> None:
         """An entry of these subjects is lost: what they have is not believed to be whole before the resync that follows."""
-        families = self._families()
+        families = self._plan.families()
         names = [
             name for subject in subjects for name in families.get(subject, []) if name in self._reader.scope.entities
         ]
         self._copying.distrust(self._moment.seq, names, [source] if source in self._systems else self._systems)
-
-    # ---- keeping -----------------------------------------------------------------------------------------
-
-    def _trim(self) -> None:
-        """Drop what is older than the journal; and outbox rows that are applied and, by a source, read back by all."""
-        now = time.monotonic()
-        if now - self._trimmed_at < TRIM_SECONDS:
-            return
-        self._trimmed_at = now
-        oldest = self._journal.first_after(0)
-        kept_from = self._journal.last_seq() + 1 if oldest is None else oldest[0]
-        self._trail.trim(kept_from)
-        self._book.forget_before(kept_from)
-        for system, mark in self._applied.items():
-            through = mark.read()
-            if self._plan.is_source(system):
-                number = self._systems.index(system)
-                read_back = [self._echoed, *(behind.echoed for behind in self._suspended.values())]
-                through = min(through, *(echoed.get(number, 0) for echoed in read_back))
-            outbox.trim(self._state, system, through)
 
     def close(self) -> None:
         """Close the state database. Safe to repeat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cdcd.model import Op, Rows
 from cdcd.resolve.copying import Copying
@@ -13,6 +14,7 @@ from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.renaming import Renames
 from cdcd.resolve.runs import RunDecider
 from cdcd.resolve.seeding import Seeds
+from cdcd.resolve.series import Series
 from cdcd.resolve.unmapped import UnmappedRows
 from cdcd.values import ValueRefused
 
@@ -39,14 +41,10 @@ class RunReader:
     def take(self, moment: Moment, system: int, mapper: RowMapper, rows: Rows, written: OwnWrites | None) -> bool:
         """Take rows, none of which is a delete or holds ABSENT; False, and nothing is done, where any may be particular."""
         decider = self._deciders[mapper.entity.name]
-        if not mapper.maps_runs or not self._is_usual(system, decider) or (rows.olds is not None and any(rows.olds)):
+        mapped = self._mapped(system, mapper, rows)
+        if mapped is None:
             return False
-        try:
-            keys, values = mapper.map_run(rows.rows, rows.op)
-        except ValueRefused:
-            return False
-        if self._renames.concern(decider.number, keys) or (mapper.learns and not self._learn(mapper, rows, keys)):
-            return False
+        keys, values = mapped
         if mapper.entity.name in self._copying.seeding:
             self._seeds.put_all(decider.number, keys, system, values)
             return True
@@ -56,6 +54,30 @@ class RunReader:
         else:
             decider.echoed_run(moment, system, keys, values, written, mapper.bound)
         return True
+
+    def series(self, system: int, mapper: RowMapper, rows: Rows, counts: Sequence[int]) -> Series | None:
+        """Changes by applications in several transactions, `counts` in each, if all may be decided in their order by one run."""
+        decider = self._deciders[mapper.entity.name]
+        mapped = None if mapper.entity.name in self._copying.seeding else self._mapped(system, mapper, rows)
+        if mapped is None:
+            return None
+        decider.stand_ins = mapper.stand_ins
+        keys, values = mapped
+        run = decider.changes_of(system, keys)
+        return None if run is None else Series(run, keys, values, counts)
+
+    def _mapped(self, system: int, mapper: RowMapper, rows: Rows) -> tuple[list[bytes], list[list[Any]]] | None:
+        """The keys and values of rows of which none is particular, learned; None, and nothing is done, where one may be."""
+        decider = self._deciders[mapper.entity.name]
+        if not mapper.maps_runs or not self._is_usual(system, decider) or (rows.olds is not None and any(rows.olds)):
+            return None
+        try:
+            keys, values = mapper.map_run(rows.rows, rows.op)
+        except ValueRefused:
+            return None
+        if self._renames.concern(decider.number, keys) or (mapper.learns and not self._learn(mapper, rows, keys)):
+            return None
+        return keys, values
 
     def _is_usual(self, system: int, decider: RunDecider) -> bool:
         """Whether nothing is known, for now, that would make single rows of the entity particular."""

@@ -29,7 +29,7 @@ from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.ownership import NO_CLAIM, NOBODY
 from cdcd.resolve.plan import Plan
 from cdcd.resolve.totals import Levels
-from cdcd.resolve.trail import NO_RULE, TakenNote, Trail
+from cdcd.resolve.trail import NO_RULE, TakenNote
 
 _Pick: TypeAlias = Callable[[list[Any]], tuple[Any, ...]]
 
@@ -49,6 +49,10 @@ class RunDecider(EntityDecider):
     def _ways(self) -> dict[int, dict[tuple[int, ...], _Way]]:
         """By system and slots, as far as they were met."""
         return {system: {} for system in self.slots}
+
+    def ways(self, system: int) -> Mapping[tuple[int, ...], _Way]:
+        """What changes by `system` mean, by the slots that differ, as far as they were met (see `way`)."""
+        return self._ways[system]
 
     def is_plain(self) -> bool:
         """Whether nothing but the record itself decides, for now: then runs may be decided at once."""
@@ -137,53 +141,38 @@ class RunDecider(EntityDecider):
     def _change_run(
         self, moment: Moment, system: int, keys: Sequence[bytes], rows: Sequence[list[Any]], op: Op
     ) -> None:
-        """As `changed` for each, quickly where all that a row holds otherwise is its system's own.
-
-        A record takes the list of a row's values, if that is all of it.
-        """
-        number, get, may_have = self.number, self.golden.get, self.book.may_have
-        slots, kept, ways = self.slots[system], self.golden.kept(number), self._ways[system]
-        changing = self.golden.changing(number)
-        run = _ChangedRun(self._outbox, self.trail, self.echoed_units, moment, number, system)
-        is_whole = slots == [*range(len(self.entity.fields))]
-        bit, watches = 1 << system, self.book.may_have_any(number, keys)
-        for key, values in zip(keys, rows, strict=True):
-            record = kept.get(key)
-            if type(record) is not Record:
-                record = get(number, key)
-            way = None
-            if record is not None and record.alive and record.present & bit and not (watches and may_have(number, key)):
-                golden = record.values
-                differing = (
-                    tuple(compress(slots, map(ne, golden, values)))
-                    if is_whole
-                    else tuple([slot for slot in slots if values[slot] != golden[slot]])
-                )
-                way = ways.get(differing) or self._way(system, differing)
-            if record is None or way is None or not way.is_own:
-                run.end()
-                self.changed(moment, system, key, values, op)
-                watches = True
-            elif not way.mask:
-                run.equal(key)
-            else:
-                cells = [(slot, "written", owner, golden[slot], values[slot]) for slot, owner in way.slots]
-                if is_whole:
-                    record.values = values
-                else:
-                    for slot, _ in way.slots:
-                        golden[slot] = values[slot]
-                changing[key] = record
-                run.changed(key, record, way, cells)
+        run = ChangedRun(self, system)
+        run.take(moment, keys, rows, op)
         run.end()
-        about = (self.systems[system], self.entity.name)
-        if run.equal_count:
-            self._counts[*about, "equal"] += run.equal_count
-        if run.changed_count:
-            self._counts[*about, "written"] += run.changed_count
-            self._happened[*about, "updated"] += run.changed_count
 
-    def _way(self, system: int, differing: tuple[int, ...]) -> _Way:
+    def changes_of(self, system: int, keys: Sequence[bytes]) -> ChangedRun | None:
+        """What takes changes of these records, one transaction after the other, if some are known and `system` may change them."""
+        if system not in self.rights.published_by or self.stand_ins:
+            return None
+        self.golden.preload(self.number, keys)
+        return None if self.golden.are_new(self.number, keys) else ChangedRun(self, system)
+
+    def unit(self, target: str, at_us: int) -> int:
+        """The number of the unit of the present transaction that tells `target` something now."""
+        return self._outbox.unit(target, at_us)
+
+    def tell_all(self, told: Mapping[str, Sequence[Sequence[Any]]], at_us: int) -> None:
+        """Items by target."""
+        for target, items in told.items():
+            self._outbox.add_all(target, items, at_us)
+
+    def note_changes(self, system: int, notes: Sequence[TakenNote], equal_count: int, changed_count: int) -> None:
+        """What became of rows that were usual."""
+        if self.trail is not None:
+            self.trail.note_run(notes)
+        about = (self.systems[system], self.entity.name)
+        if equal_count:
+            self._counts[*about, "equal"] += equal_count
+        if changed_count:
+            self._counts[*about, "written"] += changed_count
+            self._happened[*about, "updated"] += changed_count
+
+    def way(self, system: int, differing: tuple[int, ...]) -> _Way:
         """What changes of just these slots by `system` mean."""
         fixed, mask = self.ownership.fixed, mask_of(differing)
         told = [
@@ -261,73 +250,115 @@ class _Way(msgspec.Struct, frozen=True, gc=False):
     told: list[tuple[int, str, int, int, _Pick]]
 
 
-class _ChangedRun:
-    """What follows from the changes of one run that count as they are: for the outbox and the trail, handed on at once.
+class ChangedRun:
+    """Changes of one entity's records by one system, quickly where all that a row holds otherwise is the system's own.
 
-    `end` before anybody else tells or notes anything.
+    What follows from them for the outbox is handed on with each transaction, what is noted at the `end`, which comes before
+    anything else is noted.
     """
 
-    def __init__(
-        self,
-        outbox: OutboxWriter,
-        trail: Trail | None,
-        echoed: Mapping[int, int],
-        moment: Moment,
-        entity: int,
-        system: int,
-    ) -> None:
-        self._outbox, self._trail, self._echoed = outbox, trail, echoed
-        self._seq, self._at_us = moment.seq, moment.committed_at_us
-        self._entity, self._system = entity, system
+    def __init__(self, decider: RunDecider, system: int) -> None:
+        self._decider = decider
+        self._system = system
+        self._slots = decider.slots[system]
+        self._is_whole = self._slots == [*range(len(decider.entity.fields))]
+        self._ways = decider.ways(system)
+        self._kept = decider.golden.kept(decider.number)
+        self._changing = decider.golden.changing(decider.number)
+        self._seq = self._at_us = 0
         self._open: dict[str, tuple[int, list[Sequence[Any]]]] = {}
         """By target: its unit, and the items that it is told."""
         self._notes: list[TakenNote] = []
-        self.equal_count = self.changed_count = 0
+        self._equal_count = self._changed_count = 0
 
-    def equal(self, key: bytes) -> None:
+    def take(self, moment: Moment, keys: Sequence[bytes], rows: Sequence[list[Any]], op: Op) -> None:
+        """As `changed` for each row of a transaction.
+
+        A record takes the list of a row's values, if that is all of it.
+        """
+        decider, system, slots, is_whole, ways = self._decider, self._system, self._slots, self._is_whole, self._ways
+        number, kept, may_have = decider.number, self._kept, decider.book.may_have
+        self._seq, self._at_us = moment.seq, moment.committed_at_us
+        bit, watches = 1 << system, decider.book.may_have_any(number, keys)
+        for key, values in zip(keys, rows, strict=True):
+            record = kept.get(key)
+            if type(record) is not Record:
+                record = decider.golden.get(number, key)
+            way = None
+            if record is not None and record.alive and record.present & bit and not (watches and may_have(number, key)):
+                golden = record.values
+                differing = (
+                    tuple(compress(slots, map(ne, golden, values)))
+                    if is_whole
+                    else tuple([slot for slot in slots if values[slot] != golden[slot]])
+                )
+                way = ways.get(differing) or decider.way(system, differing)
+            if record is None or way is None or not way.is_own:
+                self.end()
+                decider.changed(moment, system, key, values, op)
+                watches = True
+            elif not way.mask:
+                self._equal(key)
+            else:
+                self._changed(key, record, way, values)
+        self._tell()
+
+    def _equal(self, key: bytes) -> None:
         """A row is as its record."""
-        self.equal_count += 1
-        self._notes.append((self._seq, self._entity, key, self._system, "equal", NO_RULE, (), (), 0, ""))
+        self._equal_count += 1
+        self._notes.append((self._seq, self._decider.number, key, self._system, "equal", NO_RULE, (), (), 0, ""))
 
-    def changed(self, key: bytes, record: Record, way: _Way, cells: Sequence[Any]) -> None:
-        """A record has taken the values of a row, which all count. As the end of `judge` and `accept`."""
-        self.changed_count += 1
-        if coming := record.told.get(self._system):
-            record.told[self._system] = [(unit, slots & ~way.mask) for unit, slots in coming]
-        record.changed_seq = self._seq
-        record.changed_at_us = self._at_us
+    def _changed(self, key: bytes, record: Record, way: _Way, values: list[Any]) -> None:
+        """A record takes the values of a row, which all count. As the end of `judge` and `accept`."""
+        self._changed_count += 1
+        seq, system, golden = self._seq, self._system, record.values
+        cells = [(slot, "written", owner, golden[slot], values[slot]) for slot, owner in way.slots]
+        if self._is_whole:
+            record.values = values
+        else:
+            for slot, _ in way.slots:
+                golden[slot] = values[slot]
+        self._changing[key] = record
+        if coming := record.told.get(system):
+            record.told[system] = [(unit, slots & ~way.mask) for unit, slots in coming]
+        record.changed_seq, record.changed_at_us = seq, self._at_us
         known = record.present | record.sent
+        number = self._decider.number
         told = []
         for target, name, bit, mask, pick in way.told:
             if known & bit:
                 unit, items = self._open.get(name) or self._opened(name)
-                items.append((self._entity, _UPDATE, key, mask, pick(record.values), 0, ()))
+                items.append((number, _UPDATE, key, mask, pick(record.values), 0, ()))
                 before = record.told.get(target)
                 if before is None or (len(before) == 1 and not before[0][1] & ~mask):
                     record.told[target] = [(unit, mask)]
                 else:
                     record.told[target] = self._on_its_way(before, target, unit, mask)
                 told.append((target, unit, _UPDATE, mask, 0))
-        self._notes.append((self._seq, self._entity, key, self._system, "written", NO_RULE, cells, told, 0, ""))
+        self._notes.append((seq, number, key, system, "written", NO_RULE, cells, told, 0, ""))
 
     def _opened(self, target: str) -> tuple[int, list[Sequence[Any]]]:
-        found = self._open[target] = (self._outbox.unit(target, self._at_us), [])
+        found = self._open[target] = (self._decider.unit(target, self._at_us), [])
         return found
 
     def _on_its_way(
         self, before: Sequence[tuple[int, int]], target: int, unit: int, mask: int
     ) -> list[tuple[int, int]]:
         """That the unit, and no earlier one, tells `target` these slots (see `Record.told`)."""
-        echoed = self._echoed.get(target, 0)
+        echoed = self._decider.echoed_units.get(target, 0)
         return [*((u, m & ~mask) for u, m in before if u > echoed and m & ~mask), (unit, mask)]
+
+    def _tell(self) -> None:
+        if self._open:
+            self._decider.tell_all({name: items for name, (_, items) in self._open.items()}, self._at_us)
+            self._open = {}
 
     def end(self) -> None:
         """Hand on what was collected."""
-        for target, (_, items) in self._open.items():
-            self._outbox.add_all(target, items, self._at_us)
-        if self._trail is not None:
-            self._trail.note_run(self._notes)
-        self._open, self._notes = {}, []
+        self._tell()
+        self._decider.note_changes(self._system, self._notes, self._equal_count, self._changed_count)
+        self._notes = []
+        self._equal_count = self._changed_count = 0
 
 
 def deciders_of(

@@ -173,7 +173,7 @@ class Trail:
             self._notes.append(note)
 
     def note_run(self, notes: Sequence[TakenNote]) -> None:
-        """Decisions about this entry, in order, by which nothing more is told. They are not many more than `OPEN_NOTES`."""
+        """Decisions by which nothing more is told, in order. They are not many more than `OPEN_NOTES`."""
         if not notes:
             return
         self._make_room()
@@ -183,7 +183,7 @@ class Trail:
             packed = [_stored(_Taken(*note)) for note in notes]
         self._row += packed
         self._row_digests += [zlib.crc32(note[2], note[1]) for note in notes]
-        self._row_seqs += [self._seq] * len(notes)
+        self._row_seqs += [note[0] for note in notes]
         self._note = self._decided = self._echo = None
 
     def note_all(

@@ -3,7 +3,7 @@
 import pytest
 
 from cdcd.outbox import AppliedMark
-from cdcd.resolve import resolver
+from cdcd.resolve import trimming
 from unit.small_line import delete, insert, update
 
 STOCK = """
@@ -318,7 +318,7 @@ def test_a_difference_that_found_no_row_is_not_taken_back_for_good(line):
 
 def test_a_unit_that_comes_in_parts_is_kept_until_the_last_of_them_was_read_back(make_line, tmp_path, monkeypatch):
     """What a target refuses is found by halving: the parts are transactions of their own, and trimming may come between."""
-    monkeypatch.setattr(resolver, "TRIM_SECONDS", 0.0)
+    monkeypatch.setattr(trimming, "TRIM_SECONDS", 0.0)
     line = make_line(STOCK, TABLES)
     line._marks["shop"] = applied = AppliedMark(tmp_path, "shop")
     line.apps["erp"].write(insert("item", id=1, **ERP_ROW), insert("item", id=2, **ERP_ROW | {"code": "B"}))

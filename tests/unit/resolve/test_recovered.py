@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdcd.model import ABSENT
-from cdcd.resolve import resolver as resolver_module
+from cdcd.resolve.trimming import Trimming
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
 from unit.resolve.test_seeding import ROW, SHOP_ROW, present
 from unit.small_line import delete, insert, update
@@ -117,7 +117,7 @@ def test_a_step_that_fails_notes_nothing(products, monkeypatch):
     in_both(products)
     products.apps["erp"].write(delete("item", 1))
     with monkeypatch.context() as patch:
-        patch.setattr(resolver_module.Resolver, "_trim", lambda _self: 1 / 0)
+        patch.setattr(Trimming, "trim", lambda *_arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             products.resolver.step()
     assert products.dump("seed_events") == []

@@ -10,6 +10,7 @@ import pytest
 from cdcd.model import ABSENT, Op, Relation, Row, Rows
 from cdcd.resolve.decide import EntityDecider
 from cdcd.resolve.echoes import Echoes
+from cdcd.resolve.mapping import RowMapper
 from cdcd.resolve.run_reading import RunReader
 from unit.small_line import SmallLine
 
@@ -85,6 +86,9 @@ def play(line: SmallLine, seed: int, key: int, oddity: float) -> None:
         system, table, columns = rng.choice([("erp", "item", ITEM), ("shop", "products", PRODUCTS)])
         app = line.apps[system]
         shape = relation(app, table, key)
+        if rng.random() < 0.4:
+            small_transactions(rng, app, shape, columns, oddity)
+            continue
         runs = []
         for _ in range(rng.randint(1, 3)):
             op = rng.choice(
@@ -104,6 +108,14 @@ def play(line: SmallLine, seed: int, key: int, oddity: float) -> None:
     line.resolve()
 
 
+def small_transactions(rng: random.Random, app: Any, shape: Relation, columns: dict[str, str], oddity: float) -> None:
+    """Several that change rows of one table, of which each may be particular."""
+    for _ in range(rng.randint(1, 12)):
+        numbers = [rng.randint(0, 40) for _ in range(rng.randint(1, 4))]
+        rows = [some_row(rng, columns, number, oddity / 16) for number in numbers]
+        app._append([Rows(shape, Op.UPDATE, rows)], None)
+
+
 def outcome(line: SmallLine) -> Any:
     return [line.dump(table) for table in STATE], line.resolver.counts, line.resolver.happened
 
@@ -115,9 +127,46 @@ def test_what_comes_of_runs_is_what_comes_of_their_rows_one_by_one(make_line, mo
     at_once, one_by_one = make_line(TEXT, TABLES), make_line(TEXT, TABLES)
     play(at_once, seed, key, oddity)
     monkeypatch.setattr(RunReader, "take", lambda *_arguments: False)
+    monkeypatch.setattr(RunReader, "series", lambda *_arguments: None)
     play(one_by_one, seed, key, oddity)
     assert outcome(at_once) == outcome(one_by_one)
     assert at_once.dump("golden")
+
+
+@pytest.mark.parametrize("key", [0, 1], ids=["rows with ids of their own", "rows with the record's key"])
+def test_small_transactions_that_follow_one_another_are_read_together_and_told_one_by_one(make_line, monkeypatch, key):
+    line = make_line(TEXT, TABLES)
+    item = relation(line.apps["erp"], "item", key)
+    made = [[n, f"P{n}", "a", "active", 1, "n", "{}", None] for n in range(4)]
+    line.apps["erp"].log(Rows(item, Op.INSERT, made))
+    line.resolve()
+    mapped = []
+    map_run = RowMapper.map_run
+    monkeypatch.setattr(RowMapper, "map_run", lambda *arguments: mapped.append(1) or map_run(*arguments))
+    units = line.newest_unit("shop")
+    for stock in range(2, 7):
+        line.apps["erp"].log(Rows(item, Op.UPDATE, [[*row[:4], stock, *row[5:]] for row in made]))
+    line.resolve()
+    assert len(mapped) == 1
+    assert line.newest_unit("shop") == units + 5
+    assert line.counted("erp", "product") == {"created": 4, "written": 20}
+
+
+def test_a_particular_row_among_small_transactions_is_read_by_itself_and_the_rest_together(make_line, monkeypatch):
+    line = make_line(TEXT, TABLES)
+    item = relation(line.apps["erp"], "item", 1)
+    made = [[n, f"P{n}", "a", "active", 1, "n", "{}", None] for n in range(4)]
+    line.apps["erp"].log(Rows(item, Op.INSERT, made))
+    line.resolve()
+    mapped = []
+    map_run = RowMapper.map_run
+    monkeypatch.setattr(RowMapper, "map_run", lambda *arguments: mapped.append(1) or map_run(*arguments))
+    for stock in range(2, 7):
+        web = "not theirs" if stock == 4 else None
+        line.apps["erp"].log(Rows(item, Op.UPDATE, [[*row[:4], stock, *row[5:7], web] for row in made]))
+    line.resolve()
+    assert len(mapped) == 1
+    assert line.counted("erp", "product") == {"created": 4, "written": 20, "revert": 4}
 
 
 @pytest.mark.parametrize("rows", [10, 100])

@@ -9,7 +9,7 @@ import pytest
 
 from cdcd import outbox
 from cdcd.model import ABSENT, Op, Relation, Rows
-from cdcd.resolve import reading, suspension
+from cdcd.resolve import reading, suspension, trimming
 from cdcd.resolve import resolver as resolver_module
 from cdcd.resolve.suspension import CannotRead
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
@@ -329,7 +329,7 @@ def test_the_journal_is_kept_for_what_was_left_behind(line):
 
 
 def test_units_that_are_not_read_back_by_the_one_left_behind_are_kept(line, monkeypatch):
-    monkeypatch.setattr(resolver_module, "TRIM_SECONDS", 0.0)
+    monkeypatch.setattr(trimming, "TRIM_SECONDS", 0.0)
 
     class Applied:
         def read(self) -> int:
