@@ -107,7 +107,10 @@ CREATE TABLE IF NOT EXISTS seen (
     entity INTEGER NOT NULL, key BLOB NOT NULL, system INTEGER NOT NULL,
     PRIMARY KEY (entity, system, key)) STRICT, WITHOUT ROWID;
 """
-SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE,))
+_SHORTER_NOTES: Final = (
+    "-- notes may be shorter from here on, which earlier versions do not know: nothing is to be changed"
+)
+SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE, _SHORTER_NOTES))
 OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
 """The kinds of conflicts that a person should decide about."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -36,15 +36,18 @@ def picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
     return _PICKS.get(mask) or _new_picker(mask)
 
 
-def _new_picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
-    slots = slots_of(mask)
+def taker(slots: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """What picks the values of these slots in their order."""
     if len(slots) > 1:
-        pick: Any = itemgetter(*slots)
-    elif slots:
+        return itemgetter(*slots)
+    if slots:
         (slot,) = slots
-        pick = lambda values: (values[slot],)  # noqa: E731 - as itemgetter, but for its result
-    else:
-        pick = lambda _values: ()  # noqa: E731
+        return lambda values: (values[slot],)
+    return lambda _values: ()
+
+
+def _new_picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
+    pick = taker(slots_of(mask))
     if len(_PICKS) < _MEMO_LIMIT:
         _PICKS[mask] = pick
-    return pick  # type: ignore[no-any-return]
+    return pick

@@ -23,13 +23,13 @@ from cdcd.model import Op
 from cdcd.outbox import OutboxWriter, RecordWrite
 from cdcd.resolve.decide import EntityDecider
 from cdcd.resolve.golden import GoldenRecords, Record
-from cdcd.resolve.masks import mask_of, picker
+from cdcd.resolve.masks import mask_of, picker, taker
 from cdcd.resolve.moment import Moment
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.ownership import NO_CLAIM, NOBODY
 from cdcd.resolve.plan import Plan
 from cdcd.resolve.totals import Levels
-from cdcd.resolve.trail import NO_RULE, TakenNote
+from cdcd.resolve.trail import NO_RULE, TakenNote, TakenWritten, packed_about
 
 _Pick: TypeAlias = Callable[[list[Any]], tuple[Any, ...]]
 
@@ -161,7 +161,9 @@ class RunDecider(EntityDecider):
         for target, items in told.items():
             self._outbox.add_all(target, items, at_us)
 
-    def note_changes(self, system: int, notes: Sequence[TakenNote], equal_count: int, changed_count: int) -> None:
+    def note_changes(
+        self, system: int, notes: Sequence[TakenNote | TakenWritten], equal_count: int, changed_count: int
+    ) -> None:
         """What became of rows that were usual."""
         if self.trail is not None:
             self.trail.note_run(notes)
@@ -181,7 +183,8 @@ class RunDecider(EntityDecider):
             if target != system and mask & written
         ]
         is_own = all(fixed[slot] in (system, NOBODY) for slot in differing)
-        way = _Way(is_own, mask, [(slot, fixed[slot]) for slot in differing], told)
+        about = packed_about(NO_RULE, differing, [fixed[slot] for slot in differing])
+        way = _Way(is_own, mask, differing, taker(differing), about, told)
         ways = self._ways[system]
         if len(ways) >= _WAYS_MAX:
             ways.clear()
@@ -240,13 +243,15 @@ def _is_as(record: Record, values: list[Any], pick: _Pick | None) -> bool:
 class _Way(msgspec.Struct, frozen=True, gc=False):
     """What it means that rows of one system differ from their records in just these slots.
 
-    `slots` with who owns each. `told`: who is told of it, as (target, its name, its bit, slots that it is told, what picks
-    their values).
+    `take` picks the values of `slots`; `about` is what all notes of it say. `told`: who is told of it, as (target, its name,
+    its bit, slots that it is told, what picks their values).
     """
 
     is_own: bool
     mask: int
-    slots: list[tuple[int, int]]
+    slots: Sequence[int]
+    take: _Pick
+    about: msgspec.Raw
     told: list[tuple[int, str, int, int, _Pick]]
 
 
@@ -268,7 +273,7 @@ class ChangedRun:
         self._seq = self._at_us = 0
         self._open: dict[str, tuple[int, list[Sequence[Any]]]] = {}
         """By target: its unit, and the items that it is told."""
-        self._notes: list[TakenNote] = []
+        self._notes: list[TakenNote | TakenWritten] = []
         self._equal_count = self._changed_count = 0
 
     def take(self, moment: Moment, keys: Sequence[bytes], rows: Sequence[list[Any]], op: Op) -> None:
@@ -312,12 +317,12 @@ class ChangedRun:
         """A record takes the values of a row, which all count. As the end of `judge` and `accept`."""
         self._changed_count += 1
         seq, system, golden = self._seq, self._system, record.values
-        cells = [(slot, "written", owner, golden[slot], values[slot]) for slot, owner in way.slots]
+        olds, news = way.take(golden), way.take(values)
         if self._is_whole:
             record.values = values
         else:
-            for slot, _ in way.slots:
-                golden[slot] = values[slot]
+            for slot, new in zip(way.slots, news, strict=True):
+                golden[slot] = new
         self._changing[key] = record
         if coming := record.told.get(system):
             record.told[system] = [(unit, slots & ~way.mask) for unit, slots in coming]
@@ -335,7 +340,7 @@ class ChangedRun:
                 else:
                     record.told[target] = self._on_its_way(before, target, unit, mask)
                 told.append((target, unit, _UPDATE, mask, 0))
-        self._notes.append((seq, number, key, system, "written", NO_RULE, cells, told, 0, ""))
+        self._notes.append((seq, number, key, system, way.about, olds, news, told))
 
     def _opened(self, target: str) -> tuple[int, list[Sequence[Any]]]:
         found = self._open[target] = (self._decider.unit(target, self._at_us), [])

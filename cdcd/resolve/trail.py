@@ -13,13 +13,15 @@ import array
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from cdcd.model import ABSENT
 from cdcd.state import State
 
+WRITTEN: Final = "written"
+"""The decision that what a change held counts as it is."""
 ROW_NOTES: Final = 128
 """Notes to a row. The last row is written anew until it is full."""
 NOTE_BYTES: Final = 2_048
@@ -42,6 +44,7 @@ _AFTER_KEY: Final = 7
 _DIGEST_BYTES: Final = 4
 _NEWEST_ROW: Final = "SELECT t.id, k.through_seq, k.digests, t.body FROM trail t JOIN trail_keys k USING (id)"
 _ARRAY_16: Final = b"\xdc"
+_ARRAY_OF_8: Final = 0x98
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_plain: Final = msgspec.msgpack.Decoder().decode
 
@@ -100,7 +103,24 @@ def _found_ext(code: int, data: memoryview) -> Any:
     return Shortened(*_decode_plain(data)) if code == _SHORTENED else ABSENT
 
 
-_decode: Final = msgspec.msgpack.Decoder(Note, ext_hook=_found_ext).decode
+class _Written(msgspec.Struct, frozen=True, array_like=True):
+    """How a `Note` is stored where all its cells are `WRITTEN`: most changes are, and the rest of what it says is nothing.
+
+    `about` is the rule, the slots, and who owns each; of all changes of the same fields it is the same.
+    """
+
+    seq: int
+    entity: int
+    key: bytes
+    system: int
+    about: tuple[int, list[int], list[int]]
+    olds: list[Any]
+    news: list[Any]
+    told: tuple[Telling, ...]
+
+
+_decode_note: Final = msgspec.msgpack.Decoder(Note, ext_hook=_found_ext).decode
+_decode_written: Final = msgspec.msgpack.Decoder(_Written, ext_hook=_found_ext).decode
 _decode_row: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
@@ -121,6 +141,13 @@ class _Taken(msgspec.Struct, array_like=True, gc=False):
 
 TakenNote: TypeAlias = tuple[int, int, bytes, int, str, int, Sequence[Any], Sequence[Any], int, str]
 """The same as a tuple, of which there may be many."""
+TakenWritten: TypeAlias = tuple[int, int, bytes, int, Any, Sequence[Any], Sequence[Any], Sequence[Any]]
+"""A `_Written` while it is taken; `about` is `packed_about`."""
+
+
+def packed_about(rule: int, slots: Sequence[int], owners: Sequence[int]) -> msgspec.Raw:
+    """What all notes of changes of these slots have in common (see `_Written.about`)."""
+    return msgspec.Raw(_encode((rule, slots, owners)))
 
 
 class Trail:
@@ -172,7 +199,7 @@ class Trail:
         if self._echo is None:
             self._notes.append(note)
 
-    def note_run(self, notes: Sequence[TakenNote]) -> None:
+    def note_run(self, notes: Sequence[TakenNote | TakenWritten]) -> None:
         """Decisions by which nothing more is told, in order. They are not many more than `OPEN_NOTES`."""
         if not notes:
             return
@@ -180,7 +207,7 @@ class Trail:
         self._pack()
         packed = [*map(_encode, notes)]
         if max(map(len, packed)) > NOTE_BYTES:
-            packed = [_stored(_Taken(*note)) for note in notes]
+            packed = [*map(_bounded, packed, notes)]
         self._row += packed
         self._row_digests += [zlib.crc32(note[2], note[1]) for note in notes]
         self._row_seqs += [note[0] for note in notes]
@@ -243,8 +270,8 @@ class Trail:
     def _pack(self) -> None:
         notes = self._notes
         if notes:
-            packed = [_encode(note) for note in notes]
-            self._row += packed if max(map(len, packed)) <= NOTE_BYTES else [_stored(note) for note in notes]
+            stored = [_as_stored(note) for note in notes]
+            self._row += map(_bounded, map(_encode, stored), stored)
             self._row_digests += [zlib.crc32(note.key, note.entity) for note in notes]
             self._row_seqs += [note.seq for note in notes]
             notes.clear()
@@ -305,7 +332,7 @@ class Trail:
         left = bytearray(digests)
         erased = 0
         for place in places:
-            note = _decode(notes[place])
+            note = _note(notes[place])
             if (note.entity, note.key) in wanted:
                 erased += 1
                 notes[place] = _encode(_Taken(note.seq, note.entity, b"", -1, "forgotten", NO_RULE, (), (), 0, ""))
@@ -332,12 +359,24 @@ class Trail:
         return len(gone)
 
 
-def _stored(note: _Taken) -> bytes:
-    encoded = _encode(note)
-    if len(encoded) <= NOTE_BYTES:
-        return encoded
-    note.cells = [(slot, decision, owner, _short(old), _short(new)) for slot, decision, owner, old, new in note.cells]
-    return _encode(note)
+def _as_stored(note: _Taken) -> TakenNote | TakenWritten:
+    seq, entity, key, system, decision, rule, cells, told, held_by, reason = msgspec.structs.astuple(note)
+    if decision != WRITTEN or not cells or held_by or reason or any(cell[1] != WRITTEN for cell in cells):
+        return (seq, entity, key, system, decision, rule, cells, told, held_by, reason)
+    slots, _, owners, olds, news = zip(*cells, strict=True)
+    return (seq, entity, key, system, (rule, slots, owners), olds, news, told)
+
+
+def _bounded(packed: bytes, note: TakenNote | TakenWritten) -> bytes:
+    """The note packed, with the beginnings of its long values where it is long."""
+    if len(packed) <= NOTE_BYTES:
+        return packed
+    if packed[0] == _ARRAY_OF_8:
+        *head, olds, news, told = cast("TakenWritten", note)
+        return _encode((*head, [*map(_short, olds)], [*map(_short, news)], told))
+    taken = _Taken(*cast("TakenNote", note))
+    taken.cells = [(slot, decision, owner, _short(old), _short(new)) for slot, decision, owner, old, new in taken.cells]
+    return _encode(taken)
 
 
 def _short(value: Any) -> Any:
@@ -378,6 +417,16 @@ def notes_of(state: State, entity: int, key: bytes, since_seq: int = 0) -> Itera
             yield from (note for note in _notes_at(state, row_id, reversed(places)) if _is_of(note, entity, key))
 
 
+def _note(packed: bytes) -> Note:
+    if packed[0] != _ARRAY_OF_8:
+        return _decode_note(packed)
+    found = _decode_written(packed)
+    rule, slots, owners = found.about
+    cells = zip(slots, owners, found.olds, found.news, strict=True)
+    written = tuple([Cell(slot, WRITTEN, owner, old, new) for slot, owner, old, new in cells])
+    return Note(found.seq, found.entity, found.key, found.system, WRITTEN, rule, written, found.told)
+
+
 def _is_of(note: Note, entity: int, key: bytes) -> bool:
     return note.entity == entity and note.key == key
 
@@ -394,7 +443,7 @@ def _notes_at(state: State, row_id: int, places: Iterable[int]) -> Iterator[Note
     found = state.connection.execute("SELECT body FROM trail WHERE id=?", (row_id,)).fetchone()
     if found is not None:  # else it was trimmed meanwhile
         notes = _decode_row(found[0])
-        yield from (_decode(notes[place]) for place in places)
+        yield from (_note(bytes(notes[place])) for place in places)
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from cdcd.history import History, Reader
 from cdcd.history_changes import Change
 from cdcd.outbox import AppliedMark
 from cdcd.parking.parked import ParkedRecords
+from cdcd.resolve import trimming
 from cdcd.resolve.keys import encode_key
 from cdcd.state_directory import StateDirectory
 from unit.resolve.conftest import ORDER, ORDER_TABLES, PRODUCT, PRODUCT_TABLES
@@ -402,7 +403,7 @@ def test_the_newest_changes_are_shown_oldest_first_and_it_is_said_that_there_are
     assert found.earlier == "older changes are left out: --limit 3"
 
 
-def test_what_the_journal_keeps_no_more_is_said_to_be_trimmed(line):
+def test_what_the_journal_keeps_no_more_is_said_to_be_trimmed(line, monkeypatch):
     for stock in range(200):
         line.apps["erp"].write(update("item", 1, stock=stock))
     line.resolve()
@@ -412,7 +413,7 @@ def test_what_the_journal_keeps_no_more_is_said_to_be_trimmed(line):
     assert found.earlier == "older history was trimmed (journal.keep = 14d)"
     kinds = [c.kind for c in found.changes]
     assert set(kinds) == {"trimmed", "transaction"}
-    line.resolver._trimmed_at = 0.0
+    monkeypatch.setattr(trimming, "TRIM_SECONDS", 0.0)
     line.apps["erp"].write(update("item", 1, stock=-1))
     line.resolve()
     trimmed = read(line, "product", "A", limit=1_000)
