@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+Pick: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 
 _MEMO_LIMIT: Final = 100_000
 _SLOTS: Final[dict[int, tuple[int, ...]]] = {}
-_PICKS: Final[dict[int, Callable[[list[Any]], tuple[Any, ...]]]] = {}
+_PICKS: Final[dict[int, Pick]] = {}
 
 
 def slots_of(mask: int) -> tuple[int, ...]:
@@ -31,22 +33,20 @@ def masked(values: list[Any], mask: int) -> list[Any]:
     return list(picker(mask)(values))
 
 
-def picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
+def picker(mask: int) -> Pick:
     """What picks the values of a mask's slots, for who has many lists of them."""
     return _PICKS.get(mask) or _new_picker(mask)
 
 
-def taker(slots: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+def taker(slots: Sequence[int]) -> Pick:
     """What picks the values of these slots in their order."""
     if len(slots) > 1:
         return itemgetter(*slots)
-    if slots:
-        (slot,) = slots
-        return lambda values: (values[slot],)
-    return lambda _values: ()
+    first = slots[0] if slots else 0
+    return itemgetter(slice(first, first + len(slots)))  # of one slot, too, they are asked for in C
 
 
-def _new_picker(mask: int) -> Callable[[list[Any]], tuple[Any, ...]]:
+def _new_picker(mask: int) -> Pick:
     pick = taker(slots_of(mask))
     if len(_PICKS) < _MEMO_LIMIT:
         _PICKS[mask] = pick

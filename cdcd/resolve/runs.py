@@ -10,11 +10,11 @@ instead of 14, a change of three fields of a record that changes often 9 instead
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import compress
 from operator import ne
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
@@ -23,15 +23,13 @@ from cdcd.model import Op
 from cdcd.outbox import OutboxWriter, RecordWrite
 from cdcd.resolve.decide import EntityDecider
 from cdcd.resolve.golden import GoldenRecords, Record
-from cdcd.resolve.masks import mask_of, picker, taker
+from cdcd.resolve.masks import Pick, mask_of, picker, taker
 from cdcd.resolve.moment import Moment
 from cdcd.resolve.own_writes import OwnWrites
 from cdcd.resolve.ownership import NO_CLAIM, NOBODY
 from cdcd.resolve.plan import Plan
 from cdcd.resolve.totals import Levels
 from cdcd.resolve.trail import NO_RULE, TakenNote, TakenWritten, packed_about
-
-_Pick: TypeAlias = Callable[[list[Any]], tuple[Any, ...]]
 
 RUN_ROWS: Final = 1_000
 """Rows that are decided at once."""
@@ -221,7 +219,7 @@ class RunDecider(EntityDecider):
             self._counts[self.systems[system], self.entity.name, "echo"] += echoes
 
     def _echoed(
-        self, moment: Moment, system: int, key: bytes, values: list[Any], written: OwnWrites, pick: _Pick | None
+        self, moment: Moment, system: int, key: bytes, values: list[Any], written: OwnWrites, pick: Pick | None
     ) -> bool:
         """As `Echoes.row`; whether the row is as the record, in the values picked, so that it is an echo and no more."""
         number = self.number
@@ -236,7 +234,7 @@ class RunDecider(EntityDecider):
         return True
 
 
-def _is_as(record: Record, values: list[Any], pick: _Pick | None) -> bool:
+def _is_as(record: Record, values: list[Any], pick: Pick | None) -> bool:
     return bool(record.values == values) or (pick is not None and pick(record.values) == pick(values))
 
 
@@ -250,9 +248,9 @@ class _Way(msgspec.Struct, frozen=True, gc=False):
     is_own: bool
     mask: int
     slots: Sequence[int]
-    take: _Pick
+    take: Pick
     about: msgspec.Raw
-    told: list[tuple[int, str, int, int, _Pick]]
+    told: list[tuple[int, str, int, int, Pick]]
 
 
 class ChangedRun:
