@@ -184,7 +184,10 @@ class Source(Protocol):
         ...
 
     def confirm(self, position: str) -> None:
-        """Everything through `position` is durable here: the server may discard it (Invariant 1). Cheap, idempotent."""
+        """Everything through `position` is durable here: the server may discard it (Invariant 1). Cheap, idempotent.
+
+        The server is told at once or, after others, with a later `poll` or at the end.
+        """
         ...
 
     def request_chunk(

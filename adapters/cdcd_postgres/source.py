@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, cast
 
 from cdcd.adapter import Finding, Identity, LogKeeping, RowFilter, SourceStatus, TableNeed
-from cdcd.errors import NotReady, PositionLost, Unavailable
+from cdcd.errors import CdcdError, NotReady, PositionLost, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, XREF_TABLE, Event, Op, Row
 from cdcd_postgres import checks, session, slots, statements
 from cdcd_postgres.catalog import Captured, Catalog, CatalogTable
@@ -325,6 +326,9 @@ class PostgresSource:
 
     def close(self) -> None:
         """See the contract."""
+        if self._stream is not None:
+            with suppress(CdcdError):  # the server has ended the stream: what it was not told is read again, no more
+                self._stream.confirm_owed()
         for connection in (self._replication, self._connection):
             session.close(connection)
         self._replication = self._connection = self._stream = self._decoder = self._chunks = self._watch = None

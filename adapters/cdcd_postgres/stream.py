@@ -22,6 +22,8 @@ POLL_BYTES_MAX: Final = 2 << 20
 """As rows of Python it is seven times as much; with 4 MiB a row costs the same."""
 STATUS_INTERVAL_SECONDS: Final = 1.0
 ASKED_INTERVAL_SECONDS: Final = 0.02
+CONFIRM_INTERVAL_SECONDS: Final = 0.02
+"""Each has the server's sender wake up, and nothing is won by many: log is given up in files of 16 MiB, at checkpoints."""
 _STATUS: Final = struct.Struct(">cQQQqB")
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 
@@ -34,8 +36,13 @@ class Stream:
         self._silence_seconds_max = silence_seconds_max
         self._connection = connection
         self._pgconn = connection.pgconn
+        self._dry_reads = 2 if connection.pgconn.ssl_in_use else 1
+        """After so many reads that give no message nothing is left: of a TLS record (16 KiB) libpq may take 8 KiB at a time."""
         self._confirmed_lsn = 0
         self._received_lsn = 0
+        self._confirmed_at = float("-inf")
+        self._owed_lsn = 0
+        """What is still to be confirmed, because a confirmation was sent just before; 0 for nothing."""
         self._sent_at = time.monotonic()
         self._unanswered_since: float | None = None
         self._heard_at = time.monotonic()
@@ -72,7 +79,8 @@ class Stream:
     def receive(self) -> list[memoryview]:
         """The messages that are here, up to POLL_BYTES_MAX and what libpq holds already; never waits.
 
-        Stops only where libpq has no whole message left, so that the socket is readable when there is more.
+        Stops only where libpq has no whole message left, so that the socket is readable when there is more: of few bytes that
+        holds; of many, the rest of a TLS record may be with libpq.
         """
         messages: list[memoryview] = []
         append, get = messages.append, self._pgconn.get_copy_data
@@ -86,12 +94,13 @@ class Stream:
                     drained = 0
                 elif length < 0:
                     raise self._ended()
-                elif drained or size >= POLL_BYTES_MAX:
+                elif drained == self._dry_reads or size >= POLL_BYTES_MAX:
                     break
                 else:
                     self._pgconn.consume_input()
-                    drained = 1
+                    drained += 1
         self._listen(bool(messages))
+        self._confirm_when_due()
         return messages
 
     def answer(self, received_lsn: int, *, asked: bool) -> None:
@@ -106,13 +115,24 @@ class Stream:
             self._send(flushed_lsn=0)
 
     def confirm(self, lsn: int) -> None:
-        """Everything before `lsn` may be discarded."""
-        if lsn > self._confirmed_lsn:
-            self._confirmed_lsn = lsn
-            self._received_lsn = max(self._received_lsn, lsn)
-            self._send(flushed_lsn=lsn)
-        else:
+        """Everything before `lsn` may be discarded. The server is told at once, or soon where it was told something just now."""
+        if lsn <= self._confirmed_lsn:
             self.answer(0, asked=False)
+            return
+        self._owed_lsn = lsn
+        self._confirm_when_due()
+
+    def _confirm_when_due(self) -> None:
+        if self._owed_lsn and time.monotonic() - self._confirmed_at >= CONFIRM_INTERVAL_SECONDS:
+            self.confirm_owed()
+
+    def confirm_owed(self) -> None:
+        """Tell the server what it was not told yet of what it may discard."""
+        if self._owed_lsn:
+            self._confirmed_lsn, self._owed_lsn = self._owed_lsn, 0
+            self._received_lsn = max(self._received_lsn, self._confirmed_lsn)
+            self._send(flushed_lsn=self._confirmed_lsn)
+            self._confirmed_at = self._sent_at
 
     def _send(self, flushed_lsn: int) -> None:
         """Send a Standby status update.

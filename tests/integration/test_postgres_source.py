@@ -436,3 +436,41 @@ def test_a_backlog_is_read_in_bounded_polls_whatever_is_confirmed(harness, readi
     assert [parse_position(token).lsn for token in positions] == sorted(
         parse_position(token).lsn for token in positions
     )
+
+
+def confirm_each(harness, session, monkeypatch, count):
+    """Commit and confirm so many transactions; what was sent of it, and the last position."""
+    sent = []
+    send = stream_module.Stream._send
+    monkeypatch.setattr(stream_module.Stream, "_send", lambda self, **what: (sent.append(what), send(self, **what)))
+    for _ in range(count):
+        harness.sql("INSERT INTO marker DEFAULT VALUES")
+    position, found = None, 0
+    while found < count:
+        for event in session.source.poll():
+            if isinstance(event, Commit):
+                found, position = found + 1, event.position
+                session.source.confirm(position)
+        session.reader.wait(0.05)
+    return [what["flushed_lsn"] for what in sent if what["flushed_lsn"]], parse_position(position).lsn
+
+
+def test_confirmations_close_together_are_few_messages_and_the_last_comes_by_itself(harness, reading, monkeypatch):
+    monkeypatch.setattr(stream_module, "CONFIRM_INTERVAL_SECONDS", 5.0)
+    session = reading("public.marker")
+    sent, last_lsn = confirm_each(harness, session, monkeypatch, 50)
+    assert len(sent) == 1
+    monkeypatch.setattr(stream_module, "CONFIRM_INTERVAL_SECONDS", 0.02)
+    wait_until(
+        lambda: lsn(slot(harness, "confirmed_flush_lsn")) >= last_lsn,
+        lambda: session.source.poll() or session.reader.wait(0.05),
+    )
+
+
+def test_who_ends_tells_the_server_what_was_still_to_be_confirmed(harness, reading, monkeypatch):
+    monkeypatch.setattr(stream_module, "CONFIRM_INTERVAL_SECONDS", 1e6)
+    session = reading("public.marker")
+    _, last_lsn = confirm_each(harness, session, monkeypatch, 5)
+    assert lsn(slot(harness, "confirmed_flush_lsn")) < last_lsn
+    session.source.close()
+    wait_until(lambda: lsn(slot(harness, "confirmed_flush_lsn")) >= last_lsn)
