@@ -22,7 +22,7 @@ RATE: Final = 500
 SECONDS: Final = 20.0
 WARM_UP_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.001
-_FIRST: Final = 100_000_000
+FIRST: Final = 100_000_000
 
 
 class Latency(NamedTuple):
@@ -33,13 +33,17 @@ class Latency(NamedTuple):
     commits: int
 
 
-def measure(source: AnySide, database: str, target: AnySide, target_database: str) -> Latency:
-    """The writer is a process of its own, so that looking does not slow it down. Both use this machine's monotonic clock."""
-    writer = application(source, database, _FIRST, SECONDS + WARM_UP_SECONDS)
-    seen = _watch(target, target_database, int(RATE * (SECONDS + WARM_UP_SECONDS)))
+def measure(source: AnySide, database: str, target: AnySide, target_database: str, nth: int = 0) -> Latency:
+    """Of the `nth` who are measured with this source, which all bring the orders of those before them, too.
+
+    The writer is a process of its own, so that looking does not slow it down. Both use this machine's monotonic clock.
+    """
+    first = FIRST + nth * int(RATE * (SECONDS + WARM_UP_SECONDS))
+    writer = application(source, database, first, SECONDS + WARM_UP_SECONDS)
+    seen = _watch(target, target_database, first, int(RATE * (SECONDS + WARM_UP_SECONDS)))
     output, _ = writer.communicate()
     committed = {int(number): moment for number, moment in json.loads(output).items()}
-    counted = _FIRST + int(RATE * WARM_UP_SECONDS)
+    counted = first + int(RATE * WARM_UP_SECONDS)
     waits = sorted(
         (seen[number] - moment) * 1000 for number, moment in committed.items() if number >= counted and number in seen
     )
@@ -53,10 +57,10 @@ def application(source: AnySide, database: str, first: int, seconds: float) -> s
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _watch(target: AnySide, database: str, count: int) -> dict[int, float]:
+def _watch(target: AnySide, database: str, first: int, count: int) -> dict[int, float]:
     """When each order was first seen."""
     seen: dict[int, float] = {}
-    last = _FIRST - 1
+    last = first - 1
     deadline = time.monotonic() + SECONDS + WARM_UP_SECONDS + 60
     newer = "SELECT id FROM orders WHERE id > %s"
     with target.connect(database) as connection, connection.cursor() as cursor:
@@ -64,7 +68,7 @@ def _watch(target: AnySide, database: str, count: int) -> dict[int, float]:
             cursor.execute(
                 "SET enable_seqscan = off; SET enable_bitmapscan = off"
             )  # it has no statistics of a table that grows just now
-        while last < _FIRST + count - 1 and time.monotonic() < deadline:
+        while last < first + count - 1 and time.monotonic() < deadline:
             cursor.execute(newer, (last,))
             rows = cursor.fetchall()
             now = time.monotonic()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from pymysql.cursors import DictCursor
@@ -79,17 +81,21 @@ class NativePostgres:
         return self._copy
 
     def drain(self, marker: int) -> Cost:
-        with Meter({"source": self._source.pid, "target": self.target.pid}, "") as meter:
-            self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} ENABLE")
-            # Its launcher starts workers at most every five seconds (wal_retrieve_retry_interval).
-            reading = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{self._copy}' AND active"
-            wait_for_row(self._source, self._database, reading, lambda: "")
+        with Meter({"source": self._source.pid, "target": self.target.pid}, "") as meter, self.following():
             meter.begin()
             wait_for_marker(self.target, self._copy, marker, lambda: "")
-            cost = meter.stop()
+            return meter.stop()
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """It reads for as long as the block lasts."""
+        self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} ENABLE")
+        # Its launcher starts workers at most every five seconds (wal_retrieve_retry_interval).
+        reading = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{self._copy}' AND active"
+        wait_for_row(self._source, self._database, reading, lambda: "")
+        yield
         self._source.settle_readers()
         self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} DISABLE")
-        return cost
 
     def close(self) -> None:
         self.target.run(self._copy, f"ALTER SUBSCRIPTION {self._copy} SET (slot_name = NONE)")
@@ -120,12 +126,16 @@ class NativeMariaDb:
         return self._database
 
     def drain(self, marker: int) -> Cost:
-        with Meter({"source": self._source.pid, "target": self.target.pid}, "") as meter:
-            self.target.run(self._database, "START SLAVE")
+        with Meter({"source": self._source.pid, "target": self.target.pid}, "") as meter, self.following():
             wait_for_marker(self.target, self._database, marker, self._trouble)
-            cost = meter.stop()
+            return meter.stop()
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """It reads for as long as the block lasts."""
+        self.target.run(self._database, "START SLAVE")
+        yield
         self.target.run(self._database, "STOP SLAVE")
-        return cost
 
     def _trouble(self) -> str:
         with self.target.connect(self._database) as connection, connection.cursor(DictCursor) as cursor:

@@ -93,21 +93,22 @@ class LineRun:
         if any(work in self._wanted.work for work in ("W1", "W3")):
             daemons["entity"] = self._daemon("entity")
         is_compared = any(work in workloads.WORKLOADS for work in self._wanted.work)
-        peers = self._peers() if is_compared else []
+        peers = self._peers(is_compared=is_compared)
         readers = self._readers() if is_compared else []
         for work in (w for w in workloads.WORKLOADS if w == "W1" or w in self._wanted.work):
             yield from self._workload(work, daemons, peers, readers)
-        yield from self._live(daemons["copy"])
+        yield from self._live(daemons["copy"], peers)
         for peer in (*peers, *readers):
             if not isinstance(peer, MysqlReplication):
                 peer.close()
         if "INIT" in self._wanted.work:
             yield self._first_copy()
 
-    def _live(self, daemon: Line) -> Iterator[Result]:
+    def _live(self, daemon: Line, peers: list[Peer]) -> Iterator[Result]:
         """What is measured of a daemon that has nothing to catch up with."""
         if "W5" in self._wanted.work:
             yield self._latency(daemon)
+            yield from (self._latency_of(peer) for peer in peers if isinstance(peer, NativePostgres | NativeMariaDb))
         if "IDLE" in self._wanted.work:
             yield self._idle(daemon)
         if "SOAK" in self._wanted.work:
@@ -121,8 +122,11 @@ class LineRun:
         self._catch_up(line)
         return line
 
-    def _peers(self) -> list[Peer]:
+    def _peers(self, *, is_compared: bool) -> list[Peer]:
+        """Of all workloads; of latency alone, the servers' own replication."""
         source, target = self._source, self._target
+        if not is_compared and "W5" not in self._wanted.work:
+            return []
         peers: list[Peer] = []
         if isinstance(source, PostgresSide) and isinstance(target, PostgresSide):
             peers.append(NativePostgres(source, self._name, target))
@@ -130,6 +134,8 @@ class LineRun:
             replica = self._servers.side("my", "replica")  # cdcd would not read a target that is one
             assert isinstance(replica, MariaDbSide)
             peers.append(NativeMariaDb(source, self._name, replica))
+        if not is_compared:
+            return peers
         if isinstance(target, PostgresSide) and (python := self._installed("debezium", Debezium.name)):
             peers.append(Debezium(python, source, self._name, target, self._directory))
         if isinstance(source, MariaDbSide) and isinstance(target, PostgresSide):
@@ -226,6 +232,16 @@ class LineRun:
         found = latency.measure(self._source, self._name, self._target, daemon.target_database)
         daemon.stop()
         return self._result("W5", OURS, p50_ms=found.p50_ms, p99_ms=found.p99_ms)
+
+    def _latency_of(self, peer: NativePostgres | NativeMariaDb) -> Result:
+        """The same of a server's own replication, which first catches up: it says what this machine has to give just now."""
+        self._say(f"{self._line}: W5, {peer.name}")
+        self._marker += 1
+        place_marker(self._source, self._name, self._marker)
+        peer.drain(self._marker)
+        with peer.following():
+            found = latency.measure(self._source, self._name, peer.target, peer.target_database(), nth=1)
+        return self._result("W5", peer.name, p50_ms=found.p50_ms, p99_ms=found.p99_ms)
 
     def _idle(self, daemon: Line) -> Result:
         """CPU of a daemon that has nothing to do, as a share of one core."""
