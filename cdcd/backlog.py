@@ -22,6 +22,7 @@ class Backlog:
         self._state = state
         self._row = 0
         self._ahead: list[StoredUnits] = []
+        self._is_at_end = False
         self.full_reads = 1
         """A batch of as much as so many reads bring at most is enough for one transaction."""
 
@@ -51,7 +52,13 @@ class Backlog:
         if not self._ahead:
             self._ahead = outbox.read(self._state, self._system, self._row, applied_unit)
             self._row = self._ahead[-1].id if self._ahead else self._row
+            self._is_at_end = not self._ahead
         return self._ahead.pop(0) if self._ahead else None
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything has been taken that there was when it was read last."""
+        return self._is_at_end and not self._ahead
 
     def put_back(self, rows: Sequence[StoredUnits]) -> None:
         """These were taken last and are not done with: they come next."""
@@ -61,6 +68,7 @@ class Backlog:
         """Read anew what is not applied of the rows behind this one."""
         self._row = after_row
         self._ahead = []
+        self._is_at_end = False
 
     def unit_from(self, first: StoredUnits, applied_unit: int) -> Iterator[StoredUnits]:
         """All rows of a large unit, read again from its first one. The last one may hold other units too."""

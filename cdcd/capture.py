@@ -31,6 +31,8 @@ CHUNK_ROWS: Final = 2_000
 CHUNK_BYTES: Final = 4 * 2**20
 FIRST_CHUNK_ROWS: Final = 100
 IDLE_SECONDS: Final = 1.0
+MUCH_BYTES: Final = 256 * 2**10
+"""A poll that gave so much may have ended where it did because it was full."""
 
 
 class CaptureCounts(msgspec.Struct):
@@ -76,6 +78,7 @@ class Capture:
         self._position = ""
         self._backfill: Backfill | None = None
         self._log_until: str | None = None
+        self._took_much = False
         self._chunk_rows = FIRST_CHUNK_ROWS
 
     def start(self) -> None:
@@ -106,6 +109,11 @@ class Capture:
         """The position through which everything is journalled."""
         return self._position
 
+    @property
+    def may_have_more(self) -> bool:
+        """Whether another step may have something to do though the source's descriptor is not readable."""
+        return self._backfill is not None or self._log_until is not None or self._took_much
+
     def fileno(self) -> int:
         """Readable when a step may have something to do."""
         return self._source.fileno()
@@ -135,6 +143,7 @@ class Capture:
             self._open_polls += 1
             if self._open_polls >= STAGE_POLLS:
                 self._put_aside()
+        self._took_much = sum([len(draft.body) for draft in drafts]) >= MUCH_BYTES
         is_news = self._store(drafts, position, chunk)
         if self._log_until is not None:
             self.request_backfill()

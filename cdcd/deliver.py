@@ -147,6 +147,11 @@ class Deliverer:
         """The last unit that the target has."""
         return self._unit
 
+    @property
+    def may_have_more(self) -> bool:
+        """Whether another step may have something to do, though there are no new units since this one."""
+        return self._prepared is not None or not self._backlog.is_drained
+
     def linger_seconds(self) -> float:
         """How long the next step should wait for more to take along (see `lingering`)."""
         if not self._linger.pays or self._prepared is not None or self.rows_max is not None:

@@ -155,6 +155,8 @@ class Journal:
         self._relations: dict[int, Relation] = {}
         self.decoded_bytes = 0
         """How much `runs` has read so far: who reads a large entry measures by it what it holds."""
+        self.is_read_through = False
+        """Whether the last `read` gave all that there was."""
 
     # ---- append ------------------------------------------------------------------------------------------
 
@@ -214,8 +216,7 @@ class Journal:
             )
 
     def _relation_id(self, source: str, relation: Relation) -> int:
-        known = self._relation_ids.get((source, relation))
-        if known is not None:
+        if (known := self._relation_ids.get((source, relation))) is not None:
             return known
         body = _encoder.encode(relation)
         with self.database.transaction() as connection:
@@ -263,10 +264,11 @@ class Journal:
     def read(self, after: int, limit: int = 1000) -> list[Entry]:
         """Entries with seq > `after` in order: at most `limit`, and at most a few MiB but always one if there is one."""
         stored = self._connection.execute(
-            f"SELECT seq, journaled_at_us, body, checksum, {HEADER_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after, limit),
+            f"SELECT seq, journaled_at_us, body, checksum, {HEADER_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT +?",
+            (after, limit),  # a bare parameter as the limit is planned for: the statement would be made anew every time
         )
         found: list[Entry] = []
+        self.is_read_through = False
         size_bytes = 0
         for seq, at_us, body, expected, *header in stored:
             assert seq > after, f"journal returned {seq}, asked for later than {after}"
@@ -280,6 +282,8 @@ class Journal:
             found.append(Entry(seq, source, Kind(kind), committed_us, changes, mark, note, stage, body, at_us))
             if size_bytes > READ_BYTES or stage is not None:
                 break
+        else:
+            self.is_read_through = len(found) < limit
         return found
 
     def rows(self, entry: Entry) -> Iterator[Rows]:
@@ -316,8 +320,7 @@ class Journal:
 
     def relation(self, relation_id: int) -> Relation:
         """The shape registered under that number."""
-        relation = self._relations.get(relation_id)
-        if relation is None:
+        if (relation := self._relations.get(relation_id)) is None:
             query = "SELECT source, body, checksum FROM relations WHERE id=?"
             source, body, expected = self._connection.execute(query, (relation_id,)).fetchone() or ("?", b"", -1)
             if expected is not None and zlib.crc32(body) != expected:
@@ -340,9 +343,11 @@ class Journal:
         row = self._connection.execute("SELECT position FROM sources WHERE source=?", (source,)).fetchone()
         return None if row is None else str(row[0])
 
-    def positions(self) -> dict[str, str]:
-        """How far every source is journalled."""
-        return dict(self._connection.execute("SELECT source, position FROM sources"))
+    def stand(self) -> tuple[int, dict[str, str]]:
+        """The newest seq, and how far every source is journalled, of one moment."""
+        newest = "(SELECT seq FROM sqlite_sequence WHERE name='entries')"
+        found = self._connection.execute(f"SELECT source, position, {newest} FROM sources").fetchall()
+        return int(found[0][2] or 0) if found else self.last_seq(), {name: position for name, position, _ in found}
 
     def commands_after(self, seq: int) -> list[Command]:
         """The operator's commands beyond `seq`."""

@@ -153,19 +153,19 @@ class Worker:
         """Step and wait until told to end, or until something raises."""
         started_at = self._stage.progress()
         while not self._ended:
-            worked = self._stage.step()
+            has_more = self._stage.step()
             for name in self._stage.news():
                 self._bells[name].ring()
-            if worked and self._backoff.attempts and self._stage.progress() != started_at:
+            if self._backoff.attempts and self._stage.progress() != started_at:
                 self._backoff.reset()
             self._enter(self._stage.tick())
             self._report()
-            self._wait(0.0 if worked else self._stage.wait_seconds())
+            self._wait(0.0 if has_more else self._stage.wait_seconds())
 
     def _wait(self, seconds: float) -> None:
         """Until an event, or that long; with 0 only look."""
         bell = [] if self._state == "paused" else [self._bell.fd]
-        seconds = min(seconds, self._report_due_seconds())
+        seconds = min(seconds, self._report_due_seconds()) if seconds else 0.0
         sources = self._stage.filenos()
         ready = wait([self._signals.fileno(), self._life, *bell, *sources], seconds)
         self._look_for_the_end(ready)
@@ -224,10 +224,10 @@ class Worker:
             self._report()
 
     def _report(self) -> None:
-        now = (self._state, self._stage.progress())
-        changed = self._reported is None or self._reported[0] != self._state
-        if not changed and self._report_due_seconds() > 0:
+        is_known = self._reported is not None and self._reported[0] == self._state
+        if is_known and (time.monotonic() - self._reported_at < REPORT_SECONDS or self._report_due_seconds() > 0):
             return
+        now = (self._state, self._stage.progress())
         errors = [Counter("errors", (str(self._role), code), count) for code, count in self._errors.items()]
         report = Report(
             role=str(self._role),

@@ -7,6 +7,7 @@ bound, not the exact place: never later than what the target has, and at rest ex
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import msgspec
 
@@ -14,9 +15,18 @@ from cdcd.journal import Journal, Kind
 from cdcd.recovering.recovery import Progress
 from cdcd.state import State
 
+_STAND: Final = """
+SELECT (SELECT value FROM meta WHERE name='position'), (SELECT min(position) FROM suspended),
+    (SELECT value FROM meta WHERE name='units'), EXISTS (SELECT 1 FROM owed WHERE system=?)
+"""
+"""Where resolve stands: its position, that of what is suspended, its newest unit, and whether a target is owed anything."""
+
 
 class DeliveryProgress:
-    """Watches journal, state and outbox on behalf of one target's deliveries; a few lookups for each."""
+    """Watches journal, state and outbox on behalf of one target's deliveries.
+
+    A few lookups for each, and each costs a round of locks and pages read anew: so they are as few as can be.
+    """
 
     def __init__(self, system: str, state: State, journal: Journal) -> None:
         self._system = system
@@ -25,6 +35,7 @@ class DeliveryProgress:
         self._seen: Progress | None = None
         self._units: int | None = None
         self._said_seq: int | None = None
+        self._number = -1
 
     def unsaid(self, unit: int) -> str:
         """What may be said at rest, with nothing to deliver; "" when nothing was changed since that was said last.
@@ -51,15 +62,18 @@ class DeliveryProgress:
         return found
 
     def _journalled(self) -> Progress:
-        logs = self._journal.positions()  # first: what is journalled meanwhile has a later seq
-        return Progress(self._journal.last_seq(), time.time_ns() // 1000, logs)
+        seq, logs = self._journal.stand()
+        return Progress(seq, time.time_ns() // 1000, logs)
 
     def _said_of(self, seen: Progress, unit: int) -> str:
         """What was noted, as text, once the target has all of it; "" until then."""
         if self._units is None:
-            if self._state.needed_after < seen.seq or self._is_owed():
+            stand = self._state.connection.execute(_STAND, (self._known_number(),))
+            position, suspended_position, units, is_owed = stand.fetchone()
+            through = int(position or 0) if suspended_position is None else min(int(position or 0), suspended_position)
+            if through < seen.seq or is_owed:
                 return ""
-            self._units = self._state.units
+            self._units = int(units or 0)
         if unit < self._units and self._is_more_to_come(unit, self._units):
             return ""
         self._said_seq = seen.seq
@@ -72,9 +86,9 @@ class DeliveryProgress:
         ).fetchone()
         return row is not None and int(row[0]) <= through
 
-    def _is_owed(self) -> bool:
-        """Whether the target is told later of something that resolve has decided already."""
-        known = self._state.vocabulary
-        number = known.systems.index(self._system) if known is not None and self._system in known.systems else -1
-        found = self._state.connection.execute("SELECT 1 FROM owed WHERE system=? LIMIT 1", (number,))
-        return found.fetchone() is not None
+    def _known_number(self) -> int:
+        """The target's number among all systems. One that is new has it as soon as resolve has begun; before, it is owed nothing."""
+        if self._number < 0:
+            known = self._state.vocabulary
+            self._number = known.systems.index(self._system) if known and self._system in known.systems else -1
+        return self._number

@@ -101,7 +101,7 @@ class GoldenRecords:
     def _read(self, entity: int, keys: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
         """What is stored under these keys, and maybe under some between them."""
         if are_dense(keys):
-            query = "SELECT key, body FROM golden WHERE entity=? AND key>=? AND key<=? LIMIT ?"
+            query = "SELECT key, body FROM golden WHERE entity=? AND key>=? AND key<=? LIMIT +?"
             limit = 2 * len(keys)
             found = self._connection.execute(query, (entity, min(keys), max(keys), limit)).fetchall()
             if len(found) < limit:  # else longer keys lie between these, and who knows how many

@@ -69,6 +69,8 @@ class Resolver:
         self.happened: Counter[tuple[str, str, str]] = Counter()
         """What accepted changes mean for records: by system, entity and created, updated, deleted or restored."""
         self.news: set[str] = set()
+        self.may_have_more = True
+        """Whether another step may have something to do, though nothing was journalled since this one."""
         self.copies_asked_of: frozenset[str] = frozenset()
         """Systems whose tables wait to be copied at the start: a start that was killed may have asked and told nobody."""
         self._plan = plan
@@ -203,6 +205,8 @@ class Resolver:
         if entries:
             self._take(entries, None)
         caught_up = self._catch_up()
+        was_all = self._journal.is_read_through and bool(entries) and self._position >= entries[-1].seq
+        self.may_have_more = caught_up or not was_all or self._copying.settling is not None
         return bool(entries) or caught_up
 
     def _take(self, entries: Sequence[Entry], behind: Suspension | None) -> None:

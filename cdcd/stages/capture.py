@@ -80,14 +80,14 @@ class CaptureStage:
         return self.tick()
 
     def step(self) -> bool:
-        """Journal what has arrived."""
+        """Journal what has arrived. What else comes through the log makes the source's descriptor readable."""
         if self._full:
             return False
         worked = self._started().step()
         self._active = self._active or worked
         assert self._barriers is not None
         self._news = self._barriers.pass_reached() or self._news or worked
-        return worked
+        return worked and self._started().may_have_more
 
     def news(self) -> list[str]:
         """resolve, when something was journalled."""

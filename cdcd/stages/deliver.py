@@ -98,7 +98,10 @@ class DeliverStage:
         return "running"
 
     def step(self) -> bool:
-        """One target transaction, if the rate limit allows any now, and it is not better to wait for more to take along."""
+        """One target transaction, if the rate limit allows any now, and it is not better to wait for more to take along.
+
+        Who adds units rings our bell afterwards.
+        """
         if self._deliverer is None or self._is_limited():
             return False
         self._linger_seconds = self._deliverer.linger_seconds()
@@ -106,7 +109,7 @@ class DeliverStage:
             return False
         before = self._rows_handled()
         try:
-            return self._deliverer.step()
+            return self._deliverer.step() and self._deliverer.may_have_more
         finally:
             self._spend(before)
 

@@ -52,13 +52,13 @@ class ResolveStage:
         return "running"
 
     def step(self) -> bool:
-        """One commit's worth of the journal."""
+        """One commit's worth of the journal. Who adds to it rings our bell afterwards."""
         assert self._resolver is not None, "used before open"
         began_at = time.monotonic()
         worked = not self._full and self._resolver.step()
         if worked:
             self._steps.observe(time.monotonic() - began_at)
-        return worked
+        return worked and self._resolver.may_have_more
 
     def news(self) -> list[str]:
         """The deliveries of targets that were given units; the captures of tables that the start wants copied anew."""

@@ -122,6 +122,23 @@ def test_a_transaction_is_journalled_then_confirmed(journal: Journal, source: Sc
     assert (capture.position, capture.counts.transactions, capture.counts.changes) == ("p1", 1, 3)
 
 
+def test_another_step_comes_at_once_after_much_and_while_a_table_is_copied(
+    journal: Journal, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+):
+    capture = started(journal, source)
+    source.arrived = [[rows("a"), Commit("p1", 5)], [rows("b"), Commit("p2", 6)], [rows("c"), Commit("p3", 7)]]
+    capture.step()
+    assert not capture.may_have_more
+    monkeypatch.setattr(module, "MUCH_BYTES", 1)
+    capture.step()
+    assert capture.may_have_more
+    monkeypatch.undo()
+    journal.ensure_backfills("erp", ["item"])
+    capture.request_backfill()
+    capture.step()
+    assert capture.may_have_more
+
+
 def test_what_arrived_together_is_one_commit_and_one_confirmation(journal: Journal, source: ScriptedSource):
     capture = started(journal, source)
     source.arrived = [[rows("a"), Commit("p1", 5), rows("b"), Commit("p2", 6), Idle("p3")]]

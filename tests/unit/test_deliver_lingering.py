@@ -60,15 +60,17 @@ def clock(line: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 def test_what_arrives_while_a_batch_waits_goes_with_it(clock: Clock):
     clock.line.units(HOT)
-    assert clock.stage.step(), "nothing is known of this target yet"
+    clock.stage.step()
+    assert clock.batches() == [(0, 1)], "nothing is known of this target yet"
     clock.line.units([update("A", "x")])
     assert not clock.stage.step()
     assert 0 < clock.stage.wait_seconds() < 1
     clock.line.units([update("A", "y")])
     clock.now += clock.stage.wait_seconds()
-    assert not clock.stage.step(), "more has arrived"
+    clock.stage.step()
+    assert clock.batches() == [(0, 1)], "more has arrived"
     clock.now += clock.stage.wait_seconds()
-    assert clock.stage.step()
+    clock.stage.step()
     assert clock.batches() == [(0, 1), (1, 3)]
 
 
@@ -78,10 +80,25 @@ def test_after_a_batch_that_waited_and_was_small_the_next_goes_at_once(clock: Cl
     clock.line.units([update("A", "x")])
     clock.stage.step()
     clock.now += clock.stage.wait_seconds()
-    assert clock.stage.step()
+    clock.stage.step()
     clock.line.units([update("A", "y")])
-    assert clock.stage.step()
+    clock.stage.step()
     assert clock.batches() == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_a_step_that_leaves_nothing_is_the_last_until_the_bell_rings(clock: Clock):
+    clock.line.units(HOT)
+    assert not clock.stage.step()
+    assert clock.batches() == [(0, 1)]
+    assert clock.stage.wait_seconds() > 1
+
+
+def test_a_step_that_leaves_something_is_followed_by_another(clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    clock.line.units(HOT)
+    monkeypatch.setattr(outbox, "READ_BYTES", size_bytes_of_last(clock.line))
+    clock.line.units(HOT)
+    assert clock.stage.step()
+    assert clock.batches() == [(0, 1)]
 
 
 def test_with_nothing_there_the_stage_waits_for_its_bell(clock: Clock):

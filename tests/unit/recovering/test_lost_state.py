@@ -125,7 +125,7 @@ def test_the_new_state_begins_where_the_lost_one_ended(drawn, servers, tmp_path)
         lost_state.take_over(found, directory, in_step=True)
     with closing(Journal(directory.journal)) as journal, closing(State(directory.state)) as state:
         assert journal.commands_after(0)[-1] == Command("recover", {"unit": 5, "complete": ["shop"], "in_step": True})
-        assert journal.positions() == {"shop": "lost-shop:0"}
+        assert journal.stand()[1] == {"shop": "lost-shop:0"}
         assert recovery.adopted_lineages(journal) == ["lost"]
         assert recovery.read(journal, recovery.adopted("erp"), Adoption) == Adoption("lost", 5)
         assert recovery.read(journal, recovery.adopted("shop"), Adoption) is None

@@ -66,6 +66,18 @@ def test_the_same_journal_in_the_same_steps_gives_the_same_outbox_byte_for_byte(
     assert lines[0].dump("outbox") == lines[1].dump("outbox")
 
 
+def test_a_step_that_took_everything_says_that_another_would_find_nothing(make_line, monkeypatch):
+    line = make_line(ORDER, ORDER_TABLES)
+    work(line, 1)
+    line.resolver.step()
+    assert not line.resolver.may_have_more
+    work(line, 2)
+    monkeypatch.setattr(resolver_module, "STEP_ENTRIES", 1)
+    monkeypatch.setattr(resolver_module, "STEP_ROWS", 0)
+    line.resolver.step()
+    assert line.resolver.may_have_more
+
+
 def test_a_step_that_fails_midway_changes_nothing_and_can_be_done_again(orders, monkeypatch):
     work(orders, 5)
     before = {table: orders.dump(table) for table in TABLES_OF_STATE}
