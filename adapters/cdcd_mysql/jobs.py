@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import accumulate, chain, takewhile
 from math import ceil
 from operator import itemgetter
@@ -25,10 +26,25 @@ _JOINABLE: Final = frozenset(
 _JOINED_LITERAL_SIZE_MAX: Final = 16_383
 """Characters of a literal in a join, so that none has more than 65,535 bytes: MariaDB 10.11 and 11.8 cut longer ones there
 without a word, and crash when such sizes meet in one derived table."""
+_SHAPES_MAX: Final = 1_000
 _SEPARATOR_SIZE: Final = 3
 """Characters between two rows: brackets and a comma."""
 _NEVER_JOINED: Final = frozenset({"tinytext", "tinyblob"})
 """Types whose limit MariaDB does not enforce in a join: it stores a size modulo 256."""
+
+
+class WrittenColumns(msgspec.Struct, frozen=True):
+    """The columns of a table that writes of one shape write, with their places in the rows of such writes.
+
+    `updatable` are those, by place here, that are written to rows that exist. `collides_on_key` says that a row can be in the
+    way of a new one by the key alone, and that no automatic number is taken.
+    """
+
+    columns: tuple[LiveColumn, ...]
+    places: tuple[int, ...]
+    names: tuple[str, ...]
+    updatable: tuple[int, ...]
+    collides_on_key: bool
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -40,16 +56,21 @@ class Job(msgspec.Struct, frozen=True):
     index: int
     write: TableWrite
     table: LiveTable
-    columns: tuple[LiveColumn, ...]
+    written: WrittenColumns
     places: Sequence[int]
     rows: Sequence[Sequence[Value]]
     literals: Sequence[tuple[str, ...]]
     texts: Sequence[str]
 
     @property
-    def names(self) -> list[str]:
+    def columns(self) -> tuple[LiveColumn, ...]:
+        """Those that are written."""
+        return self.written.columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
         """The columns' names."""
-        return [column.name for column in self.columns]
+        return self.written.names
 
     @property
     def key_size(self) -> int:
@@ -57,10 +78,9 @@ class Job(msgspec.Struct, frozen=True):
         return len(self.write.key)
 
     @property
-    def updatable(self) -> list[int]:
+    def updatable(self) -> tuple[int, ...]:
         """Places of the columns that are written to rows that exist."""
-        fixed = {*self.write.key, *self.write.insert_only}
-        return [place for place, column in enumerate(self.columns) if column.name not in fixed]
+        return self.written.updatable
 
     def only(self, numbers: Sequence[int]) -> Job:
         """The same with some of the rows."""
@@ -68,7 +88,7 @@ class Job(msgspec.Struct, frozen=True):
             self.index,
             self.write,
             self.table,
-            self.columns,
+            self.written,
             _some(self.places, numbers),
             _some(self.rows, numbers),
             _some(self.literals, numbers),
@@ -97,18 +117,52 @@ def column_of(table: LiveTable, name: str) -> LiveColumn:
     return column
 
 
+def written_columns(write: TableWrite, table: LiveTable) -> WrittenColumns:
+    """Found once for all writes of a shape: small transactions would spend a quarter of their time on it. Raises NotReady."""
+    shape = (write.kind is WriteKind.REKEY, write.key, write.columns, write.insert_only, write.added)
+    found: WrittenColumns | None = table.written.get(shape)
+    if found is None:
+        if len(table.written) >= _SHAPES_MAX:
+            table.written.clear()
+        found = table.written[shape] = _written_columns(write, table)
+    return found
+
+
+def _written_columns(write: TableWrite, table: LiveTable) -> WrittenColumns:
+    names = write.key * 2 if write.kind is WriteKind.REKEY else write.columns
+    every = [column_of(table, name) for name in names]
+    kept = [(n, column) for n, column in enumerate(every) if not column.is_generated]
+    columns = tuple([of_differences(column) if column.name in write.added else column for _, column in kept])
+    fixed = {*write.key, *write.insert_only}
+    return WrittenColumns(
+        columns,
+        tuple([n for n, _ in kept]),
+        tuple([column.name for column in columns]),
+        tuple([place for place, column in enumerate(columns) if column.name not in fixed]),
+        _collides_on_key(write, table, {column.name for column in columns}),
+    )
+
+
+def _collides_on_key(write: TableWrite, table: LiveTable, names: AbstractSet[str]) -> bool:
+    key = set(write.key)
+    return (
+        any(set(unique) == key for unique in table.unique_keys)
+        and all(key <= set(unique) for unique in table.unique_keys)
+        and not table.has_partial_unique_key
+        and not table.has_insert_trigger
+        and not any(column.is_automatic and column.name not in names for column in table.columns)
+    )
+
+
 def make_job(index: int, write: TableWrite, table: LiveTable, rows: Sequence[Row], places: Sequence[int]) -> Job:
     """Encode `rows`, which are at `places` in the write. Raises Refused with the place of a value that does not fit."""
-    names = write.key * 2 if write.kind is WriteKind.REKEY else write.columns
-    columns = [column_of(table, name) for name in names]
-    columns = [of_differences(c) if c.name in write.added else c for c in columns] if write.added else columns
+    written = written_columns(write, table)
     rows, places = without_null_keys(index, write, rows, places)
-    kept = [n for n, column in enumerate(columns) if not column.is_generated]
-    values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
+    values = list(zip(*rows, strict=True)) if rows else []
     encoded = []
-    for n in kept:
+    for column, n in zip(written.columns, written.places, strict=True):
         try:
-            encoded.append(encode_column(columns[n], values[n]))
+            encoded.append(encode_column(column, values[n] if values else ()))
         except UnfitError as error:
             raise Refused(
                 f"could not write to table {write.table}",
@@ -117,7 +171,7 @@ def make_job(index: int, write: TableWrite, table: LiveTable, rows: Sequence[Row
                 rows=((index, places[error.place]),),
             ) from None
     literals = list(zip(*encoded, strict=True)) if encoded else [() for _ in rows]
-    return Job(index, write, table, tuple(columns[n] for n in kept), places, rows, literals, [*map(",".join, literals)])
+    return Job(index, write, table, written, places, rows, literals, [*map(",".join, literals)])
 
 
 def without_null_keys(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -133,6 +133,11 @@ class LiveTable(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def _columns_by_name(self) -> dict[str, LiveColumn]:
         return {column.name: column for column in self.columns}
+
+    @cached_property
+    def written(self) -> dict[Hashable, Any]:
+        """What was found out about writes to it, by their shape (see `jobs.written_columns`): as old as the description."""
+        return {}
 
     @property
     def is_base(self) -> bool:

@@ -223,8 +223,9 @@ class BatchWriter:
 
     def _upsert(self, job: Job) -> None:
         """Update the rows that exist, and insert the others if it is an upsert."""
+        write = job.write
         for segment in segments(job):
-            if self._is_direct(segment):
+            if write.kind is WriteKind.UPSERT and segment.written.collides_on_key and not write.where:
                 self._upsert_directly(segment)
             elif self._pace is Pace.ONE_BY_ONE:
                 for number in range(len(segment.rows)):
@@ -315,19 +316,6 @@ class BatchWriter:
 
     # ---- upserts and updates -----------------------------------------------------------------------------------------------------
 
-    def _is_direct(self, job: Job) -> bool:
-        """Whether an upsert can collide on its key alone, and takes no automatic number."""
-        table, key, names = job.table, set(job.write.key), set(job.names)
-        return (
-            job.write.kind is WriteKind.UPSERT
-            and any(set(unique) == key for unique in table.unique_keys)
-            and all(key <= set(unique) for unique in table.unique_keys)
-            and not job.write.where
-            and not table.has_partial_unique_key
-            and not table.has_insert_trigger
-            and not any(column.is_automatic and column.name not in names for column in table.columns)
-        )
-
     def _upsert_directly(self, job: Job) -> None:
         names = [job.names[n] for n in job.updatable]
         self._insert(job, on_duplicate_sql(names, job.write.key[0], has_row_alias=self._has_row_alias))
@@ -405,7 +393,9 @@ class BatchWriter:
     def _update_row(self, job: Job, number: int, unmatched: list[int] | None) -> None:
         """Without `unmatched`, the row is presumed to be there."""
         row, names = job.literals[number], job.names
-        sets = [(names[n], self._new_value(job, names[n], row[n])) for n in job.updatable]
+        sets = [(names[n], row[n]) for n in job.updatable]
+        if job.write.added:
+            sets = [(name, self._new_value(job, name, literal)) for name, literal in sets]
         condition = equals(job.write.key, row[: job.key_size]) + self._where(job)
         sql = update_sql(job.table.name, sets, condition)
         if not sets:  # nothing to change: whether it is there, which the key's column need not be ours to write for

@@ -1,10 +1,11 @@
 """Writes as SQL literals: how they are cut into statements, and by which index their rows are found."""
 
+import msgspec
 import pytest
 
 from cdcd.model import TableWrite, WriteKind
 from cdcd_mysql.captured import TableName
-from cdcd_mysql.jobs import key_index, make_job, portions, segments
+from cdcd_mysql.jobs import key_index, make_job, portions, segments, written_columns
 from cdcd_mysql.schema import LiveColumn, LiveTable
 
 
@@ -70,3 +71,56 @@ def test_the_index_of_a_key_is_the_unique_one_over_all_of_it():
     assert key_index(job([[1, 2]])) == "PRIMARY"
     assert key_index(job([[1, 2]], ("b", "c"), ("b", "c"))) == "by_c"
     assert key_index(job([[1, 2]], ("b", "c"), ("b",))) == ""
+
+
+def shaped(table=TABLE, **more):
+    return written_columns(
+        TableWrite("t", **{"kind": WriteKind.UPSERT, "key": ("a",), "columns": ("a", "b"), "rows": []} | more), table
+    )
+
+
+def test_what_writes_of_a_shape_have_in_common_is_found_once_for_each_description_of_the_table():
+    assert shaped() is shaped(rows=[[1, 2]])
+    assert shaped(table=msgspec.structs.replace(TABLE)) is not shaped()
+
+
+@pytest.mark.parametrize(
+    ("more", "names", "updatable"),
+    [
+        ({}, ("a", "b"), (1,)),
+        ({"columns": ("a", "c", "b")}, ("a", "c", "b"), (1, 2)),
+        ({"columns": ("a", "c", "b"), "insert_only": ("c",)}, ("a", "c", "b"), (2,)),
+        ({"key": ("b",), "columns": ("b", "a")}, ("b", "a"), (1,)),
+        ({"kind": WriteKind.REKEY, "columns": ("a",)}, ("a", "a"), ()),
+    ],
+)
+def test_writes_of_another_shape_write_other_columns(more, names, updatable):
+    found = shaped(**more)
+    assert (found.names, found.updatable) == (names, updatable)
+
+
+def test_differences_have_columns_of_their_own():
+    (_, one), (_, other) = shaped(added=("b",)).columns, shaped().columns
+    assert one.type != other.type
+
+
+def test_a_generated_column_is_not_written():
+    columns = (column("a"), msgspec.structs.replace(column("b"), is_generated=True), column("c"))
+    found = shaped(table=msgspec.structs.replace(TABLE, columns=columns), columns=("a", "b", "c"))
+    assert (found.names, found.places) == (("a", "c"), (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("unique_keys", "more", "expected"),
+    [
+        ((("a",),), {}, True),
+        ((("a",), ("c", "a")), {}, True),
+        ((("a",), ("c", "b")), {}, False),
+        ((("c", "b"),), {}, False),
+        ((("a",),), {"has_partial_unique_key": True}, False),
+        ((("a",),), {"has_insert_trigger": True}, False),
+    ],
+)
+def test_a_row_is_in_the_way_by_the_key_alone(unique_keys, more, expected):
+    table = msgspec.structs.replace(TABLE, unique_keys=unique_keys, **more)
+    assert shaped(table=table).collides_on_key is expected
