@@ -106,6 +106,8 @@ class LineRun:
 
     def _live(self, daemon: Line, peers: list[Peer]) -> Iterator[Result]:
         """What is measured of a daemon that has nothing to catch up with."""
+        for side in (self._source, self._target):
+            side.settle()
         if "W5" in self._wanted.work:
             yield self._latency(daemon)
             yield from (self._latency_of(peer) for peer in peers if isinstance(peer, NativePostgres | NativeMariaDb))
