@@ -108,6 +108,7 @@ class LineRun:
         """What is measured of a daemon that has nothing to catch up with."""
         for side in (self._source, self._target):
             side.settle()
+        os.sync()  # copies of state directories, too: the kernel would write them out half a minute later
         if "W5" in self._wanted.work:
             yield self._latency(daemon)
             yield from (self._latency_of(peer) for peer in peers if isinstance(peer, NativePostgres | NativeMariaDb))
