@@ -25,7 +25,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -110,9 +110,24 @@ CREATE TABLE IF NOT EXISTS seen (
 _SHORTER_NOTES: Final = (
     "-- notes may be shorter from here on, which earlier versions do not know: nothing is to be changed"
 )
+_STAND: Final = """
+SELECT (SELECT value FROM meta WHERE name='position'), (SELECT min(position) FROM suspended),
+    (SELECT value FROM meta WHERE name='units'), EXISTS (SELECT 1 FROM owed WHERE system=?)
+"""
 SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE, _SHORTER_NOTES))
 OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
 """The kinds of conflicts that a person should decide about."""
+
+
+class Stand(NamedTuple):
+    """How far resolve is. `needed_after`: the journal seq through which nothing will be read again.
+
+    `units` is the newest outbox unit ever made; `is_owed` is whether a target is told later of something decided already.
+    """
+
+    needed_after: int
+    units: int
+    is_owed: bool
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -158,8 +173,7 @@ class State:
     @property
     def needed_after(self) -> int:
         """The journal seq through which nothing will be read again: what is suspended may be behind the rest."""
-        row = self.connection.execute("SELECT min(position) FROM suspended").fetchone()
-        return self.position if row[0] is None else min(self.position, int(row[0]))
+        return self.stand().needed_after
 
     @property
     def units(self) -> int:
@@ -171,6 +185,15 @@ class State:
         """Names by number, as far as they were ever used; None before resolve ran first."""
         value = self.get("vocabulary")
         return None if value is None else msgspec.msgpack.decode(value, type=Vocabulary)
+
+    def stand(self, target: int = -1) -> Stand:
+        """How far resolve is, and whether the target with this number is owed anything, of one moment and in one lookup."""
+        row = self.connection.execute(_STAND, (target,)).fetchone()
+        position, suspended_position, units, is_owed = row
+        needed_after = int(position or 0)
+        if suspended_position is not None:
+            needed_after = min(needed_after, suspended_position)
+        return Stand(needed_after, int(units or 0), bool(is_owed))
 
     def get(self, name: str) -> bytes | None:
         """One value of the meta table."""

@@ -7,19 +7,12 @@ bound, not the exact place: never later than what the target has, and at rest ex
 from __future__ import annotations
 
 import time
-from typing import Final
 
 import msgspec
 
 from cdcd.journal import Journal, Kind
 from cdcd.recovering.recovery import Progress
 from cdcd.state import State
-
-_STAND: Final = """
-SELECT (SELECT value FROM meta WHERE name='position'), (SELECT min(position) FROM suspended),
-    (SELECT value FROM meta WHERE name='units'), EXISTS (SELECT 1 FROM owed WHERE system=?)
-"""
-"""Where resolve stands: its position, that of what is suspended, its newest unit, and whether a target is owed anything."""
 
 
 class DeliveryProgress:
@@ -68,12 +61,10 @@ class DeliveryProgress:
     def _said_of(self, seen: Progress, unit: int) -> str:
         """What was noted, as text, once the target has all of it; "" until then."""
         if self._units is None:
-            stand = self._state.connection.execute(_STAND, (self._known_number(),))
-            position, suspended_position, units, is_owed = stand.fetchone()
-            through = int(position or 0) if suspended_position is None else min(int(position or 0), suspended_position)
-            if through < seen.seq or is_owed:
+            stand = self._state.stand(self._known_number())
+            if stand.needed_after < seen.seq or stand.is_owed:
                 return ""
-            self._units = int(units or 0)
+            self._units = stand.units
         if unit < self._units and self._is_more_to_come(unit, self._units):
             return ""
         self._said_seq = seen.seq

@@ -154,10 +154,9 @@ class RunDecider(EntityDecider):
         """The number of the unit of the present transaction that tells `target` something now."""
         return self._outbox.unit(target, at_us)
 
-    def tell_all(self, told: Mapping[str, Sequence[Sequence[Any]]], at_us: int) -> None:
-        """Items by target."""
-        for target, items in told.items():
-            self._outbox.add_all(target, items, at_us)
+    def tell_items(self, target: str, items: Sequence[Sequence[Any]], at_us: int) -> None:
+        """Items of the target's unit of the present transaction."""
+        self._outbox.add_all(target, items, at_us)
 
     def note_changes(
         self, system: int, notes: Sequence[TakenNote | TakenWritten], equal_count: int, changed_count: int
@@ -352,9 +351,9 @@ class ChangedRun:
         return [*((u, m & ~mask) for u, m in before if u > echoed and m & ~mask), (unit, mask)]
 
     def _tell(self) -> None:
-        if self._open:
-            self._decider.tell_all({name: items for name, (_, items) in self._open.items()}, self._at_us)
-            self._open = {}
+        for target, (_, items) in self._open.items():
+            self._decider.tell_items(target, items, self._at_us)
+        self._open.clear()
 
     def end(self) -> None:
         """Hand on what was collected."""

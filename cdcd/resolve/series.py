@@ -76,15 +76,13 @@ class Series:
         self._run = run
         self._keys = keys
         self._values = values
-        self._counts = counts
+        self._counts = iter(counts)
         self._at = 0
-        self._taken = 0
 
     def take(self, moment: Moment) -> None:
         """Decide about the rows of the next entry."""
         start = self._at
-        end = self._at = start + self._counts[self._taken]
-        self._taken += 1
+        end = self._at = start + next(self._counts)
         self._run.take(moment, self._keys[start:end], self._values[start:end], Op.UPDATE)
 
     def end(self) -> int:
