@@ -93,7 +93,8 @@ class LineRun:
         if any(work in self._wanted.work for work in ("W1", "W3")):
             daemons["entity"] = self._daemon("entity")
         is_compared = any(work in workloads.WORKLOADS for work in self._wanted.work)
-        peers = self._peers(is_compared=is_compared)
+        peers = self._natives() if is_compared or "W5" in self._wanted.work else []
+        peers += self._others() if is_compared else []
         readers = self._readers() if is_compared else []
         for work in (w for w in workloads.WORKLOADS if w == "W1" or w in self._wanted.work):
             yield from self._workload(work, daemons, peers, readers)
@@ -125,11 +126,9 @@ class LineRun:
         self._catch_up(line)
         return line
 
-    def _peers(self, *, is_compared: bool) -> list[Peer]:
-        """Of all workloads; of latency alone, the servers' own replication."""
+    def _natives(self) -> list[Peer]:
+        """The servers' own replication."""
         source, target = self._source, self._target
-        if not is_compared and "W5" not in self._wanted.work:
-            return []
         peers: list[Peer] = []
         if isinstance(source, PostgresSide) and isinstance(target, PostgresSide):
             peers.append(NativePostgres(source, self._name, target))
@@ -137,8 +136,12 @@ class LineRun:
             replica = self._servers.side("my", "replica")  # cdcd would not read a target that is one
             assert isinstance(replica, MariaDbSide)
             peers.append(NativeMariaDb(source, self._name, replica))
-        if not is_compared:
-            return peers
+        return peers
+
+    def _others(self) -> list[Peer]:
+        """Replicators that may be installed."""
+        source, target = self._source, self._target
+        peers: list[Peer] = []
         if isinstance(target, PostgresSide) and (python := self._installed("debezium", Debezium.name)):
             peers.append(Debezium(python, source, self._name, target, self._directory))
         if isinstance(source, MariaDbSide) and isinstance(target, PostgresSide):

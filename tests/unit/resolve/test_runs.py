@@ -133,16 +133,22 @@ def test_what_comes_of_runs_is_what_comes_of_their_rows_one_by_one(make_line, mo
     assert at_once.dump("golden")
 
 
-@pytest.mark.parametrize("key", [0, 1], ids=["rows with ids of their own", "rows with the record's key"])
-def test_small_transactions_that_follow_one_another_are_read_together_and_told_one_by_one(make_line, monkeypatch, key):
+def watched(make_line: Any, monkeypatch: pytest.MonkeyPatch, key: int) -> Any:
+    """A line with four products of the ERP, their table, their rows, and a list that grows with each run that is mapped."""
     line = make_line(TEXT, TABLES)
     item = relation(line.apps["erp"], "item", key)
     made = [[n, f"P{n}", "a", "active", 1, "n", "{}", None] for n in range(4)]
     line.apps["erp"].log(Rows(item, Op.INSERT, made))
     line.resolve()
-    mapped = []
+    mapped: list[int] = []
     map_run = RowMapper.map_run
     monkeypatch.setattr(RowMapper, "map_run", lambda *arguments: mapped.append(1) or map_run(*arguments))
+    return line, item, made, mapped
+
+
+@pytest.mark.parametrize("key", [0, 1], ids=["rows with ids of their own", "rows with the record's key"])
+def test_small_transactions_that_follow_one_another_are_read_together_and_told_one_by_one(make_line, monkeypatch, key):
+    line, item, made, mapped = watched(make_line, monkeypatch, key)
     units = line.newest_unit("shop")
     for stock in range(2, 7):
         line.apps["erp"].log(Rows(item, Op.UPDATE, [[*row[:4], stock, *row[5:]] for row in made]))
@@ -153,14 +159,7 @@ def test_small_transactions_that_follow_one_another_are_read_together_and_told_o
 
 
 def test_a_particular_row_among_small_transactions_is_read_by_itself_and_the_rest_together(make_line, monkeypatch):
-    line = make_line(TEXT, TABLES)
-    item = relation(line.apps["erp"], "item", 1)
-    made = [[n, f"P{n}", "a", "active", 1, "n", "{}", None] for n in range(4)]
-    line.apps["erp"].log(Rows(item, Op.INSERT, made))
-    line.resolve()
-    mapped = []
-    map_run = RowMapper.map_run
-    monkeypatch.setattr(RowMapper, "map_run", lambda *arguments: mapped.append(1) or map_run(*arguments))
+    line, item, made, mapped = watched(make_line, monkeypatch, 1)
     for stock in range(2, 7):
         web = "not theirs" if stock == 4 else None
         line.apps["erp"].log(Rows(item, Op.UPDATE, [[*row[:4], stock, *row[5:7], web] for row in made]))
