@@ -34,6 +34,7 @@ class Backlog:
         """
         taken: list[StoredUnits] = []
         size_bytes = writes = whole = 0
+        self._is_at_end = False
         while not taken or taken[-1].more or not self._is_batch(size_bytes, writes, rows_max):
             row = self._next(applied_unit)
             if row is None:
@@ -49,10 +50,10 @@ class Backlog:
         return taken
 
     def _next(self, applied_unit: int) -> StoredUnits | None:
-        if not self._ahead:
+        if not self._ahead and not self._is_at_end:
             self._ahead = outbox.read(self._state, self._system, self._row, applied_unit)
             self._row = self._ahead[-1].id if self._ahead else self._row
-            self._is_at_end = not self._ahead
+            self._is_at_end = outbox.is_through(self._ahead)
         return self._ahead.pop(0) if self._ahead else None
 
     @property

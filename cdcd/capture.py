@@ -7,8 +7,7 @@ tells the source that it may forget (Invariant 1). Copies of tables (initial, re
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -86,8 +85,11 @@ class Capture:
         self._journal.drop_unfinished(self._name)
         after = self._journal.position(self._name)
         reach("capture.before-start")
-        with self._may_be_lost():
+        try:
             self._position = self._source.start(after)
+        except PositionLost as lost:
+            self._add_way_on(lost)
+            raise
         reach("capture.after-start")
         if after is None:
             self._journal.append(self._name, [], self._position)
@@ -152,30 +154,25 @@ class Capture:
     def _arrived(self) -> Sequence[Event]:
         """What the source has. A copy whose rows cannot be chosen is given up, and the source opened anew without it."""
         try:
-            with self._may_be_lost(), self._may_be_too_early():
-                return self._source.poll()
+            return self._source.poll()
+        except PositionLost as lost:
+            self._add_way_on(lost)
+            raise
+        except NotReady as missing:
+            self._wait_for_checkpoint(missing)
+            raise
         except FilterRefused as refused:
             raise self._refused(refused) from refused
 
-    @contextmanager
-    def _may_be_too_early(self) -> Iterator[None]:
-        """In a database that was made anew the deliverer makes our checkpoint table: that is waited for."""
-        try:
-            yield
-        except NotReady as missing:
-            if self._backfill is None or self._backfill.table != CHECKPOINT_TABLE:
-                raise
+    def _wait_for_checkpoint(self, missing: NotReady) -> None:
+        """Raise Unavailable if it is our checkpoint table: in a database that was made anew the deliverer makes it, which is waited for."""
+        if self._backfill is not None and self._backfill.table == CHECKPOINT_TABLE:
             raise Unavailable(missing.what, cause="its deliverer has not made it yet", code=missing.code) from missing
 
-    @contextmanager
-    def _may_be_lost(self) -> Iterator[None]:
+    def _add_way_on(self, lost: PositionLost) -> None:
         """A lost position comes with the one way on that there always is (Invariant 8)."""
-        try:
-            yield
-        except PositionLost as lost:
-            again = f"to go on without what is lost: 'cdcd reposition {self._name}'"
-            lost.remedy = f"{lost.remedy}; {again}" if lost.remedy else again
-            raise
+        again = f"to go on without what is lost: 'cdcd reposition {self._name}'"
+        lost.remedy = f"{lost.remedy}; {again}" if lost.remedy else again
 
     def _refused(self, refused: FilterRefused) -> Unavailable:
         assert self._backfill is not None, "a filter was refused, but no copy is under way"
@@ -283,8 +280,10 @@ class Capture:
         if backfill.last_key is None and backfill.filter is None:
             self._backfill = structs.replace(backfill, estimate=self._source.estimate(backfill.table))
         try:
-            with self._may_be_too_early():
-                self._source.request_chunk(backfill.table, backfill.last_key, self._chunk_rows, backfill.filter)
+            self._source.request_chunk(backfill.table, backfill.last_key, self._chunk_rows, backfill.filter)
+        except NotReady as missing:
+            self._wait_for_checkpoint(missing)
+            raise
         except FilterRefused as refused:
             raise self._refused(refused) from refused
 

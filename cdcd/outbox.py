@@ -29,6 +29,7 @@ PART_WRITES: Final = 5_000
 ROW_WRITES: Final = 1_000
 """Of whole units that are stored together: the values of 5,000 are 10 MB, and no longer in the processor's cache when they are encoded."""
 READ_BYTES: Final = 2 * 2**20
+_READ_ROWS: Final = 200
 
 
 class RecordWrite(enum.IntEnum):
@@ -207,7 +208,7 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
     size_bytes = 0
     rows = state.connection.execute(
         "SELECT id, through, more, writes, committed_at_us, body FROM outbox"
-        " WHERE target=? AND id>? AND through>? ORDER BY id LIMIT 200",
+        f" WHERE target=? AND id>? AND through>? ORDER BY id LIMIT {_READ_ROWS}",
         (target, after_id, after_unit),
     )
     for row_id, through, more, writes, committed_at_us, body in rows:
@@ -217,6 +218,11 @@ def read(state: State, target: str, after_id: int, after_unit: int) -> list[Stor
             break
     rows.close()
     return found
+
+
+def is_through(rows: Sequence[StoredUnits]) -> bool:
+    """Whether there was no more to `read` than these rows, as far as their number tells."""
+    return len(rows) < _READ_ROWS and sum([len(row.body) for row in rows]) < READ_BYTES
 
 
 def read_row(state: State, row_id: int) -> StoredUnits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate, chain, takewhile
 from math import ceil
@@ -14,9 +14,17 @@ import msgspec
 from cdcd.errors import NotReady, Refused
 from cdcd.model import Row, TableWrite, Value, WriteKind
 from cdcd_mysql.column_literals import encode_column
-from cdcd_mysql.literals import UnfitError, of_differences
+from cdcd_mysql.literals import Encoder, UnfitError, encoder, of_differences
 from cdcd_mysql.schema import INTEGER_BITS, LiveColumn, LiveTable
-from cdcd_mysql.statements import any_joined_sql, derived_table, key_condition, quote_name, update_joined_sql
+from cdcd_mysql.statements import (
+    any_joined_sql,
+    derived_table,
+    insert_head,
+    key_condition,
+    quote_name,
+    update_form,
+    update_joined_sql,
+)
 
 _Item = TypeVar("_Item")
 _JOINABLE: Final = frozenset(
@@ -38,6 +46,9 @@ class WrittenColumns(msgspec.Struct, frozen=True):
 
     `updatable` are those, by place here, that are written to rows that exist. `collides_on_key` says that a row can be in the
     way of a new one by the key alone, and that no automatic number is taken.
+
+    `encoders` write their values one by one. `insert_head` begins an INSERT; `update_form` is the UPDATE of one row, which takes
+    what `update_literals` picks from the row's literals. It is "" where there is nothing to update, or differences are added.
     """
 
     columns: tuple[LiveColumn, ...]
@@ -45,6 +56,10 @@ class WrittenColumns(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     updatable: tuple[int, ...]
     collides_on_key: bool
+    encoders: tuple[Encoder, ...]
+    insert_head: str
+    update_form: str
+    update_literals: Callable[[Sequence[str]], tuple[str, ...]]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -133,13 +148,20 @@ def _written_columns(write: TableWrite, table: LiveTable) -> WrittenColumns:
     every = [column_of(table, name) for name in names]
     kept = [(n, column) for n, column in enumerate(every) if not column.is_generated]
     columns = tuple([of_differences(column) if column.name in write.added else column for _, column in kept])
+    column_names = tuple([column.name for column in columns])
     fixed = {*write.key, *write.insert_only}
+    updatable = tuple([place for place, name in enumerate(column_names) if name not in fixed])
+    has_form = updatable and write.key and not write.added
     return WrittenColumns(
         columns,
         tuple([n for n, _ in kept]),
-        tuple([column.name for column in columns]),
-        tuple([place for place, column in enumerate(columns) if column.name not in fixed]),
-        _collides_on_key(write, table, {column.name for column in columns}),
+        column_names,
+        updatable,
+        _collides_on_key(write, table, {*column_names}),
+        (*map(encoder, columns),),
+        insert_head(table.name, column_names),
+        update_form(table.name, [column_names[n] for n in updatable], write.key) if has_form else "",
+        itemgetter(*updatable, *range(len(write.key))) if has_form else tuple,
     )
 
 
@@ -158,6 +180,8 @@ def make_job(index: int, write: TableWrite, table: LiveTable, rows: Sequence[Row
     """Encode `rows`, which are at `places` in the write. Raises Refused with the place of a value that does not fit."""
     written = written_columns(write, table)
     rows, places = without_null_keys(index, write, rows, places)
+    if len(rows) == 1 and (literals := _literals(written, rows[0])) is not None:
+        return Job(index, write, table, written, places, rows, [literals], [",".join(literals)])
     values = list(zip(*rows, strict=True)) if rows else []
     encoded = []
     for column, n in zip(written.columns, written.places, strict=True):
@@ -170,8 +194,17 @@ def make_job(index: int, write: TableWrite, table: LiveTable, rows: Sequence[Row
                 code=error.code,
                 rows=((index, places[error.place]),),
             ) from None
-    literals = list(zip(*encoded, strict=True)) if encoded else [() for _ in rows]
-    return Job(index, write, table, written, places, rows, literals, [*map(",".join, literals)])
+    every = list(zip(*encoded, strict=True)) if encoded else [() for _ in rows]
+    return Job(index, write, table, written, places, rows, every, [*map(",".join, every)])
+
+
+def _literals(written: WrittenColumns, row: Row) -> tuple[str, ...] | None:
+    """Of one row, whose columns are not worth a look as wholes; None where a value does not fit."""
+    values = map(row.__getitem__, written.places)
+    try:
+        return tuple(["NULL" if v is None else encode(v) for encode, v in zip(written.encoders, values, strict=True)])
+    except UnfitError:
+        return None
 
 
 def without_null_keys(
@@ -179,7 +212,10 @@ def without_null_keys(
 ) -> tuple[Sequence[Row], Sequence[int]]:
     """No row has a NULL key: a delete of one has nothing to do, anything else is refused."""
     size = len(write.key)
-    if not any(None in map(itemgetter(n), rows) for n in range(size)):
+    if len(rows) == 1:
+        if None not in rows[0][:size]:
+            return rows, places
+    elif not any(None in map(itemgetter(n), rows) for n in range(size)):
         return rows, places
     bad = [n for n, row in enumerate(rows) if None in row[:size]]
     if write.kind is not WriteKind.DELETE:
@@ -195,6 +231,9 @@ def without_null_keys(
 
 def segments(job: Job) -> Iterator[Job]:
     """Cut where a key comes a second time: its rows are written one after the other."""
+    if len(job.rows) == 1:
+        yield job
+        return
     keys = job.keys()
     if len(set(keys)) == len(keys):
         if keys:
@@ -214,6 +253,9 @@ def segments(job: Job) -> Iterator[Job]:
 def portions(job: Job, rows_max: int, size_max: int) -> Iterator[Job]:
     """Cut into statements of so many rows and characters, all about equally large."""
     start, count = 0, len(job.rows)
+    if count == 1:
+        yield job
+        return
     rows_max = even_size(count, rows_max)
     while start < count:
         stop = start + _count_within(job.texts[start : start + rows_max], size_max)

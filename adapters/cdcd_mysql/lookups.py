@@ -41,7 +41,8 @@ class Lookups:
 
     def forget(self, table: str) -> None:
         """The table is written now: ask again."""
-        self._found = {lookup: ids for lookup, ids in self._found.items() if table not in tables_of([lookup])}
+        if self._found:
+            self._found = {lookup: ids for lookup, ids in self._found.items() if table not in tables_of([lookup])}
 
     def resolve(self, index: int, write: TableWrite) -> Resolved:
         """What can be written of a write, without the rows of a DELETE that refer to nothing.

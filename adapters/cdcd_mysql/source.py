@@ -63,7 +63,7 @@ class MySqlSource:
         self._request: ChunkRequest | None = None
         self._taken: TakenChunk | None = None
         self._chunked: LiveTable | None = None
-        self._confirmed: LogPosition | None = None
+        self._confirmed = ""
         self._bell: _Bell | None = None
         self._failure: CdcdError | None = None
 
@@ -79,7 +79,7 @@ class MySqlSource:
         session, server = self._connected()
         self._watch.look(session, server)
         files = read_files(session)
-        read, kept = self._assembler and self._assembler.position, self._confirmed
+        read, kept = self._assembler and self._assembler.position, self._confirmed_position()
         head, size = files[-1]
         lag_bytes = bytes_after(files, read) if read else 0
         silent_seconds = 0.0 if self._stream is None else self._stream.silent_seconds
@@ -89,10 +89,14 @@ class MySqlSource:
     def log_keeping(self) -> LogKeeping:
         """See the contract."""
         session, _ = self._connected()
-        reading = None if self._confirmed is None else Reading(self._confirmed)
+        confirmed = self._confirmed_position()
+        reading = None if confirmed is None else Reading(confirmed)
         if self._assembler is not None:
             reading = Reading(self._assembler.position, self._assembler.written_at)
         return look(session, reading)
+
+    def _confirmed_position(self) -> LogPosition | None:
+        return parse_position(self._confirmed) if self._confirmed else None
 
     def _connected(self) -> tuple[Session, Server]:
         if self._session is None:
@@ -111,7 +115,8 @@ class MySqlSource:
             create_xref_tables(session, self._tables, self._options.database)
         if after is None:
             return self._start_now(session, server)
-        position = self._confirmed = parse_position(after)
+        position = parse_position(after)
+        self._confirmed = after
         self._resume(session, server, position)
         return after
 
@@ -321,7 +326,7 @@ class MySqlSource:
 
     def confirm(self, position: str) -> None:
         """See the contract. The server keeps its log by time, whatever is confirmed; `status` uses it."""
-        self._confirmed = parse_position(position)
+        self._confirmed = position
 
     def reached(self, position: str) -> bool:
         """See the contract. A place is FILE:OFFSET, or GTIDs as @@gtid_executed or @@gtid_binlog_pos show them."""

@@ -103,9 +103,14 @@ def lock_sql(table: TableName, column: str, literals: Iterable[str]) -> str:
     return f"SELECT 1 FROM {quote_table(table)} WHERE {quote_name(column)} IN ({','.join(literals)}) FOR UPDATE"
 
 
-def insert_sql(table: TableName, columns: Sequence[str], rows: Iterable[str]) -> str:
+def insert_head(table: TableName, columns: Sequence[str]) -> str:
+    """What comes before the rows of an INSERT."""
+    return f"INSERT INTO {quote_table(table)} ({quote_names(columns)}) VALUES "
+
+
+def insert_sql(head: str, rows: Iterable[str]) -> str:
     """An INSERT of rows, each its literals separated by commas."""
-    return f"INSERT INTO {quote_table(table)} ({quote_names(columns)}) VALUES ({'),('.join(rows)})"
+    return f"{head}({'),('.join(rows)})"
 
 
 def on_duplicate_sql(columns: Sequence[str], fallback: str, *, has_row_alias: bool) -> str:
@@ -125,6 +130,13 @@ def update_sql(table: TableName, sets: Sequence[tuple[str, str]], condition: str
     """An UPDATE that assigns literals."""
     assignments = ", ".join(f"{quote_name(name)} = {value}" for name, value in sets)
     return f"UPDATE {quote_table(table)} SET {assignments} WHERE {condition}"
+
+
+def update_form(table: TableName, columns: Sequence[str], key: Sequence[str]) -> str:
+    """An UPDATE of the row with a key, as a form for `%` whose gaps are the literals of `columns`, then those of the key."""
+    gap = "\0"  # no name has this character
+    sql = update_sql(table, [(name, gap) for name in columns], equals(key, [gap] * len(key)))
+    return sql.replace("%", "%%").replace(gap, "%s")
 
 
 def delete_sql(table: TableName, condition: str) -> str:

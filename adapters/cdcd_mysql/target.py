@@ -44,6 +44,8 @@ class MySqlTarget:
         self._learnt = Learnt()
         self._described_at = 0.0
         self._epoch = 0
+        self._where_ours = ""
+        """What finds the checkpoint for as long as nobody else has taken it over."""
         self._has_progress = False
 
     # ---- describing ------------------------------------------------------------------------------------------------------
@@ -69,9 +71,10 @@ class MySqlTarget:
 
     def _described(self, names: Sequence[str]) -> Mapping[str, LiveTable]:
         """The tables as they were described not long ago."""
+        if self._tables.keys() >= {*names}:
+            return self._tables
         unknown = [name for name in dict.fromkeys(names) if name not in self._tables]
-        if unknown:
-            self._tables |= self._read_tables(unknown)
+        self._tables |= self._read_tables(unknown)
         for name in unknown:
             if name not in self._tables:
                 raise NotReady(f"table {name} does not exist", remedy="create it, or correct the configuration")
@@ -170,8 +173,10 @@ class MySqlTarget:
             session.run("ROLLBACK")
             raise self._foreign_lineage()
         self._epoch = int(epoch) + 1
+        lineage = quote_text(self._identity.lineage)
+        self._where_ours = f"WHERE {self._own_row()} AND lineage = {lineage} AND epoch = {self._epoch}"
         session.run(
-            f"UPDATE {self._checkpoint} SET epoch = {self._epoch}, lineage = {quote_text(self._identity.lineage)},"
+            f"UPDATE {self._checkpoint} SET epoch = {self._epoch}, lineage = {lineage},"
             f" updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
         )
         session.run("COMMIT")
@@ -227,8 +232,7 @@ class MySqlTarget:
         progress = f" progress = {quote_text(batch.progress)}," if stored else ""
         return (
             f"UPDATE {self._checkpoint} SET batch_after = {int(batch.after)}, batch_through = {int(batch.through)},"
-            f"{progress} updated_at = UTC_TIMESTAMP(6) WHERE {self._own_row()}"
-            f" AND lineage = {quote_text(self._identity.lineage)} AND epoch = {self._epoch}"
+            f"{progress} updated_at = UTC_TIMESTAMP(6) {self._where_ours}"
         )
 
     def _check_fence(self, result: Result) -> None:

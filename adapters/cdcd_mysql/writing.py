@@ -277,7 +277,7 @@ class BatchWriter:
                 given[hashable(write.rows[place][0])] = result.inserted_id
 
             one = job.only([number])
-            self._step(one, insert_sql(job.table.name, job.names, one.texts), check)
+            self._step(one, insert_sql(job.written.insert_head, one.texts), check)
         self._sender.flush()
         self._lookups.of_writes.keep(write, lookup, {**self._lookups.of_writes.of(write, lookup), **given})
 
@@ -322,7 +322,7 @@ class BatchWriter:
 
     def _insert(self, job: Job, tail: str = "") -> None:
         for part in self._portions(job):
-            sql = insert_sql(job.table.name, job.names, part.texts) + tail
+            sql = insert_sql(job.written.insert_head, part.texts) + tail
             self._step(part, sql, counts_rows=not job.table.has_insert_trigger)
 
     def _portions(self, job: Job, rows_max: int = _STATEMENT_ROWS_MAX) -> Iterator[Job]:
@@ -392,17 +392,11 @@ class BatchWriter:
 
     def _update_row(self, job: Job, number: int, unmatched: list[int] | None) -> None:
         """Without `unmatched`, the row is presumed to be there."""
-        row, names = job.literals[number], job.names
-        sets = [(names[n], row[n]) for n in job.updatable]
-        if job.write.added:
-            sets = [(name, self._new_value(job, name, literal)) for name, literal in sets]
-        condition = equals(job.write.key, row[: job.key_size]) + self._where(job)
-        sql = update_sql(job.table.name, sets, condition)
-        if not sets:  # nothing to change: whether it is there, which the key's column need not be ours to write for
-            sql = f"{select_sql(job.table.name, ['1'], condition)} FOR UPDATE"
-        one = job.only([number])
+        one = job if len(job.rows) == 1 else job.only([number])
+        gives_rows = not job.updatable
+        sql = self._update_row_sql(job, job.literals[number])
         if unmatched is None:
-            self._step(one, sql, presumed=1, gives_rows=not sets)
+            self._step(one, sql, presumed=1, gives_rows=gives_rows)
             return
 
         def check(result: Result) -> None:
@@ -414,7 +408,18 @@ class BatchWriter:
                 if job.write.kind is WriteKind.UPDATE:
                     self.missing.append((job.index, job.places[number]))
 
-        self._step(one, sql, check, gives_rows=not sets)
+        self._step(one, sql, check, gives_rows=gives_rows)
+
+    def _update_row_sql(self, job: Job, row: Sequence[str]) -> str:
+        """The UPDATE of a row, given as literals. Where there is nothing to change, a SELECT says whether it is there."""
+        where, form = self._where(job), job.written.update_form
+        if form:
+            return form % job.written.update_literals(row) + where
+        condition = equals(job.write.key, row[: job.key_size]) + where
+        if not job.updatable:  # an UPDATE would need the key's column to be ours to write
+            return f"{select_sql(job.table.name, ['1'], condition)} FOR UPDATE"
+        sets = [(job.names[n], self._new_value(job, job.names[n], row[n])) for n in job.updatable]
+        return update_sql(job.table.name, sets, condition)
 
     def _new_value(self, job: Job, name: str, literal: str) -> str:
         """What a column of a row that exists becomes. Differences are added once, so never by a statement that may be repeated."""

@@ -261,10 +261,15 @@ class CopyFolder:
         changes += [group for pile in every if (group := self._group(pile, folded)).subjects]
 
     def _pile(self, piles: dict[int, _Pile], layout: Layout, *, likely_new: bool) -> _Pile:
+        writer, places = layout.whole or self._whole_writer(layout)
+        return piles.setdefault(id(layout), _Pile(writer, places, likely_new))
+
+    def _whole_writer(self, layout: Layout) -> tuple[Writer, list[int] | None]:
         places = [*layout.key_places, *layout.others]
         writer = self.table.writer(WriteKind.UPSERT, layout.names(places), layout.types(places))
         in_place = places == [*range(len(layout.relation.columns))]
-        return piles.setdefault(id(layout), _Pile(writer, None if in_place else places, likely_new))
+        layout.whole = (writer, None if in_place else places)
+        return layout.whole
 
     def _take_partial(
         self,

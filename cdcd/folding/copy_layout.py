@@ -55,6 +55,8 @@ class Layout:
         self.key_of: Callable[[Row], RowKey] = itemgetter(*key_places) if key_places else lambda _row: ()
         self.single = len(key_places) == 1
         self.others = [at for at in places if at not in key_places]
+        self.whole: tuple[Writer, list[int] | None] | None = None
+        """The writer of whole rows, and the places of its columns where they are not those of the rows; once it was wanted."""
         self.partial: dict[tuple[int, ...], tuple[Writer, list[int]]] = {}
         """Writers of rows of which the log left out the values at some places."""
 

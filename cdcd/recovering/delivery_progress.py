@@ -7,12 +7,16 @@ bound, not the exact place: never later than what the target has, and at rest ex
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import msgspec
 
 from cdcd.journal import Journal, Kind
 from cdcd.recovering.recovery import Progress
 from cdcd.state import State
+
+_ROUND_SECONDS: Final = 0.05
+"""So often it is noted anew how far the journal is: hundreds of small deliveries a second need not all say something new."""
 
 
 class DeliveryProgress:
@@ -29,6 +33,8 @@ class DeliveryProgress:
         self._units: int | None = None
         self._said_seq: int | None = None
         self._number = -1
+        self._due_at = float("-inf")
+        """When the next round may begin."""
 
     def unsaid(self, unit: int) -> str:
         """What may be said at rest, with nothing to deliver; "" when nothing was changed since that was said last.
@@ -39,6 +45,7 @@ class DeliveryProgress:
         connection = self._journal.database.connection
         if self._said_seq is not None and connection.execute(others, (self._said_seq, Kind.LOG)).fetchone() is None:
             return ""
+        self._due_at = float("-inf")
         return self.through(unit)
 
     def through(self, unit: int) -> str:
@@ -47,19 +54,23 @@ class DeliveryProgress:
         It goes round: note how far the journal is; wait until resolve has come there, and note its newest unit; wait
         until the target has all its units through that.
         """
-        found = "" if self._seen is None else self._said_of(self._seen, unit)
-        if found or self._seen is None:
+        found = self._said(unit)
+        if self._seen is None and (now := time.monotonic()) >= self._due_at:
             self._seen = self._journalled()  # the next round begins, and at rest is over at once
+            self._due_at = now + _ROUND_SECONDS
             self._units = None
-            found = self._said_of(self._seen, unit) or found
+            found = self._said(unit) or found
         return found
 
     def _journalled(self) -> Progress:
         seq, logs = self._journal.stand()
         return Progress(seq, time.time_ns() // 1000, logs)
 
-    def _said_of(self, seen: Progress, unit: int) -> str:
-        """What was noted, as text, once the target has all of it; "" until then."""
+    def _said(self, unit: int) -> str:
+        """What was noted, as text, once the target has all of it: then the round is over. "" until then."""
+        seen = self._seen
+        if seen is None:
+            return ""
         if self._units is None:
             stand = self._state.stand(self._known_number())
             if stand.needed_after < seen.seq or stand.is_owed:
@@ -67,7 +78,7 @@ class DeliveryProgress:
             self._units = stand.units
         if unit < self._units and self._is_more_to_come(unit, self._units):
             return ""
-        self._said_seq = seen.seq
+        self._seen, self._said_seq = None, seen.seq
         return msgspec.json.encode(seen).decode()
 
     def _is_more_to_come(self, unit: int, through: int) -> bool:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WAIT_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 60.0
 """While anything is parked, so often it is looked whether the target's tables have changed."""
+_WISHES_SECONDS: Final = 0.05
+"""What operators want is looked for no more often: they ring the same bell as new units, of which there are hundreds a second."""
 _CACHE_BYTES: Final = 2 * 2**20
 """The outbox is read in order: a page is hardly ever wanted twice."""
 _DELIVER_COUNTERS: Final = {
@@ -62,7 +64,9 @@ class DeliverStage:
         self._names = self._plan.told_of(system)
         self._parked_counts = CostlyCount(self._count_parked)
         self._asked = 0
-        self._wished = True
+        self._is_rung = False
+        """Whether operators may want something that was not looked for."""
+        self._wishes_at = float("-inf")
         limit = rate_limit.of_system(blueprint.config.systems[system])
         self._budget = None if limit is None else Budget(limit, time.monotonic())
         self._limited_until_us = 0
@@ -137,12 +141,16 @@ class DeliverStage:
         return ["resolve"] if self._asked > before else []
 
     def _asked_of_resolve(self) -> int:
-        counts = self._counts()
-        return counts.get(("retries",), 0) + counts.get(("put_aside",), 0)
+        before = self._totals.get(("retries",), 0) + self._totals.get(("put_aside",), 0)
+        if self._deliverer is None:
+            return before
+        counts = self._deliverer.counts
+        return before + counts["retries"] + counts["put_aside"]
 
     def tick(self) -> WorkerState:
         """Do what operators want with parked records; try those whose time has come."""
-        if self._wished or time.monotonic() >= self._retry_at:
+        self._look_for_wishes()
+        if time.monotonic() >= self._retry_at:
             self._carry_out_wishes()
         if self._deliverer is None:
             self._retry_at = time.monotonic() + WAIT_SECONDS
@@ -163,13 +171,20 @@ class DeliverStage:
         return "running"
 
     def _carry_out_wishes(self) -> None:
-        self._wished = False
         if parked_wishes.carry_out(self._parked, self._applied_unit()):
             self._retry_at = float("-inf")
 
     def woken(self) -> None:
         """The next step will see what is new. Somebody may have paused an entity, or want something with parked records."""
-        self._wished = True
+        self._is_rung = True
+        self._look_for_wishes()
+
+    def _look_for_wishes(self) -> None:
+        if not self._is_rung or time.monotonic() < self._wishes_at:
+            return
+        self._is_rung = False
+        self._wishes_at = time.monotonic() + _WISHES_SECONDS
+        self._carry_out_wishes()
         if self._deliverer is not None and self._deliverer.look_at_switches():
             self._retry_at = float("-inf")
 
@@ -181,6 +196,11 @@ class DeliverStage:
         return []
 
     def wait_seconds(self) -> float:
+        """Until something is due: see `_due_in_seconds`, and what operators may want."""
+        seconds = self._due_in_seconds()
+        return min(seconds, self._wishes_at - time.monotonic()) if self._is_rung else seconds
+
+    def _due_in_seconds(self) -> float:
         """Until the next retry of what is parked, until the rate limit allows more, or until a batch has waited for more long enough."""
         if self._deliverer is None:
             return WAIT_SECONDS

@@ -71,6 +71,23 @@ def test_a_woken_stage_asks_for_what_is_to_be_tried_and_rings_resolve_at_once(li
 
 
 @in_memory
+def test_a_stage_whose_bell_rings_all_the_time_looks_for_wishes_now_and_then(line, stage, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stage._deliverer, stage._retry_at = line.deliverer, float("inf")
+    stage.woken()
+    stage.tick()
+    wish(line, "discard")
+    stage.woken()
+    stage.tick()
+    assert stage.figures().parked == 1, "it was looked for a moment ago"
+    now[0] += stage.wait_seconds()
+    stage.tick()
+    assert stage.figures().parked == 0
+    assert stage.wait_seconds() > 1
+
+
+@in_memory
 def test_what_is_put_aside_rings_resolve_too(line, stage):
     stage._deliverer, stage._parked = line.deliverer, line.deliverer.parked
     line.journal.set_control(pause_switches.of_entity("shop", "product"), "why")

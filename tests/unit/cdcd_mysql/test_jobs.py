@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from cdcd.errors import Refused
 from cdcd.model import TableWrite, WriteKind
 from cdcd_mysql.captured import TableName
 from cdcd_mysql.jobs import key_index, make_job, portions, segments, written_columns
@@ -40,6 +41,18 @@ TABLE = LiveTable(
 def job(rows, columns=("a", "b"), key=("a",)):
     write = TableWrite("t", WriteKind.UPSERT, key, columns, rows)
     return make_job(0, write, TABLE, rows, range(10, 10 + len(rows)))
+
+
+def test_a_row_alone_has_the_literals_that_it_has_among_others():
+    alone, among = job([[1, None]]), job([[1, None], [2, 3]])
+    assert (alone.literals[0], alone.texts[0], alone.places[0]) == (among.literals[0], among.texts[0], among.places[0])
+
+
+@pytest.mark.parametrize("rows", [[[1, "x"]], [[1, 10**9]], [[None, 1]]])
+def test_a_row_alone_that_does_not_fit_is_refused_with_its_place(rows):
+    with pytest.raises(Refused) as refused:
+        job(rows)
+    assert refused.value.rows == ((0, 10),)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from cdcd_mysql.statements import (
     derived_table,
     equals,
     greater_than,
+    insert_head,
     insert_sql,
     key_condition,
     on_duplicate_sql,
     quote_name,
     quote_table,
+    update_form,
     update_joined_sql,
     update_sql,
 )
@@ -42,9 +44,17 @@ def test_keys_after_a_key_are_compared_so_that_an_index_serves():
 def test_statements():
     assert key_condition(("a",), [("1",), ("2",)]) == "`a` IN (1,2)"
     assert key_condition(("a", "b"), [("1", "2"), ("3", "4")]) == "(`a` = 1 AND `b` = 2) OR (`a` = 3 AND `b` = 4)"
-    assert insert_sql(T, ("a", "b"), ["1,2", "3,4"]) == "INSERT INTO `shop`.`item` (`a`, `b`) VALUES (1,2),(3,4)"
+    insert = insert_sql(insert_head(T, ("a", "b")), ["1,2", "3,4"])
+    assert insert == "INSERT INTO `shop`.`item` (`a`, `b`) VALUES (1,2),(3,4)"
     assert update_sql(T, [("b", "2")], equals(("a",), ("1",))) == "UPDATE `shop`.`item` SET `b` = 2 WHERE `a` = 1"
     assert delete_sql(T, "`a` = 1") == "DELETE FROM `shop`.`item` WHERE `a` = 1"
+
+
+def test_the_form_of_an_update_becomes_the_update_of_a_row():
+    form = update_form(T, ("b%", "c"), ("a", "d"))
+    assert form % ("1", "'50 %s'", "2", "3") == (
+        "UPDATE `shop`.`item` SET `b%` = 1, `c` = '50 %s' WHERE `a` = 2 AND `d` = 3"
+    )
 
 
 def test_upserts_name_new_values_as_each_server_wants_it():

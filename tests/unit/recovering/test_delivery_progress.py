@@ -1,5 +1,7 @@
 """What a target keeps of how far the logs have come into it: never more than it has, and at rest all of it."""
 
+import time
+
 import pytest
 
 from cdcd.journal import Draft, Kind
@@ -48,6 +50,20 @@ def test_what_resolve_has_not_come_to_is_not_said(line):
     line.resolved([full("B")])
     line.deliver()
     assert line.kept() == ("p2", 2)
+
+
+def test_of_small_deliveries_that_follow_one_another_not_all_say_how_far_the_logs_are(line, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = DeliveryProgress("shop", line.state, line.journal)
+    said = []
+    for unit in range(1, 9):
+        line.journalled(f"p{unit}")
+        line.resolved([full("A")])
+        said.append(decode_progress(progress.through(unit)))
+        now[0] += 0.01
+    assert [unit + 1 for unit, found in enumerate(said) if found] == [1, 6]
+    assert decode_progress(progress.unsaid(8)).logs == {"erp": "p8"}, "at rest all of it"
 
 
 def test_what_is_not_delivered_is_not_said(line):
