@@ -168,8 +168,8 @@ class Journal:
         *,
         backfill: Backfill | None = None,
         is_begun: bool = False,
-    ) -> int:
-        """Store entries, the source's position and the progress of a copy in one durable commit; return the last seq.
+    ) -> None:
+        """Store entries, the source's position and the progress of a copy in one durable commit.
 
         `position` None leaves the source's position as it is (commands, chunks). A source that `is_begun` has one: else it
         was taken away meanwhile, to begin anew, and Unavailable is raised, with nothing stored.
@@ -178,7 +178,7 @@ class Journal:
         with self.database.transaction() as connection:
             if is_begun and not connection.execute("SELECT 1 FROM sources WHERE source=?", (source,)).fetchone():
                 raise Unavailable(f"{source!r} is to be read from now on", code="repositioned")
-            cursor = connection.executemany(
+            connection.executemany(
                 f"INSERT INTO entries ({HEADER_COLUMNS}, body, checksum, journaled_at_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 [_parameters(source, draft, now_us) for draft in drafts],
             )
@@ -191,9 +191,6 @@ class Journal:
                 )
             if backfill is not None:
                 backfills.advance(connection, source, backfill, now_us)
-            last = connection.execute("SELECT max(seq) FROM entries").fetchone()[0] if drafts else 0
-            del cursor
-        return int(last or 0)
 
     def encode(self, source: str, runs: Iterable[Rows | PrintedRows]) -> bytes:
         """The stored form of runs of rows; their relations are registered on first sight."""

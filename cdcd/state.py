@@ -22,8 +22,7 @@ meta        position, unit counter, lineage, vocabulary, how everything was read
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -205,11 +204,14 @@ class State:
         stored = value if isinstance(value, bytes) else str(value).encode()
         self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, stored))
 
-    @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def put_place(self, position: int, units: int) -> None:
+        """Set how far resolve is, and its newest unit, within a transaction."""
+        values = ("position", str(position).encode(), "units", str(units).encode())
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?), (?,?)", values)
+
+    def transaction(self) -> AbstractContextManager[Any]:
         """One commit of state, outputs and position."""
-        with self.database.transaction() as connection:
-            yield connection
+        return self.database.transaction()
 
     @property
     def version(self) -> int:

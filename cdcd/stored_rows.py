@@ -39,6 +39,8 @@ class StoredRows(msgspec.Struct, gc=False):
     op: Op
     packed_rows: msgspec.Raw
     packed_olds: msgspec.Raw
+    counted: int = -1
+    """How many rows there are, once that was asked."""
 
     @classmethod
     def of(cls, number: int, rows: Rows) -> StoredRows:
@@ -54,7 +56,9 @@ class StoredRows(msgspec.Struct, gc=False):
     @property
     def count(self) -> int:
         """How many rows there are."""
-        return array_length(self.packed_rows)
+        if self.counted < 0:
+            self.counted = array_length(self.packed_rows)
+        return self.counted
 
     def unpacked_and_lacking(self) -> tuple[Rows, bool]:
         """With values, and whether any of them is ABSENT."""

@@ -114,6 +114,8 @@ class Worker:
         self._errors: dict[str, int] = {}
         self._reported_at = float("-inf")
         self._reported: tuple[WorkerState, int] | None = None
+        self._was_woken = False
+        """Whether an event ended the last wait: then there is news, as far as is worth to know before a report is due."""
 
     def run(self) -> int:
         """Work until told to end; return the exit code. A failed state directory raises."""
@@ -168,6 +170,7 @@ class Worker:
         seconds = min(seconds, self._report_due_seconds()) if seconds else 0.0
         sources = self._stage.filenos()
         ready = wait([self._signals.fileno(), self._life, *bell, *sources], seconds)
+        self._was_woken = bool(ready)
         self._look_for_the_end(ready)
         if not ready.isdisjoint(sources):
             self._stage.arrived()
@@ -213,7 +216,10 @@ class Worker:
             self._report()
 
     def _report_due_seconds(self) -> float:
-        """How long until the next report is due: soon when there is news, else a sign of life."""
+        """How long until the next report is due: soon when there is news, or may be, else a sign of life."""
+        left = self._reported_at + REPORT_SECONDS - time.monotonic()
+        if self._was_woken and left > 0:
+            return left
         news = self._signs.is_behind or self._reported != (self._state, self._stage.progress())
         due = self._reported_at + (REPORT_SECONDS if news else HEARTBEAT_SECONDS)
         return max(0.0, due - time.monotonic())

@@ -288,10 +288,10 @@ class Resolver:
         assert through >= (behind or self).position, f"resolve would go back to {through}"
         self._open.write()
         self.news |= self._outbox.flush()
-        self._state.put("units", self._outbox.units)
         if behind is None:
-            self._state.put("position", through)
+            self._state.put_place(through, self._outbox.units)
         else:
+            self._state.put("units", self._outbox.units)
             behind.position = through
             suspension.store(self._state, behind)
         self._trimming.trim([self._echoed, *(behind.echoed for behind in self._suspended.values())])

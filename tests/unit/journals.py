@@ -22,13 +22,15 @@ def add(journal: Journal, source: str, *runs: Rows, position: str = "p", at_us: 
     draft = Draft(Kind.LOG, position, at_us, sum(run.count or 1 for run in runs), body)
     for name, value in more.items():
         setattr(draft, name, value)
-    return journal.append(source, [draft], position)
+    journal.append(source, [draft], position)
+    return journal.last_seq()
 
 
 def add_chunk(journal: Journal, source: str, run: Rows, *, done: bool = False) -> int:
     note = encode_note(ChunkNote(run.relation.table, 0, done))
     draft = Draft(Kind.CHUNK, "", 1, run.count, journal.encode(source, [run]), note=note)
-    return journal.append(source, [draft], None)
+    journal.append(source, [draft], None)
+    return journal.last_seq()
 
 
 def add_staged(journal: Journal, source: str, *parts: Rows, position: str = "p") -> int:
@@ -37,7 +39,8 @@ def add_staged(journal: Journal, source: str, *parts: Rows, position: str = "p")
     for number, part in enumerate(parts):
         stage = journal.stage(source, stage, number, journal.encode(source, [part]))
     changes = sum(len(part.rows) for part in parts)
-    return journal.append(source, [Draft(Kind.LOG, position, 1, changes, stage=stage)], position)
+    journal.append(source, [Draft(Kind.LOG, position, 1, changes, stage=stage)], position)
+    return journal.last_seq()
 
 
 def damage(path: Path, sql: str, *parameters: Any) -> None:

@@ -47,7 +47,8 @@ def draft(journal: Journal, source: str, *runs: Rows, at_us: int = 1, **changes:
 
 
 def append(journal: Journal, source: str, *names: object, at_us: int = 1, position: str = "p") -> int:
-    return journal.append(source, [draft(journal, source, rows(*names), at_us=at_us)], position)
+    journal.append(source, [draft(journal, source, rows(*names), at_us=at_us)], position)
+    return journal.last_seq()
 
 
 def names(journal: Journal, after: int = 0) -> list[list[object]]:
