@@ -189,7 +189,7 @@ def failed_row(error: pymysql.Error) -> int | None:
     return int(match[1]) - 1 if match else None
 
 
-def error_number(error: pymysql.Error) -> int:
+def error_number(error: pymysql.Error | OSError) -> int:
     """The server's number of the error; 0 when the driver has none."""
     return _number_and_message(error)[0]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import accumulate, chain, takewhile
 from math import ceil
 from operator import itemgetter
@@ -45,7 +44,7 @@ class WrittenColumns(msgspec.Struct, frozen=True):
     """The columns of a table that writes of one shape write, with their places in the rows of such writes.
 
     `updatable` are those, by place here, that are written to rows that exist. `collides_on_key` says that a row can be in the
-    way of a new one by the key alone, and that no automatic number is taken.
+    way of a new one by the key alone, and that no automatic number is taken; `takes_numbers` that one is.
 
     `encoders` write their values one by one. `insert_head` begins an INSERT; `update_form` is the UPDATE of one row, which takes
     what `update_literals` picks from the row's literals. It is "" where there is nothing to update, or differences are added.
@@ -56,6 +55,7 @@ class WrittenColumns(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     updatable: tuple[int, ...]
     collides_on_key: bool
+    takes_numbers: bool
     encoders: tuple[Encoder, ...]
     insert_head: str
     update_form: str
@@ -151,13 +151,15 @@ def _written_columns(write: TableWrite, table: LiveTable) -> WrittenColumns:
     column_names = tuple([column.name for column in columns])
     fixed = {*write.key, *write.insert_only}
     updatable = tuple([place for place, name in enumerate(column_names) if name not in fixed])
+    takes_numbers = any(column.is_automatic and column.name not in column_names for column in table.columns)
     has_form = updatable and write.key and not write.added
     return WrittenColumns(
         columns,
         tuple([n for n, _ in kept]),
         column_names,
         updatable,
-        _collides_on_key(write, table, {*column_names}),
+        not takes_numbers and _collides_on_key(write, table),
+        takes_numbers,
         (*map(encoder, columns),),
         insert_head(table.name, column_names),
         update_form(table.name, [column_names[n] for n in updatable], write.key) if has_form else "",
@@ -165,14 +167,13 @@ def _written_columns(write: TableWrite, table: LiveTable) -> WrittenColumns:
     )
 
 
-def _collides_on_key(write: TableWrite, table: LiveTable, names: AbstractSet[str]) -> bool:
+def _collides_on_key(write: TableWrite, table: LiveTable) -> bool:
     key = set(write.key)
     return (
         any(set(unique) == key for unique in table.unique_keys)
         and all(key <= set(unique) for unique in table.unique_keys)
         and not table.has_partial_unique_key
         and not table.has_insert_trigger
-        and not any(column.is_automatic and column.name not in names for column in table.columns)
     )
 
 

@@ -14,7 +14,8 @@ import msgspec
 import pymysql
 
 from cdcd.errors import Refused, Unavailable
-from cdcd_mysql.errors import core_error, failed_row, refused_row, translated
+from cdcd_mysql.connection import Parameters
+from cdcd_mysql.errors import core_error, error_number, failed_row, refused_row, translated
 from cdcd_mysql.results import Result
 from cdcd_mysql.session import Server, Session
 
@@ -27,6 +28,8 @@ _BLOCK_STEPS_MAX: Final = 32
 """Of what is sent as one block with its COMMIT: beyond it, a round trip more is nothing, and one that fails costs more."""
 _CHANGED_VALUE: Final = frozenset({1264, 1265, 1292, 1300, 1366, 1406, 1411, 1441, 1977})
 """Warnings that say that a value was stored as another one."""
+_NO_PARAMETERS: Final = frozenset({1047, 1210, 1243, 1295, 1461, 1615})
+"""The server, or a proxy before it, does not take rows as parameters, or has too many prepared statements."""
 _SIGNAL: Final = "THEN SIGNAL SQLSTATE '45000'; END IF;"
 
 
@@ -48,6 +51,8 @@ class Step(msgspec.Struct, frozen=True):
     """How many rows it is presumed to find, where that is presumed."""
     fits_block: bool = True
     """Whether it gives no rows, and done once more it changes nothing."""
+    parameters: Parameters | None = None
+    """Rows for the question marks of `sql`: then it is a message of its own."""
 
 
 class Sender:
@@ -66,10 +71,14 @@ class Sender:
         self._size = 0
 
     def add(self, step: Step) -> None:
-        """Have it sent with what is pending, which is now if there is no room for it."""
-        if self._steps and self._size + len(step.sql) > self.size_max:
+        """Have it sent with what is pending, which is now if there is no room for it. Rows as parameters go at once, after that."""
+        is_message = step.parameters is not None
+        if self._steps and (is_message or self._size + len(step.sql) > self.size_max):
             self.send()
         self._steps.append(step)
+        if is_message:
+            self.send()
+            return
         self._size += len(step.sql) + 1
 
     def flush(self) -> None:
@@ -92,7 +101,10 @@ class Sender:
         if not steps:
             return
         try:
-            self._session.send(self._checked_size(steps))
+            if steps[0].parameters is not None:
+                self._session.send_rows(steps[0].sql, steps[0].parameters)
+            else:
+                self._session.send(self._checked_size(steps))
         except (pymysql.Error, OSError) as error:
             raise self._failed(self._refusal(error, steps[0]), steps) from None
         except UnicodeEncodeError:
@@ -191,6 +203,9 @@ class Sender:
         return sql
 
     def _refusal(self, error: pymysql.Error | OSError, step: Step) -> Exception:
+        if step.parameters is not None and error_number(error) in _NO_PARAMETERS:
+            self._session.takes_parameters = False  # which was presumed, and is not again before the next connection
+            return PresumedError()
         doing = f"write to table {step.table}" if step.table else "begin the transaction"
         translated = refused_row(error, doing, step.table) if step.write >= 0 else None
         if translated is None:

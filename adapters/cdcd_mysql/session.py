@@ -21,6 +21,7 @@ from pymysql.cursors import Cursor
 
 from cdcd.errors import NotReady
 from cdcd_mysql import passwords
+from cdcd_mysql.connection import BulkConnection, Parameters
 from cdcd_mysql.errors import translated
 from cdcd_mysql.options import Options
 from cdcd_mysql.results import Result, receive, send
@@ -37,10 +38,19 @@ _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 class Session:
     """A connection. All methods raise the core's errors; `doing` says what was tried."""
 
-    def __init__(self, options: Options, *, raw: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        raw: bool = False,
+        settings: Mapping[str, str] | None = None,
+        kind: type[Connection[Cursor]] = Connection,
+    ) -> None:
         """With `raw`, values come as bytes, as the server sent them. `settings` are session variables, as SQL."""
         with translated(f"connect to {options}"):
-            self.connection = connect(options, raw=raw)
+            self.connection = connect(options, raw=raw, kind=kind)
+            self.takes_parameters = isinstance(self.connection, BulkConnection) and self.connection.takes_parameters
+            """Whether rows may be sent as parameters."""
             self._is_awaiting = False
             self._set({"time_zone": "'+00:00'", "sql_mode": f"'{SQL_MODE}'", **(settings or {})})
 
@@ -81,6 +91,13 @@ class Session:
         send(self.connection, ";".join(statements))
         self._is_awaiting = True
 
+    def send_rows(self, sql: str, parameters: Parameters) -> None:
+        """Send rows for an INSERT with a question mark for each parameter, as `send`; only if it `takes_parameters`."""
+        assert not self._is_awaiting, "results of other statements are still to come"
+        assert isinstance(self.connection, BulkConnection)
+        self.connection.send_rows(sql, parameters)
+        self._is_awaiting = True
+
     def receive(self, results: list[Result]) -> None:
         """Wait for what was sent; add what each statement gave to `results`, as many as there are when this raises as `run_all`."""
         self._is_awaiting = False
@@ -117,7 +134,7 @@ def read_only_session(options: Options, server: Server) -> Session:
     return session
 
 
-def connect(options: Options, *, raw: bool = False) -> Connection[Cursor]:
+def connect(options: Options, *, raw: bool = False, kind: type[Connection[Cursor]] = Connection) -> Connection[Cursor]:
     """Open a connection with autocommit. Raises the driver's errors, and NotReady when a library is missing."""
     arguments: dict[str, Any] = {"conv": encoders, "use_unicode": False} if raw else {}
     if (context := options.tls_context()) is not None:
@@ -127,7 +144,7 @@ def connect(options: Options, *, raw: bool = False) -> Connection[Cursor]:
     if options.unix_socket is not None:
         arguments["unix_socket"] = options.unix_socket
     try:
-        return pymysql.connect(
+        return kind(
             host=options.host,
             port=options.port,
             user=options.user,

@@ -13,6 +13,7 @@ from cdcd.adapter import Applied, Checkpoint, Finding, Identity, TableNeed
 from cdcd.errors import Fenced, NeedsOperator, NotReady, Unavailable
 from cdcd.model import CHECKPOINT_TABLE, Batch, TableShape, TableWrite
 from cdcd_mysql import preflight
+from cdcd_mysql.connection import BulkConnection
 from cdcd_mysql.errors import DUPLICATE_KEY, core_error, error_number, translated
 from cdcd_mysql.learnt import Learnt
 from cdcd_mysql.options import Options
@@ -129,6 +130,7 @@ class MySqlTarget:
                 "foreign_key_checks": "1",
                 "unique_checks": "1",
             },
+            kind=BulkConnection,
         )
         with translated("open the target"):
             self._session.run(_SETTINGS_SQL)

@@ -22,6 +22,7 @@ import pymysql
 from cdcd.errors import NotReady, Refused
 from cdcd.folding.found_ids import FoundIds, hashable, tables_of
 from cdcd.model import Row, TableWrite, Value, WriteKind
+from cdcd_mysql.connection import Parameters
 from cdcd_mysql.errors import core_error
 from cdcd_mysql.jobs import (
     Job,
@@ -40,6 +41,7 @@ from cdcd_mysql.jobs import (
 )
 from cdcd_mysql.learnt import Learnt
 from cdcd_mysql.lookups import Lookups, Resolved, where_sql
+from cdcd_mysql.parameters import parameters_of
 from cdcd_mysql.results import Result
 from cdcd_mysql.resultset import convert_rows, select_expression
 from cdcd_mysql.schema import LiveTable
@@ -188,13 +190,14 @@ class BatchWriter:
             for index, write in self._recent:
                 self.write(index, write)
             self._sender.flush()
+        except PresumedError:  # that rows can be parameters: that is not presumed twice
+            self._write_again(pace)
         except Refused as refused:
             if refused.rows or pace is Pace.ONE_BY_ONE:
                 raise
+            self._write_again(Pace.ONE_BY_ONE)
         else:
             self._pace, self._sender.looks_closely = Pace.BULK, False
-            return
-        self._write_again(Pace.ONE_BY_ONE)
 
     # ---- writes ----------------------------------------------------------------------------------------------------------------
 
@@ -322,8 +325,12 @@ class BatchWriter:
 
     def _insert(self, job: Job, tail: str = "") -> None:
         for part in self._portions(job):
-            sql = insert_sql(job.written.insert_head, part.texts) + tail
-            self._step(part, sql, counts_rows=not job.table.has_insert_trigger)
+            gives = self._pace is Pace.BULK and self._session.takes_parameters
+            parameters = parameters_of(part, self._server.packet_size_max) if gives else None
+            texts = part.texts if parameters is None else [",".join("?" * len(job.columns))]
+            sql = insert_sql(job.written.insert_head, texts) + tail
+            counts_rows = parameters is None and not job.table.has_insert_trigger
+            self._step(part, sql, counts_rows=counts_rows, parameters=parameters)
 
     def _portions(self, job: Job, rows_max: int = _STATEMENT_ROWS_MAX) -> Iterator[Job]:
         """Cut into statements."""
@@ -338,10 +345,12 @@ class BatchWriter:
         counts_rows: bool = True,
         presumed: int = -1,
         gives_rows: bool = False,
+        parameters: Parameters | None = None,
     ) -> None:
         """A statement for all rows of the job."""
-        fits_block = not gives_rows and not job.write.added
-        self._sender.add(Step(sql, job.write.table, job.index, job.places, check, counts_rows, presumed, fits_block))
+        fits = not gives_rows and not job.write.added
+        of_job = (job.write.table, job.index, job.places)
+        self._sender.add(Step(sql, *of_job, check, counts_rows, presumed, fits, parameters))
         if self._pace is Pace.ONE_BY_ONE:
             self._sender.flush()
 

@@ -1,6 +1,7 @@
 """What tests of the MySQL target share: an open target, and the table it writes to."""
 
 import pytest
+from pymysql.constants import COMMAND
 
 from cdcd.errors import Refused
 from cdcd.model import Batch, TableWrite
@@ -30,13 +31,22 @@ class Desk:
         return sum(int(value) for _, value in self.target._session.run("SHOW SESSION STATUS LIKE 'Handler_read%'").rows)
 
     def exchanges(self, monkeypatch):
-        """A list that gets the SQL of every round trip from now on."""
+        """A list that gets the SQL of every round trip from now on; of rows as parameters, `PREPARE …` and `PARAMETERS`."""
         connection, sent = self.target._session.connection, []
         execute = connection._execute_command
-        monkeypatch.setattr(
-            connection, "_execute_command", lambda command, sql: sent.append(sql) or execute(command, sql)
-        )
+
+        def note(command, payload):
+            prepared = f"PREPARE {payload.decode()}" if command == COMMAND.COM_STMT_PREPARE else "PARAMETERS"
+            sent.append(payload if command == COMMAND.COM_QUERY else prepared)
+            execute(command, payload)
+
+        monkeypatch.setattr(connection, "_execute_command", note)
         return sent
+
+    @property
+    def takes_parameters(self):
+        """Whether its server takes rows as parameters."""
+        return self.target._session.takes_parameters
 
     def rows(self, columns="*", table="t", order="id"):
         return self.harness.sql(f"SELECT {columns} FROM {table} ORDER BY {order}")

@@ -307,7 +307,8 @@ class Targets:
         sent = at.exchanges(monkeypatch)
         at.apply(write(UPSERT, ("id", "sku", "v"), [[n, f"s{n}", 0] for n in range(count)], likely_new=True))
         words = [statement.split(" ", 1)[0] for sql in sent for statement in sql.split(";")]
-        assert words == ["UPDATE", "SELECT", *["INSERT"] * inserts, "COMMIT"]
+        written = ["PREPARE", *["PARAMETERS"] * inserts] if at.takes_parameters else ["INSERT"] * inserts
+        assert words == ["UPDATE", "SELECT", *written, "COMMIT"]
         assert sent[0].endswith("FOR UPDATE")
         assert len(at.rows()) == count + 1
 

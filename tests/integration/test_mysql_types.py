@@ -1,47 +1,20 @@
-"""Every column type: what the log says, what a chunk says and what was written are the same, to the last character.
+"""Every column type: what the log says and what a chunk says are the same, to the last character.
 
 The server's defaults are as unlike our sessions' as they can be. All types are written and read once, by one source;
 then there is a test for each.
 """
 
-import contextlib
-import json
-import os
-from itertools import count
 from typing import NamedTuple
 
 import pytest
 
 import mysql_cases
 from cdcd.adapter import TableNeed
-from cdcd.config import Secret
-from cdcd.errors import Refused
-from cdcd.model import Batch, Op, TableWrite, WriteKind
-from cdcd.testing.servers import mysql_family_server
+from cdcd.model import Op
 from cdcd.testing.stream import StreamReader, exactly, named_rows
 from cdcd.values import parse_type
-from cdcd_mysql import Options
-from contract.mysql_harness import MySqlHarness, PrivateHarness
-
-UNFRIENDLY = {
-    "default-time-zone": "SYSTEM",
-    "sql-mode": "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,PAD_CHAR_TO_FULL_LENGTH,NO_UNSIGNED_SUBTRACTION",
-    "character-set-server": "gbk",
-    "collation-server": "gbk_bin",
-    "div-precision-increment": "0",
-    "max-allowed-packet": "16M",
-    "explicit-defaults-for-timestamp": "OFF",
-}
-TIME_MODES = {True: "TIME_ROUND_FRACTIONAL", False: "TIME_TRUNCATE_FRACTIONAL"}
-COLUMNS_PER_TABLE = 12
-SETTINGS = ("SET SESSION sql_mode = '" + mysql_cases.WRITING_SQL_MODE + "'",)
-
-
-class Cell(NamedTuple):
-    """Where a case is: the `place` of its column in a table, counted after id and version."""
-
-    table: str
-    place: int
+from contract.mysql_harness import PrivateHarness
+from integration.mysql_type_tables import SETTINGS, cells, create_sql, every_case, harness, opened, tables_of, version  # noqa: F401 (fixtures)
 
 
 class Readings(NamedTuple):
@@ -54,52 +27,8 @@ class Readings(NamedTuple):
     types: set
 
 
-@pytest.fixture(scope="module")
-def harness():
-    """On a private server, or on the one that CDCD_TEST_MYSQL names."""
-    place = os.environ.get("CDCD_TEST_MYSQL")
-    if place is not None:
-        user, _, address = place.partition("@")
-        password = Secret(env="CDCD_TEST_MYSQL_PASSWORD")
-        port = int(address.partition(":")[2])
-        harness = MySqlHarness(Options(host="127.0.0.1", port=port, user=user, password=password, database=""))
-        yield harness
-        harness.dispose()
-        return
-    server = mysql_family_server(settings=UNFRIENDLY)
-    server.settings["sql-mode"] += "," + TIME_MODES[server.is_mariadb]
-    server.environment = {**server.environment, "TZ": "Europe/Berlin"}
-    with server:
-        yield PrivateHarness(server)
-
-
-@pytest.fixture(scope="module")
-def version(harness):
-    text = harness.sql("SELECT version()")[0][0]
-    numbers = tuple(int(part) for part in text.split("-")[0].split(".")[:2])
-    return ("mariadb" if "MariaDB" in text else "mysql"), numbers
-
-
-@pytest.fixture(scope="module")
-def cells(version):
-    cases = [number for number, case in enumerate(mysql_cases.CASES) if mysql_cases.exists_on(case, *version)]
-    return {number: Cell(f"t{n // COLUMNS_PER_TABLE}", n % COLUMNS_PER_TABLE) for n, number in enumerate(cases)}
-
-
-def tables_of(cells):
-    tables = {}
-    for number, cell in cells.items():
-        tables.setdefault(cell.table, []).append(mysql_cases.CASES[number])
-    return tables
-
-
 def samples_of(cases, number):
     return [case.samples[number % len(case.samples)] for case in cases]
-
-
-def create_sql(table, cases, more=""):
-    columns = ", ".join(f"c{n} {case.ddl}" for n, case in enumerate(cases))
-    return f"CREATE TABLE {table} (id int PRIMARY KEY, version int, {columns}{more}) CHARACTER SET utf8mb4"
 
 
 def row_count(cases):
@@ -188,14 +117,6 @@ def read_chunks(reader, chunks):
         read.append(reader.read_chunk(table, None, 1000))
 
 
-def case_name(number):
-    case = mysql_cases.CASES[number]
-    return f"{number}-{case.ddl[:40]}"
-
-
-every_case = pytest.mark.parametrize("number", range(len(mysql_cases.CASES)), ids=case_name)
-
-
 def assert_column(rows, expected, place):
     assert rows.keys() == expected.keys()
     for identifier, row in expected.items():
@@ -218,74 +139,6 @@ def test_a_type_reads_alike_from_log_and_chunk(number, cells, readings):
     assert parse_type(mysql_cases.CASES[number].canonical)
 
 
-# ---- the same values, written by a target ------------------------------------------------------------------------------
-
-BULK = 40
-"""Rows enough for statements over many rows; up to 16 are written one by one where a second key can collide."""
-
-
-def is_writable(case, value):
-    """Not the mark of a value that was refused."""
-    return not (case.ddl == "enum('x','y')" and value == "")
-
-
-def writable_rows(cases, rows):
-    values = [[sample.value for sample in case.samples if is_writable(case, sample.value)] for case in cases]
-    return [[n, n, *(column[n % len(column)] for column in values)] for n in range(rows)]
-
-
-@pytest.fixture(scope="module")
-def written(harness, cells):
-    """Every value written in every way: inserted and updated in bulk, and one by one. Rows by table and way."""
-    tables = tables_of(cells)
-    target = harness.adapter.open_target(harness.identity, harness.options)
-    batches = iter(range(target.open(), 1_000_000))
-    found = {}
-    for table, cases in tables.items():
-        copy = f"w{table}"
-        harness.sql(*SETTINGS, create_sql(copy, cases, ", UNIQUE (version)"))
-        columns = ("id", "version", *(f"c{n}" for n in range(len(cases))))
-        nulls = [[n, n, *[None] * len(cases)] for n in range(BULK)]
-
-        def apply(kind, rows, copy=copy, columns=columns):
-            batch = next(batches)
-            applied = target.apply([TableWrite(copy, kind, ("id",), columns, rows)], Batch(batch, batch + 1))
-            assert applied.missing == ()
-
-        few, many = writable_rows(cases, 16), writable_rows(cases, BULK)
-        ways = {"inserted": (WriteKind.UPSERT, many), "nulls": (WriteKind.UPSERT, nulls)}
-        ways |= {"updated": (WriteKind.UPSERT, many), "few nulls": (WriteKind.UPDATE, nulls[:16])}
-        ways |= {"updated one by one": (WriteKind.UPDATE, few)}
-        for way, (kind, rows) in ways.items():
-            apply(kind, rows)
-            if "null" not in way:
-                found[table, way] = copied_rows(harness, copy)
-    target.close()
-    return found
-
-
-def copied_rows(harness, table):
-    return {row[0]: row[2:] for row in copied(harness, table)}
-
-
-def plain(case, value):
-    """MySQL keeps dates and decimals in JSON as such; written as text, their numbers have no zeros at the end."""
-    return json.loads(value) if case.canonical == "json(double)" and value is not None else exactly(value)
-
-
-@every_case
-@pytest.mark.parametrize("way", ["inserted", "updated", "updated one by one"])
-def test_a_value_that_is_written_reads_back_the_same(number, way, cells, written):
-    if number not in cells:
-        pytest.skip("this server does not have the type")
-    case = mysql_cases.CASES[number]
-    table, place = cells[number]
-    values = [sample.value for sample in case.samples if is_writable(case, sample.value)]
-    for identifier in range(BULK if way != "updated one by one" else 16):
-        got = plain(case, written[table, way][identifier][place])
-        assert got == plain(case, values[identifier % len(values)])
-
-
 # ---- what concerns more than a value -------------------------------------------------------------------------------------
 
 
@@ -302,15 +155,6 @@ def test_a_live_column_has_the_type_that_its_log_has(number, cells, shapes):
         pytest.skip("this server does not have the type")
     table, place = cells[number]
     assert shapes[table].columns[place + 2].type == mysql_cases.CASES[number].canonical
-
-
-@contextlib.contextmanager
-def opened(harness, *tables):
-    source = harness.adapter.open_source(harness.identity, harness.options, [TableNeed(table) for table in tables])
-    try:
-        yield StreamReader(source)
-    finally:
-        source.close()
 
 
 def read_both(reader, table, total):
@@ -435,66 +279,3 @@ def test_text_that_is_not_valid_in_its_character_set_stays_bytes_and_stops_nothi
         streamed, chunked = read_both(reader, "wrong", 2)
     assert streamed == [{"id": 1, "a": "ok", "b": "ok"}, {"id": 2, "a": b"\x85\x40", "b": "fine"}]
     assert chunked == streamed
-
-
-REFUSED = [
-    ("varchar(9) character set utf8mb3", "é日", "😀"),
-    ("varchar(9) character set latin1", "€é", "日"),
-    ("text character set gbk", "汉", "é😀"),
-    ("char(9) character set ascii", "a", "é"),
-    ("text", "日" * 21845, "日" * 21846),
-    ("tinytext", "x" * 255, "x" * 256),
-    ("tinyblob", bytes(255), bytes(256)),
-    ("enum('a','b')", "a", "2"),
-    ("enum('a','b')", "a", "A"),
-    ("set('a','b')", "a,b", "b,a"),
-    ("year", 2026, 26),
-    ("bit(64)", 2**64 - 1, -1),
-    ("float", 0.1, 0.10000000149011612),
-    ("float(7,4)", 1.2346, 1.23456),
-    ("float", 3.4028235e38, 3.5e38),
-    ("decimal(65,30)", "1." + "0" * 30, "1" * 36),
-    ("datetime(6)", "0001-01-01 00:00:00.5", "10000-01-01 00:00:00"),
-    ("date", "0001-01-01", "0044-03-15 BC"),
-    ("time", "-838:59:59", "24:60:00"),
-    ("timestamp null", "2038-01-19 03:14:07Z", "1970-01-01 00:00:00Z"),
-    ("timestamp null", "2038-01-19 03:14:07Z", "2106-02-07 06:28:16Z"),
-    ("json", '{"a": 1}', '{"a": 1'),
-    ("point", mysql_cases.GEOMETRY_SAMPLES["point"], mysql_cases.GEOMETRY_SAMPLES["linestring"]),
-    ("geometry", mysql_cases.GEOMETRY_SAMPLES["point"], b"\0\0\0\0\1"),
-]
-
-
-@pytest.fixture(scope="module")
-def apply(harness):
-    """Applies one write of the columns id, u, v to a table."""
-    target = harness.adapter.open_target(harness.identity, harness.options)
-    batches = count(target.open())
-
-    def write(table, kind, rows):
-        batch = next(batches)
-        target.apply([TableWrite(table, kind, ("id",), ("id", "u", "v"), rows)], Batch(batch, batch + 1))
-
-    yield write
-    target.close()
-
-
-@pytest.mark.parametrize("row_count", [1, 20])
-@pytest.mark.parametrize(("definition", "good", "bad"), REFUSED)
-def test_a_value_that_its_column_would_not_keep_is_refused(definition, good, bad, row_count, harness, apply):
-    table = f"refused{REFUSED.index((definition, good, bad))}of{row_count}"
-    harness.sql(f"CREATE TABLE {table} (id int PRIMARY KEY, u int UNIQUE, v {definition})")
-    rows = [[n, n, good] for n in range(row_count)]
-    apply(table, WriteKind.UPSERT, rows)
-    kept = harness.sql(f"SELECT HEX(v) FROM {table}")
-    for kind in (WriteKind.UPSERT, WriteKind.UPDATE):
-        last = row_count - 1
-        with pytest.raises(Refused) as caught:
-            apply(table, kind, [*rows[:-1], [last, last, bad]])
-        assert caught.value.rows == ((0, last),)
-        assert harness.sql(f"SELECT HEX(v) FROM {table}") == kept
-
-
-def copied(harness, table):
-    with opened(harness, table) as reader:
-        return reader.read_chunk(table, None, 1000).rows.rows

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pymysql.connections import Connection
 
 from cdcd.adapter import Identity
 from cdcd.config import Secret
 from cdcd.errors import CdcdError, ConfigError
 from cdcd.testing.servers import MySqlFamilyServer, mysql_family_server
 from cdcd_mysql import Options, adapter
+from cdcd_mysql.connection import BulkConnection
 from cdcd_mysql.preflight_context import encryption_findings
 from cdcd_mysql.session import Session
 from security.authority import Authority, Certificate, place
@@ -44,7 +46,9 @@ class Encrypted:
         self._place(certificate, authority)
         self.server.execute("FLUSH SSL" if self.server.is_mariadb else "ALTER INSTANCE RELOAD TLS")
 
-    def connect(self, mode: str, host: str = "localhost", user: str = "plain", **more: str) -> str:
+    def connect(
+        self, mode: str, host: str = "localhost", user: str = "plain", kind: type = Connection, **more: str
+    ) -> str:
         """How the connection is encrypted, as the server says; "" where it is not."""
         options = Options(
             database="mysql" if user == "root" else "information_schema",
@@ -56,13 +60,13 @@ class Encrypted:
             password=Secret(env="TLS_TEST_PASSWORD"),
             **more,
         )
-        session = Session(options)
+        session = Session(options, kind=kind)
         try:
             return str(session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'", "look")[0][1])
         finally:
             session.close()
 
-    def refused(self, mode: str, **options: str) -> str:
+    def refused(self, mode: str, **options: str | type) -> str:
         with pytest.raises(CdcdError) as caught:
             self.connect(mode, **options)
         assert "s3cret" not in str(caught.value)
@@ -85,6 +89,13 @@ def test_a_server_that_proves_its_name_is_talked_to_encrypted(encrypted: Encrypt
     assert encrypted.connect("off") == ""
     assert encrypted.connect("verify-full", user="encrypted").startswith("TLS")
     encrypted.refused("off", user="encrypted")
+
+
+def test_a_connection_that_offers_more_than_mysqls_protocol_is_encrypted_as_others(encrypted: Encrypted):
+    for mode in ("prefer", "require", "verify-ca", "verify-full"):
+        assert encrypted.connect(mode, kind=BulkConnection).startswith("TLS"), mode
+    assert encrypted.connect("off", kind=BulkConnection) == ""
+    assert "[tls]" in encrypted.refused("verify-full", host="127.0.0.1", kind=BulkConnection)
 
 
 def test_another_name_another_authority_and_an_old_certificate_are_refused(encrypted: Encrypted):

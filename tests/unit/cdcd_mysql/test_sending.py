@@ -4,6 +4,7 @@ import pymysql
 import pytest
 
 from cdcd.errors import Unavailable
+from cdcd_mysql.connection import Parameters
 from cdcd_mysql.results import Result
 from cdcd_mysql.sending import PresumedError, Sender, Step
 from cdcd_mysql.session import Server
@@ -22,6 +23,7 @@ class Session:
         self._affected = list(affected)
         self._error = error
         self.answered = True
+        self.takes_parameters = True
 
     def is_answered(self):
         return self.answered
@@ -36,6 +38,11 @@ class Session:
         assert not self._awaited, "results are still to come"
         self._awaited = statements
         self.sent.append(";".join(statements))
+
+    def send_rows(self, sql, parameters):
+        if self._error is not None:
+            raise self._error
+        self.send([f"{sql} {parameters.rows.decode()}"])
 
     def receive(self, results):
         statements, self._awaited = self._awaited, []
@@ -179,3 +186,31 @@ def test_nothing_is_committed_at_once_before_everything_is_known_to_be_done():
     some.send_much()
     some.add(Step("last"))
     assert not some.can_commit_at_once()
+
+
+# ---- rows as parameters -------------------------------------------------------------------------------------------------------
+
+ROWS = Parameters(b"", b"rows")
+
+
+def test_rows_as_parameters_are_a_message_of_their_own_in_order():
+    session, found = Session(1, 2, 3), []
+    some = sender(session, Step("a", check=counted(found)), Step("INSERT (?)", parameters=ROWS, check=counted(found)))
+    some.add(Step("b", check=counted(found)))
+    some.flush()
+    assert (session.sent, found) == (["a", "INSERT (?) rows", "b"], [1, 2, 3])
+
+
+@pytest.mark.parametrize("number", [1047, 1210, 1243, 1295, 1461, 1615])
+def test_a_server_that_takes_no_parameters_is_given_none_again(number):
+    session = Session(error=pymysql.OperationalError(number, "message"))
+    with pytest.raises(PresumedError):
+        sender(session, Step("INSERT (?)", "item", 0, parameters=ROWS))
+    assert not session.takes_parameters
+
+
+def test_a_server_that_goes_away_while_it_is_given_parameters_may_be_given_them_again():
+    session = Session(error=pymysql.OperationalError(2013, "message"))
+    with pytest.raises(Unavailable):
+        sender(session, Step("INSERT (?)", "item", 0, parameters=ROWS))
+    assert session.takes_parameters
