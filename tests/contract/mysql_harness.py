@@ -1,6 +1,7 @@
 """The harness of MySQL and MariaDB: an application's view of a database of its own, in SQL that does not use the adapter."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -230,6 +231,18 @@ class MySqlHarness(Harness):
         finally:
             connection.close()
 
+    def prepare(self, name: str, *statements: str) -> None:
+        """Leave a transaction prepared, for others to decide: they may only when its session has ended in the server, too."""
+        connection = self._connect(autocommit=True)
+        try:
+            with connection.cursor() as cursor:
+                for text in (f"XA START '{name}'", *statements, f"XA END '{name}'", f"XA PREPARE '{name}'"):
+                    cursor.execute(text)
+        finally:
+            connection.close()
+        while self.sql(f"SELECT 1 FROM information_schema.processlist WHERE id = {connection.thread_id()}"):
+            time.sleep(0.01)
+
     def _connect(self, *, autocommit: bool) -> pymysql.connections.Connection:
         return pymysql.connect(
             host=self.options.host,
@@ -261,6 +274,12 @@ class PrivateHarness(MySqlHarness):
 
     def restart(self) -> None:
         self.server.restart()
+
+    def dispose(self) -> None:
+        """Of a test that failed, too: what it left prepared holds locks, and would fail those after it."""
+        for *_, name in self.sql("XA RECOVER FORMAT = 'SQL'" if self.server.is_mariadb else "XA RECOVER CONVERT XID"):
+            self.sql(f"XA ROLLBACK {name if isinstance(name, str) else name.decode()}")
+        super().dispose()
 
 
 class OnPrivateServer:

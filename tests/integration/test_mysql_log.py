@@ -161,16 +161,12 @@ def test_truncates_are_read_however_they_are_written(harness, opened, statement)
     assert [op for op, _ in read_changes(reader, 1)] == [Op.TRUNCATE]
 
 
-def prepare(harness, name, *statements):
-    harness.sql(f"XA START '{name}'", *statements, f"XA END '{name}'", f"XA PREPARE '{name}'")
-
-
 def test_prepared_rows_are_read_when_they_are_committed(harness, opened):
     harness.sql(NUMBERS, "CREATE TABLE u (id int PRIMARY KEY)")
     reader = opened(harness)
-    prepare(harness, "t", "INSERT INTO t VALUES (1, 'v', 0), (2, 'v', 0)", "UPDATE t SET n = 5 WHERE id = 2")
-    prepare(harness, "u", "INSERT INTO u VALUES (1)")
-    prepare(harness, "never", "INSERT INTO t VALUES (9, 'v', 0)")
+    harness.prepare("t", "INSERT INTO t VALUES (1, 'v', 0), (2, 'v', 0)", "UPDATE t SET n = 5 WHERE id = 2")
+    harness.prepare("u", "INSERT INTO u VALUES (1)")
+    harness.prepare("never", "INSERT INTO t VALUES (9, 'v', 0)")
     harness.sql("INSERT INTO t VALUES (3, 'v', 0)", "XA COMMIT 'u'", "XA ROLLBACK 'never'")
     harness.sql("XA COMMIT 't'", "INSERT INTO t VALUES (4, 'v', 0)")
     harness.sql("XA START 'o'", "INSERT INTO t VALUES (5, 'v', 0)", "XA END 'o'", "XA COMMIT 'o' ONE PHASE")
@@ -188,7 +184,7 @@ def test_prepared_rows_are_read_when_they_are_committed(harness, opened):
 def test_prepared_rows_survive_a_restart_and_a_new_log_file(harness, opened):
     harness.sql(NUMBERS)
     reader = opened(harness)
-    prepare(harness, "p", "INSERT INTO t VALUES (1, 'v', 0)")
+    harness.prepare("p", "INSERT INTO t VALUES (1, 'v', 0)")
     harness.sql("INSERT INTO t VALUES (2, 'v', 0)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (3, 'v', 0)")
     read_changes(reader, 2)
     reader.source.close()
@@ -204,7 +200,7 @@ def test_prepared_rows_survive_a_restart_and_a_new_log_file(harness, opened):
 def test_a_prepared_transaction_whose_file_was_purged_is_a_lost_position(harness, opened):
     harness.sql(NUMBERS)
     reader = opened(harness)
-    prepare(harness, "p", "INSERT INTO t VALUES (1, 'v', 0)")
+    harness.prepare("p", "INSERT INTO t VALUES (1, 'v', 0)")
     harness.sql("FLUSH BINARY LOGS", "INSERT INTO t VALUES (2, 'v', 0)")
     read_changes(reader, 1)
     harness.lose_log()
@@ -215,7 +211,7 @@ def test_a_prepared_transaction_whose_file_was_purged_is_a_lost_position(harness
 
 def test_a_start_waits_until_what_is_prepared_is_decided(harness, opened):
     harness.sql(NUMBERS)
-    prepare(harness, "p", "INSERT INTO t VALUES (1, 'v', 0)")
+    harness.prepare("p", "INSERT INTO t VALUES (1, 'v', 0)")
     with pytest.raises(NotReady) as caught:
         opened(harness, timeout_seconds=1)
     assert (caught.value.code, "XA RECOVER" in caught.value.remedy) == ("xa-undecided", True)

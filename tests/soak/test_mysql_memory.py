@@ -55,7 +55,7 @@ def test_a_million_rows_in_one_transaction(harness, opened):
 def test_a_million_prepared_rows(harness, opened):
     fill(harness)
     reader = opened(harness)
-    harness.sql("XA START 'x'", "UPDATE t SET n = n + 1", "XA END 'x'", "XA PREPARE 'x'")
+    harness.prepare("x", "UPDATE t SET n = n + 1")
     harness.sql("XA COMMIT 'x'")
     before = peak_kib()
     assert read_through(reader, ROWS)[0] == ROWS
