@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import psycopg
@@ -21,20 +24,36 @@ from bench.sides import AnySide, MariaDbSide, PostgresSide
 RATE: Final = 500
 SECONDS: Final = 20.0
 WARM_UP_SECONDS: Final = 3.0
-_POLL_SECONDS: Final = 0.001
+_POLL_SECONDS: Final = 0.002
+_PAGE: Final = b"\1" * 4096
+_SYNCS: Final = 300
 FIRST: Final = 100_000_000
 
 
 class Latency(NamedTuple):
-    """Of commits after the warm-up, in milliseconds."""
+    """In milliseconds, of so many."""
 
     p50_ms: float
     p99_ms: float
-    commits: int
+    measured: int
+
+
+def of_syncs(directory: Path) -> Latency:
+    """Of the disk, with nothing beside it: a page that is written over and synced, of which each commit waits for one or two."""
+    waits = []
+    with (directory / "synced").open("w+b", buffering=0) as file:
+        file.write(_PAGE)
+        os.fsync(file.fileno())
+        for _ in range(_SYNCS):
+            started_at = time.monotonic()
+            os.pwrite(file.fileno(), _PAGE, 0)
+            os.fdatasync(file.fileno())
+            waits.append(time.monotonic() - started_at)
+    return _latency(waits)
 
 
 def measure(source: AnySide, database: str, target: AnySide, target_database: str, nth: int = 0) -> Latency:
-    """Of the `nth` who are measured with this source, which all bring the orders of those before them, too.
+    """Of commits after the warm-up. By the `nth` who are measured with this source, and bring the orders of those before them, too.
 
     The writer is a process of its own, so that looking does not slow it down. Both use this machine's monotonic clock.
     """
@@ -44,9 +63,13 @@ def measure(source: AnySide, database: str, target: AnySide, target_database: st
     output, _ = writer.communicate()
     committed = {int(number): moment for number, moment in json.loads(output).items()}
     counted = first + int(RATE * WARM_UP_SECONDS)
-    waits = sorted(
-        (seen[number] - moment) * 1000 for number, moment in committed.items() if number >= counted and number in seen
+    return _latency(
+        seen[number] - moment for number, moment in committed.items() if number >= counted and number in seen
     )
+
+
+def _latency(seconds: Iterable[float]) -> Latency:
+    waits = [wait * 1000 for wait in sorted(seconds)]
     return Latency(waits[len(waits) // 2], waits[int(len(waits) * 0.99)], len(waits))
 
 

@@ -124,7 +124,7 @@ def cells(key: tuple[str, str, str], group: list[Result], results: list[Result],
         _number(median(r.startup_seconds for r in group), 1),
         _cpu(group),
         _number(max(r.memory_bytes for r in group) / MB, 0),
-        f"{median(r.p50_ms for r in group):.1f} / {median(r.p99_ms for r in group):.1f}" if group[0].p99_ms else "",
+        _latency(group),
         f"{rate / before:.2f} x" if rate and before else "",
     ]
 
@@ -138,6 +138,13 @@ def _groups(results: list[Result]) -> dict[tuple[str, str, str], list[Result]]:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if value else ""
+
+
+def _latency(group: list[Result]) -> str:
+    if not group[0].p99_ms:
+        return ""
+    waits = median(r.p50_ms for r in group), median(r.p99_ms for r in group)
+    return " / ".join([f"{wait:.1f}" if wait >= 1 else f"{wait:.2f}" for wait in waits])
 
 
 def _cpu(group: list[Result]) -> str:

@@ -111,6 +111,8 @@ class LineRun:
             side.settle()
         os.sync()  # copies of state directories, too: the kernel would write them out half a minute later
         if "W5" in self._wanted.work:
+            disk = latency.of_syncs(self._directory)
+            yield self._result("W5", "one sync of the disk", p50_ms=disk.p50_ms, p99_ms=disk.p99_ms)
             yield self._latency(daemon)
             yield from (self._latency_of(peer) for peer in peers if isinstance(peer, NativePostgres | NativeMariaDb))
         if "IDLE" in self._wanted.work:

@@ -47,6 +47,11 @@ def test_cpu_is_told_altogether_and_without_the_servers():
     assert "24.5 (11.0)" in results.cells(("my > journal", "W1", "cdcd"), [one], [one], [])
 
 
+def test_latency_is_told_in_milliseconds_and_finer_below_one():
+    one = measured(work="W5", p50_ms=0.064, p99_ms=12.34)
+    assert "0.06 / 12.3" in results.cells(("my > journal", "W5", "cdcd"), [one], [one], [])
+
+
 def test_what_an_older_version_has_kept_is_read_and_compared_with(tmp_path):
     old = tmp_path / "old.json"
     old.write_bytes(
