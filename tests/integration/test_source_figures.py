@@ -153,14 +153,15 @@ def test_a_postgres_whose_other_databases_are_written_to_does_not_lag(erp: Captu
         assert set(erp.lags(3)) == {0.0}
 
 
-def test_a_mariadb_that_is_idle_or_written_to_elsewhere_does_not_lag(shop: Captured, server):
+def test_a_mysql_that_is_idle_or_written_to_elsewhere_does_not_lag(shop: Captured, server):
     shop.open()
     shop.settle()
     assert set(shop.lags(2)) == {0.0}
     other = f"other_{uuid.uuid4().hex[:8]}"
     server.create_database(other)
     server.execute("CREATE TABLE noise (id int AUTO_INCREMENT PRIMARY KEY, text text)", other)
-    with busy(lambda: server.execute("INSERT INTO noise (text) SELECT repeat('x', 500) FROM seq_1_to_20", other)):
+    noise = "INSERT INTO noise (text) VALUES " + ", ".join(["(repeat('x', 500))"] * 20)
+    with busy(lambda: server.execute(noise, other)):
         assert set(shop.lags(3)) == {0.0}
 
 

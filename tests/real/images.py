@@ -44,12 +44,18 @@ def save(server: ServerProcess, image: Path) -> None:
     partial.rename(image)
 
 
+def _as_it_is(member: tarfile.TarInfo, _: str) -> tarfile.TarInfo:
+    """Modes too: a server refuses a directory that others may read."""
+    return member
+
+
 def restore(server: PostgresServer | MySqlFamilyServer, image: Path) -> None:
     """Give a server that was never started the data of an image, and start it."""
     data = server.directory / "data"
     shutil.rmtree(data, ignore_errors=True)
     with tarfile.open(image) as archive:
-        archive.extractall(server.directory, filter="tar")
+        archive.extraction_filter = _as_it_is  # which Python 3.11.2, Debian's, does not know yet, and does
+        archive.extractall(server.directory)
     if os.geteuid() == 0:
         for path in (data, *data.rglob("*")):
             os.chown(path, server.account.pw_uid, server.account.pw_gid)
