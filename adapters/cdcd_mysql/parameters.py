@@ -1,7 +1,7 @@
 """Rows as parameters of one INSERT, which the server carries out for each of them. Pure.
 
-MariaDB alone can do so (COM_STMT_BULK_EXECUTE). It has nothing to parse then: a new row takes a third less of it, one that
-exists half. Format: MariaDB's documentation of its protocol, "COM_STMT_BULK_EXECUTE" and "COM_STMT_EXECUTE, Binary encoding".
+MariaDB alone can do so (COM_STMT_BULK_EXECUTE). It has nothing to parse then: a new row takes a third less of it.
+Format: MariaDB's documentation of its protocol, "COM_STMT_BULK_EXECUTE" and "COM_STMT_EXECUTE, Binary encoding".
 """
 
 from __future__ import annotations
