@@ -47,8 +47,6 @@ _SIMPLE: Final[Mapping[str, str]] = {
     **{name: canonical for name, (canonical, _, _) in HINTED.items()},
 }
 _UNSIGNED_SECONDS_SINCE: Final = (11, 5, 0)
-_NEGATIVE_ZERO_SINCE: Final = (11, 8, 0)
-"""MariaDB 10.11 stores -0.0 as 0.0, 11.8 keeps it."""
 _COLUMNS_SQL: Final = """
 SELECT column_name AS name, data_type AS data_type, column_type AS column_type, is_nullable AS is_nullable,
        column_default AS column_default, extra AS extra, character_set_name AS charset,
@@ -230,7 +228,7 @@ def _column(row: Mapping[str, Any], json: frozenset[str], server: Server) -> Liv
         rounds_to=row["scale"] if data_type in ("float", "double") else None,
         instant_max=INSTANT_MAX_UNSIGNED if unsigned_seconds else INSTANT_MAX,
         is_binary_json=data_type == "json" and not server.is_mariadb,
-        keeps_negative_zero=not server.is_mariadb or server.version >= _NEGATIVE_ZERO_SINCE,
+        keeps_negative_zero=not server.is_mariadb,  # 11.8.6 kept it, 10.11 and 11.8.9 do not
     )
     is_unsigned = "unsigned" in column_type
     return msgspec.structs.replace(column, type=_type(column, is_unsigned=is_unsigned, is_mariadb=server.is_mariadb))
