@@ -284,9 +284,9 @@ class ServerProcess(ABC):
         self.start()
 
     def suspend(self) -> None:
-        """SIGSTOP all its processes: connections stay, nothing answers."""
-        watchdog.send([self.pid], signal.SIGSTOP)  # first, so that it starts nothing new while we look
-        watchdog.send(watchdog.descendants(self.pid), signal.SIGSTOP)
+        """SIGSTOP all its processes, and wait until they have stopped: connections stay, nothing answers."""
+        watchdog.suspend([self.pid])  # first, so that it starts nothing new while we look
+        watchdog.suspend(watchdog.descendants(self.pid))
 
     def resume(self) -> None:
         """SIGCONT all its processes."""

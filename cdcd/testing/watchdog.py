@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,9 +50,24 @@ def send(pids: Iterable[int], number: int) -> None:
             os.kill(pid, number)
 
 
+def suspend(pids: Sequence[int]) -> None:
+    """SIGSTOP; return when no thread of `pids` runs any more, which the signal alone does not wait for."""
+    send(pids, signal.SIGSTOP)
+    while any(map(_runs, pids)):
+        time.sleep(0.002)
+
+
+def _runs(pid: int) -> bool:
+    for entry in Path("/proc").glob(f"{pid}/task/*/stat"):
+        with suppress(OSError):
+            if entry.read_text(errors="replace").rpartition(")")[2].split()[0] not in "TtZX":
+                return True
+    return False
+
+
 def kill_tree(pid: int) -> None:
     """SIGKILL `pid` and everything below it; return when the descendants are gone (`pid` is its parent's to reap)."""
-    send([pid], signal.SIGSTOP)  # so that it starts nothing new while we look
+    suspend([pid])  # so that it starts nothing new while we look
     below = descendants(pid)
     send(below, signal.SIGKILL)
     send([pid], signal.SIGKILL)
