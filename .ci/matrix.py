@@ -115,7 +115,9 @@ def run(server: Server, arguments: Sequence[str]) -> Result:
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *ignored]
         started = time.monotonic()
         environment = {**os.environ, server.variable: str(directory)}
-        subprocess.run([*command, *folders, *arguments], cwd=HERE.parent, env=environment, check=False)
+        # With -n, tests of one file stay together: some files build upon what their first test has begun.
+        together = ["--dist", "loadfile"] if any(argument.startswith("-n") for argument in arguments) else []
+        subprocess.run([*command, *folders, *arguments, *together], cwd=HERE.parent, env=environment, check=False)
         return _read_report(server.name, version, report, time.monotonic() - started)
 
 
