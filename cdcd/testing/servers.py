@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,8 +166,9 @@ class PostgresServer(ServerProcess):
 
     def _is_ready(self) -> bool:
         """As pg_ctl does it: line 1 of postmaster.pid is the process, line 8 its status (miscadmin.h, LOCK_FILE_LINE_…)."""
-        path = self.directory / "data" / "postmaster.pid"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines: list[str] = []
+        with suppress(FileNotFoundError):  # not there yet; or gone again, where it could not start
+            lines = (self.directory / "data" / "postmaster.pid").read_text().splitlines()
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].startswith("ready")
 
 

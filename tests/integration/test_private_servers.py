@@ -322,3 +322,12 @@ def test_a_new_server_whose_port_another_session_was_faster_to_take_gets_another
         with server:
             assert server.running
             assert server.port != taken.getsockname()[1]
+
+
+def test_a_postgres_whose_lock_file_went_as_it_was_looked_for_is_not_ready(monkeypatch):
+    """One that ends at once, since its port is taken, removes it."""
+    with PostgresServer() as server:
+        assert server._is_ready()
+        monkeypatch.setattr(Path, "exists", lambda _path: True)
+        (server.directory / "data" / "postmaster.pid").unlink()
+        assert not server._is_ready()
