@@ -111,3 +111,15 @@ def test_what_is_known_of_json_is_bounded(monkeypatch):
     for text in ("[1, 2]", "[3, 4]", '"a long text"'):
         assert known.canonical([text]) == [canonical_json(text)]
         assert sum(map(len, known._forms)) <= 10
+
+
+def test_what_is_known_of_numbers_is_bounded(monkeypatch):
+    monkeypatch.setattr(json_content, "KNOWN_NUMBERS", 3)
+    numbers = json_content._PlainNumbers()
+    for number in range(10):
+        assert bytes(numbers[f"{number}.50"]) == f"{number}.5".encode()
+        assert numbers[f"{number}.50"] is numbers[f"{number}.50"]
+        assert len(numbers) <= 3
+    long = "0." + "0" * 60 + "1"
+    assert bytes(numbers[long]) == b"1e-61"
+    assert long not in numbers
