@@ -1,6 +1,7 @@
 """The state database: what resolve knows. One writer (resolve), one commit per step, position included (Invariant 3).
 
 golden      the one true record of every entity and key
+shown       of golden records, who has shown them since they were last written (see cdcd.resolve.shown)
 crosswalk   a row's id in one system -> the record's key
 seeds       while an entity is first copied: what each system holds, until all have spoken
 seed_events after the state was lost: records that logs showed meanwhile to be deleted, or to be created
@@ -36,6 +37,9 @@ TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS golden (
     entity INTEGER NOT NULL, key BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (entity, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shown (
+    entity INTEGER NOT NULL, key BLOB NOT NULL, at INTEGER NOT NULL, present INTEGER NOT NULL,
+    PRIMARY KEY (entity, key)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS crosswalk (
     binding INTEGER NOT NULL, id BLOB NOT NULL, key BLOB NOT NULL, PRIMARY KEY (binding, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seeds (
@@ -113,7 +117,10 @@ _STAND: Final = """
 SELECT (SELECT value FROM meta WHERE name='position'), (SELECT min(position) FROM suspended),
     (SELECT value FROM meta WHERE name='units'), EXISTS (SELECT 1 FROM owed WHERE system=?)
 """
-SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE, _SHORTER_NOTES))
+_SHOWN_BESIDE: Final = (
+    "-- who has shown a record may stand beside it from here on, which earlier versions do not know: nothing is to be changed"
+)
+SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE, _SHORTER_NOTES, _SHOWN_BESIDE))
 OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
 """The kinds of conflicts that a person should decide about."""
 

@@ -26,6 +26,7 @@ from cdcd.stored_rows import with_values
 
 _PREFIXED: Final = {
     "golden": ("golden", "entity", "key"),
+    "shown": ("golden", "entity", "key"),
     "conflicts": ("conflicts", "entity", "key"),
     "seeds": ("seeds", "entity", "key"),
     "seed_events": ("seeds", "entity", "key"),

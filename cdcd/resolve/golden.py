@@ -14,6 +14,7 @@ from cdcd.model import ABSENT
 from cdcd.resolve.keys import after_prefix
 from cdcd.resolve.ownership import NOBODY
 from cdcd.resolve.renaming import Renames
+from cdcd.resolve.shown import FOUND, Shown
 from cdcd.state import State
 
 CACHE_RECORDS: Final = 20_000
@@ -85,6 +86,7 @@ class GoldenRecords:
         self._dirty: defaultdict[int, dict[bytes, Record | bytes]] = defaultdict(dict)
         """By entity and key, records as somebody may hold and change them, or as they are stored, in a third of the memory."""
         self._cached_bytes = 0
+        self._shown = Shown(state.connection)
 
     def preload(self, entity: int, keys: Sequence[bytes]) -> None:
         """Read many records with few statements, for a run of changes."""
@@ -101,15 +103,14 @@ class GoldenRecords:
     def _read(self, entity: int, keys: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
         """What is stored under these keys, and maybe under some between them."""
         if are_dense(keys):
-            query = "SELECT key, body FROM golden WHERE entity=? AND key>=? AND key<=? LIMIT +?"
+            query = f"SELECT {FOUND} WHERE entity=? AND key>=? AND key<=? LIMIT +?"
             limit = 2 * len(keys)
             found = self._connection.execute(query, (entity, min(keys), max(keys), limit)).fetchall()
             if len(found) < limit:  # else longer keys lie between these, and who knows how many
-                return found
+                return self._shown.merged(entity, found)
         marks = ",".join("?" * len(keys))
-        return self._connection.execute(
-            f"SELECT key, body FROM golden WHERE entity=? AND key IN ({marks})", (entity, *keys)
-        )
+        rows = self._connection.execute(f"SELECT {FOUND} WHERE entity=? AND key IN ({marks})", (entity, *keys))
+        return self._shown.merged(entity, rows)
 
     def _decoded(self, entity: int, body: bytes) -> Record:
         record: Record = _decode(body)
@@ -131,8 +132,9 @@ class GoldenRecords:
             return self._cache[entity][key]
         except KeyError:
             pass
-        row = self._connection.execute("SELECT body FROM golden WHERE entity=? AND key=?", (entity, key)).fetchone()
-        body = self._cache[entity][key] = None if row is None else row[0]
+        rows = self._connection.execute(f"SELECT {FOUND} WHERE entity=? AND key=?", (entity, key))
+        found = self._shown.merged(entity, rows)
+        body = self._cache[entity][key] = found[0][1] if found else None
         self._cached_bytes += 0 if body is None else len(body)
         return body
 
@@ -155,7 +157,7 @@ class GoldenRecords:
         """
         if system >= _SYSTEM_BITS:
             return start
-        cache, dirty = self._cache[entity], self._dirty[entity]
+        cache, dirty, shown = self._cache[entity], self._dirty[entity], self._shown.new(entity)
         for at in range(start, len(keys)):
             key, values = keys[at], rows[at]
             body = cache[key] if key in cache else self._found(entity, key)
@@ -166,11 +168,18 @@ class GoldenRecords:
             if present > _ONE_BYTE_MAX or body[end + 1] > _ONE_BYTE_MAX or body[end + 2] != _TRUE:
                 return at
             if not present >> system & 1:
-                cache[key] = dirty[key] = b"%b%c%b" % (body[:end], present | 1 << system, body[end + 1 :])
+                present |= 1 << system
+                cache[key] = body = b"%b%c%b" % (body[:end], present, body[end + 1 :])
+                if key in dirty:
+                    dirty[key] = body
+                else:
+                    shown[key] = end, present
         return len(keys)
 
     def put(self, entity: int, key: bytes, record: Record) -> None:
         """Store a new or changed record with the step's commit."""
+        if key not in self._cache[entity]:
+            self._shown.may_be_of(entity, (key,))
         self._cache[entity][key] = self._dirty[entity][key] = record
 
     def put_all(self, entity: int, keys: Sequence[bytes], rows: Iterable[list[Any]], like: Record) -> None:
@@ -178,7 +187,10 @@ class GoldenRecords:
         packed = _encode(structs.replace(like, values=[]))
         head, tail = packed[:_VALUES_AT], packed[_VALUES_AT + len(_encode([])) :]
         named = {key: head + _encode(values) + tail for key, values in zip(keys, rows, strict=True)}
-        self._cache[entity].update(named)
+        cache = self._cache[entity]
+        if not all(map(cache.__contains__, keys)):
+            self._shown.may_be_of(entity, [key for key in keys if key not in cache])
+        cache.update(named)
         self._dirty[entity].update(named)
 
     def with_prefix(self, entity: int, prefix: bytes) -> Iterator[tuple[bytes, Record]]:
@@ -196,9 +208,9 @@ class GoldenRecords:
         """Records of an entity in key order, a page at a time: at most `limit`, and about `PAGE_BYTES`."""
         self.flush()
         cursor = self._connection.execute(
-            "SELECT key, body FROM golden WHERE entity=? AND key>? ORDER BY key LIMIT ?", (entity, after, limit)
+            f"SELECT {FOUND} WHERE entity=? AND key>? ORDER BY key LIMIT ?", (entity, after, limit)
         )
-        rows = taken_to(cursor, PAGE_BYTES, 1)
+        rows = self._shown.merged(entity, taken_to(cursor, PAGE_BYTES, 1))
         cache = self._cache[entity]
         cached = ((key, cache.get(key), body) for key, body in rows)
         return [(key, it if isinstance(it, Record) else self._decoded(entity, body)) for key, it, body in cached]
@@ -209,9 +221,11 @@ class GoldenRecords:
             if dirty:
                 # In order of key, pages are found and filled one after another: a fifth less than in any other.
                 rows = [(entity, key, it if type(it) is bytes else _encode(it)) for key, it in sorted(dirty.items())]
+                self._shown.superseded(entity, dirty.keys())
                 dirty.clear()
                 self._cached_bytes += sum([len(body) for _, _, body in rows])
                 self._write(rows)
+        self._shown.flush()
         if self.is_full:
             self._forget_older()
 
@@ -224,7 +238,7 @@ class GoldenRecords:
     @property
     def changed(self) -> int:
         """How many changed records are not written yet."""
-        return sum(map(len, self._dirty.values()))
+        return sum(map(len, self._dirty.values())) + self._shown.changed
 
     @property
     def is_full(self) -> bool:
@@ -249,11 +263,12 @@ class GoldenRecords:
     def _forget_older(self) -> None:
         """What was told last stays: it is soon read back."""
         left_bytes = 0
-        for cache in self._cache.values():
+        for entity, cache in self._cache.items():
             kept = min(len(cache), CACHE_RECORDS) // 2
             newest = dict(islice(cache.items(), len(cache) - kept, None))
             cache.clear()
             cache.update(newest)
+            self._shown.keep_only(entity, newest.keys())
             left_bytes += sum([len(it) if type(it) is bytes else _RECORD_BYTES for it in newest.values()])
         self._cached_bytes = left_bytes
         if left_bytes > CACHE_BYTES:
@@ -262,6 +277,7 @@ class GoldenRecords:
     def _forget(self) -> None:
         for cache in self._cache.values():
             cache.clear()
+        self._shown.forget()
         self._cached_bytes = 0
 
     def present_key(self, entity: int, key: bytes) -> bytes:
@@ -280,6 +296,7 @@ class GoldenRecords:
     def discard(self) -> None:
         """Forget everything cached, after a step that failed."""
         self._forget()
+        self._shown.discard()
         for dirty in self._dirty.values():
             dirty.clear()
 

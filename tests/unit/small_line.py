@@ -19,6 +19,7 @@ from cdcd.config import Config
 from cdcd.journal import ChunkNote, Command, Draft, Journal, Kind, encode_note
 from cdcd.model import ABSENT, CHECKPOINT_TABLE, Op, Relation, Rows
 from cdcd.outbox import AppliedMark, RecordWrite
+from cdcd.resolve.golden import GoldenRecords
 from cdcd.resolve.keys import decode_key, encode_key
 from cdcd.resolve.masks import slots_of
 from cdcd.resolve.plan import Plan
@@ -27,7 +28,6 @@ from cdcd.resolve.resolver import Resolver
 from cdcd.scheduling.owed import Owing, owing
 from cdcd.state import State
 
-_decode = msgspec.msgpack.Decoder(ext_hook=lambda _code, _data: ABSENT).decode
 HEAD = """
 [daemon]
 name = "test"
@@ -250,10 +250,8 @@ class SmallLine:
     def record(self, entity: str, *key: Any) -> Any:
         """The stored golden record, with values by field name; None when there is none."""
         plan = self.plan.entities[entity]
-        row = self.state.connection.execute(
-            "SELECT body FROM golden WHERE entity=? AND key=?", (plan.number, encode_key(key))
-        ).fetchone()
-        return None if row is None else _decode(row[0])
+        record = GoldenRecords(self.state, {plan.number: len(plan.fields)}).get(plan.number, encode_key(key))
+        return None if record is None else msgspec.structs.astuple(record)
 
     def values(self, entity: str, *key: Any) -> dict[str, Any] | None:
         """The golden values by field, None when the record is deleted or never was."""
