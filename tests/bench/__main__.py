@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,7 +42,10 @@ def main(
     run on the machine. Ratios are of the same run.
     """
     console = Console(stderr=True)
-    console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, scale {scale:g}, {runs} run(s)")
+    console.print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, scale {scale:g}, {runs} run(s);"
+        f" Python {platform.python_version()} of {sys.base_prefix}"  # one that was built without a profile takes a tenth more
+    )
     found: list[results.Result] = []
     servers = Servers()
     try:
