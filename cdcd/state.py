@@ -117,9 +117,7 @@ _STAND: Final = """
 SELECT (SELECT value FROM meta WHERE name='position'), (SELECT min(position) FROM suspended),
     (SELECT value FROM meta WHERE name='units'), EXISTS (SELECT 1 FROM owed WHERE system=?)
 """
-_SHOWN_BESIDE: Final = (
-    "-- who has shown a record may stand beside it from here on, which earlier versions do not know: nothing is to be changed"
-)
+_SHOWN_BESIDE: Final = "-- who has shown a record may stand beside it from here on, which earlier versions do not know: nothing is to be changed"
 SCHEMA: Final = Schema(TABLES, (stored_rows.UPGRADE, _SHORTER_NOTES, _SHOWN_BESIDE))
 OPEN_CONFLICTS: Final = ("held", "trigger", "create-held", "delete-held", "unmatched")
 """The kinds of conflicts that a person should decide about."""

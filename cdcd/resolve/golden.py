@@ -12,6 +12,7 @@ from msgspec import structs
 
 from cdcd.model import ABSENT
 from cdcd.resolve.keys import after_prefix
+from cdcd.resolve.masks import Pick
 from cdcd.resolve.ownership import NOBODY
 from cdcd.resolve.renaming import Renames
 from cdcd.resolve.shown import FOUND, Shown
@@ -65,6 +66,8 @@ _VALUES_AT: Final = 1
 _ONE_BYTE_MAX: Final = 0x7F
 _SYSTEM_BITS: Final = 7
 _TRUE: Final = 0xC3
+_NO_VALUES: Final = b"\xc1"
+"""What MessagePack never uses: no stored record begins with it."""
 _REPLACE: Final = "INSERT OR REPLACE INTO golden VALUES"
 _REPLACE_MANY: Final = f"{_REPLACE} {','.join(['(?,?,?)'] * _DENSE_KEYS)}"
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -175,6 +178,19 @@ class GoldenRecords:
                 else:
                     shown[key] = end, present
         return len(keys)
+
+    def packed(self, entity: int, keys: Sequence[bytes], rows: Sequence[list[Any]], pick: Pick) -> list[bytes]:
+        """For `show`, of rows that hold some of a record's values, those picked: the record's values, where these are the same.
+
+        Records that must be read for that stay known as they are stored.
+        """
+        cache, found = self._cache[entity], []
+        for key, values in zip(keys, rows, strict=True):
+            body = cache.get(key)
+            known = _decode(body).values if type(body) is bytes else []
+            is_same = len(known) == len(values) and pick(known) == pick(values)
+            found.append(_encode(known) if is_same else _NO_VALUES)
+        return found
 
     def put(self, entity: int, key: bytes, record: Record) -> None:
         """Store a new or changed record with the step's commit."""

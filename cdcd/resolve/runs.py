@@ -204,8 +204,8 @@ class RunDecider(EntityDecider):
         self.golden.preload(number, keys)
         is_whole = bound + 1 == 1 << len(self.entity.fields)
         pick = None if is_whole else picker(bound)
-        is_usual = is_whole and not self.book.may_have_any(number, keys)
-        packed = [*map(_encode, rows)] if is_usual else []
+        is_usual = not self.book.may_have_any(number, keys)
+        packed = self._packed(keys, rows, pick) if is_usual else []
         at = echoes = 0
         while at < len(keys):
             shown = show(number, keys, packed, system, at) if is_usual else at
@@ -216,6 +216,10 @@ class RunDecider(EntityDecider):
             at = shown + 1
         if echoes:
             self._counts[self.systems[system], self.entity.name, "echo"] += echoes
+
+    def _packed(self, keys: Sequence[bytes], rows: Sequence[list[Any]], pick: Pick | None) -> list[bytes]:
+        """What records hold, packed, that are as these rows are in the values picked (see `GoldenRecords.show`)."""
+        return [*map(_encode, rows)] if pick is None else self.golden.packed(self.number, keys, rows, pick)
 
     def _echoed(
         self, moment: Moment, system: int, key: bytes, values: list[Any], written: OwnWrites, pick: Pick | None

@@ -98,4 +98,3 @@ class Shown:
         self._stored.clear()
         for new in self._new.values():
             new.clear()
-

@@ -10,6 +10,7 @@ import pytest
 from cdcd.model import ABSENT, Op, Relation, Row, Rows
 from cdcd.resolve.decide import EntityDecider
 from cdcd.resolve.echoes import Echoes
+from cdcd.resolve.golden import GoldenRecords
 from cdcd.resolve.mapping import RowMapper
 from cdcd.resolve.run_reading import RunReader
 from unit.small_line import SmallLine
@@ -55,7 +56,7 @@ PRODUCTS = {
     "body": "text",
 }
 TABLES = {"erp": {"item": ITEM}, "shop": {"products": PRODUCTS}}
-STATE = ("golden", "outbox", "trail", "trail_keys", "crosswalk", "conflicts", "held", "waiting")
+STATE = ("outbox", "trail", "trail_keys", "crosswalk", "conflicts", "held", "waiting")
 
 
 def relation(app: Any, table: str, key: int) -> Relation:
@@ -116,8 +117,14 @@ def small_transactions(rng: random.Random, app: Any, shape: Relation, columns: d
         app._append([Rows(shape, Op.UPDATE, rows)], None)
 
 
+def golden(line: SmallLine) -> Any:
+    """All records, with who has shown them, wherever that is stored."""
+    product = line.plan.entities["product"]
+    return GoldenRecords(line.state, {product.number: len(product.fields)}).page(product.number, b"", 1_000)
+
+
 def outcome(line: SmallLine) -> Any:
-    return [line.dump(table) for table in STATE], line.resolver.counts, line.resolver.happened
+    return golden(line), [line.dump(table) for table in STATE], line.resolver.counts, line.resolver.happened
 
 
 @pytest.mark.parametrize("oddity", [0.0, 0.3])
@@ -130,7 +137,7 @@ def test_what_comes_of_runs_is_what_comes_of_their_rows_one_by_one(make_line, mo
     monkeypatch.setattr(RunReader, "series", lambda *_arguments: None)
     play(one_by_one, seed, key, oddity)
     assert outcome(at_once) == outcome(one_by_one)
-    assert at_once.dump("golden")
+    assert golden(at_once)
 
 
 def watched(make_line: Any, monkeypatch: pytest.MonkeyPatch, key: int) -> Any:
@@ -185,3 +192,18 @@ def test_new_records_changes_by_their_owner_and_echoes_are_judged_without_a_call
     assert line.counted("erp", "product") == {"created": rows, "written": rows}
     assert line.counted("shop", "product") == {"echo": rows}
     assert calls == []
+
+
+def test_a_new_record_that_a_system_with_fewer_fields_shows_is_not_written_anew(make_line):
+    line = make_line(TEXT, TABLES)
+    item, products = relation(line.apps["erp"], "item", 1), relation(line.apps["shop"], "products", 1)
+    made = [[n, f"P{n}", "a", "active", 1, "n", "{}", None] for n in range(5)]
+    line.apps["erp"].log(Rows(item, Op.INSERT, made))
+    line.resolve()
+    written = line.dump("golden")
+    shown = [[n, f"P{n}", "b" if n == 4 else "a", "active", 1, "{}", None] for n in range(5)]
+    line.apps["shop"]._append([Rows(products, Op.INSERT, shown)], (0, line.newest_unit("shop")))
+    line.resolve()
+    assert [record.present for _, record in golden(line)] == [0b11] * 5
+    changed = [before != after for before, after in zip(written, line.dump("golden"), strict=True)]
+    assert changed == [False] * 4 + [True]
